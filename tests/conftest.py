@@ -1,0 +1,26 @@
+"""Fixtures that many tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder of published data sets; absent on a user's machine, required where METIER_REQUIRE_DATA is set."""
+    place = os.environ.get("METIER_DATA")
+    if place and Path(place).is_dir():
+        return Path(place).resolve()
+    if os.environ.get("METIER_REQUIRE_DATA"):
+        pytest.fail(f"METIER_REQUIRE_DATA is set but METIER_DATA={place!r} is not a folder")
+    pytest.skip("needs the published data sets: set METIER_DATA to their folder")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hermetic: each test has an empty cache, unless it is marked to use the real base."""
+    if request.node.get_closest_marker("real") is None:
+        monkeypatch.setenv("METIER_CACHE", str(tmp_path_factory.mktemp("cache")))
