@@ -1,0 +1,98 @@
+"""Two systems on the same examples: exact McNemar test and the interval of the difference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+import numpy as np
+from scipy.special import bdtr
+
+from metier.evaluation.intervals import (
+    RESAMPLES,
+    clopper_pearson,
+    percentile_score,
+    require_examples,
+    resample_counts,
+)
+from metier.evaluation.metrics import METRICS, distinct, encode, encode_golds, tally
+from metier.evaluation.scores import Score
+
+
+class McNemar(TypedDict):
+    """Examples that only one of the two systems answers rightly, and the two-sided p value."""
+
+    only_a: int
+    only_b: int
+    p: float
+
+
+def mcnemar_exact(correct_a: Sequence[bool], correct_b: Sequence[bool]) -> McNemar:
+    """Whether two systems differ in accuracy, judged by the examples on which just one is right (McNemar 1947).
+
+    If they do not differ, each such example is a fair coin; p is the two-sided binomial probability of a split
+    at least as uneven. Without any such example p is 1.
+
+    Args:
+        correct_a: (n,), whether the first system is right on each example.
+        correct_b: (n,), the same for the second system, in the same order.
+    """
+    a, b = np.asarray(correct_a, bool), np.asarray(correct_b, bool)
+    if a.shape != b.shape:
+        raise ValueError(f"the systems answered different numbers of examples: {a.shape} and {b.shape}")
+    require_examples(len(a))
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    p = 2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5))
+    return {"only_a": only_a, "only_b": only_b, "p": min(1.0, p)}
+
+
+def difference(
+    golds: Sequence[str],
+    this: Sequence[str | None],
+    other: Sequence[str | None],
+    labels: Sequence[str],
+    *,
+    metric: str = "weighted_f1",
+    seed: int,
+    resamples: int = RESAMPLES,
+) -> Score:
+    """``metric(this) - metric(other)`` with the percentile interval of a bootstrap over examples.
+
+    Both systems are scored on the same bootstrap sample, so that what makes an example hard for both cancels.
+    Where the two never disagree every bootstrap difference is 0 and would claim certainty: there the interval
+    is plus and minus the Clopper-Pearson upper end of the share of examples on which they disagree.
+
+    Args:
+        golds: (n,), right labels.
+        this: (n,), answers of the system in question; None where the output could not be read.
+        other: (n,), answers of the system it is held against, in the same order.
+        labels: the task's labels.
+        metric: ``accuracy``, ``weighted_f1`` or ``macro_f1``.
+        seed: seed of the bootstrap.
+        resamples: bootstrap samples.
+
+    Raises:
+        MetierError: nothing to score, or a label that the task does not declare.
+    """
+    if not len(golds) == len(this) == len(other):
+        raise ValueError(f"{len(golds)} right labels but {len(this)} and {len(other)} answers")
+    k, n, measure = len(labels), len(golds), METRICS[metric]
+    columns = [encode_golds(labels, golds), encode(labels, this, "answer"), encode(labels, other, "answer")]
+    if np.array_equal(columns[1], columns[2]):
+        bound = float(clopper_pearson(0, n)[1])
+        return Score(0.0, -bound, bound, n)
+    (gold, a, b), counts = distinct(columns, k + 1)
+    weights = counts.astype(np.float64)
+    value = float(measure(tally(weights, gold, a, k)) - measure(tally(weights, gold, b, k)))
+    samples = resample_counts(counts, seed=seed, resamples=resamples)
+    spread = measure(tally(samples, gold, a, k)) - measure(tally(samples, gold, b, k))
+    return percentile_score(value, spread, n)
+
+
+def accuracy_difference(
+    correct_this: Sequence[bool], correct_other: Sequence[bool], *, seed: int, resamples: int = RESAMPLES
+) -> Score:
+    """:func:`difference` in accuracy where only right and wrong are known, as in multiple choice."""
+    right = ["right"]
+    a, b = ([right[0] if correct else None for correct in side] for side in (correct_this, correct_other))
+    return difference(right * len(a), a, b, right, metric="accuracy", seed=seed, resamples=resamples)
