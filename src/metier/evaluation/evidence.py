@@ -1,0 +1,259 @@
+"""What a run leaves behind to be judged by: a file of predictions for each system, and ``scores.json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from metier.errors import MetierError
+from metier.evaluation.calibration import (
+    Temperature,
+    apply_temperature,
+    log_probabilities,
+    probability_matrix,
+    reliability,
+    risk_coverage,
+)
+from metier.evaluation.intervals import proportion, require_examples
+from metier.evaluation.metrics import classification_metrics, confusion, majority_share, per_class
+from metier.evaluation.paired import accuracy_difference, difference, mcnemar_exact
+from metier.evaluation.scores import Prediction
+from metier.files import replacing, write_json
+
+_AGAIN = "run `metier run` on the recipe again: finished stages are not repeated"
+_TEXTS = ("example_id", "split", "text", "gold", "answer")
+_COLUMNS = (*_TEXTS, "parsed", "tokens", "seconds")
+
+
+def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
+    """Write predictions as parquet (zstd), one row each, by rename.
+
+    Columns: ``example_id``, ``split``, ``text``, ``gold``, ``answer`` (null if unreadable), ``parsed``,
+    ``tokens``, ``seconds``, and ``p.<label>`` for each label that has a probability.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds = {"parsed": pa.bool_(), "tokens": pa.int64(), "seconds": pa.float64()}
+    columns = {
+        name: pa.array([getattr(p, name) for p in predictions], kinds.get(name, pa.string())) for name in _COLUMNS
+    }
+    labels = dict.fromkeys(label for p in predictions for label in p.probabilities)
+    for label in labels:
+        columns[f"p.{label}"] = pa.array([p.probabilities.get(label) for p in predictions], pa.float64())
+    with replacing(path) as temporary:
+        pq.write_table(pa.table(columns), temporary, compression="zstd")
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    """Read what :func:`write_predictions` wrote.
+
+    Raises:
+        MetierError: the file is absent, damaged, or lacks a column.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise MetierError(f"cannot read the predictions: {error}", where=str(path), fix=_AGAIN) from error
+    if missing := [name for name in _COLUMNS if name not in table.column_names]:
+        raise MetierError(f"the predictions lack the column {', '.join(missing)}", where=str(path), fix=_AGAIN)
+    labels = [name.removeprefix("p.") for name in table.column_names if name.startswith("p.")]
+    return [
+        Prediction(
+            **{name: row[name] for name in _COLUMNS},
+            probabilities={x: row[f"p.{x}"] for x in labels if row[f"p.{x}"] is not None},
+        )
+        for row in table.to_pylist()
+    ]
+
+
+def read_scores(path: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """``scores.json`` as task, then system, then entry; empty if there is no such file yet.
+
+    Raises:
+        MetierError: the file is not valid JSON.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        scores = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise MetierError(f"not valid JSON: {error}", where=str(path), fix=_AGAIN) from error
+    if not isinstance(scores, dict):
+        raise MetierError("scores are an object of tasks", where=str(path), fix=_AGAIN)
+    return scores
+
+
+def merge_scores(path: Path, task: str, system: str, entry: Mapping[str, Any]) -> None:
+    """Put one system's entry into ``scores.json``, by rename; what else is there stays."""
+    if entry.get("status") not in ("ok", "failed") or (entry["status"] == "failed" and not entry.get("reason")):
+        raise ValueError("an entry has the status 'ok', or 'failed' with a reason")
+    scores = read_scores(path)
+    scores.setdefault(task, {})[system] = dict(entry)
+    write_json(path, scores)
+
+
+def failed(reason: str) -> dict[str, Any]:
+    """The entry of a system that could not be scored: never a score of 0."""
+    return {"status": "failed", "reason": reason}
+
+
+def evaluate_classification(
+    labels: Sequence[str],
+    predictions: Sequence[Prediction],
+    *,
+    seed: int,
+    others: Mapping[str, Sequence[Prediction]] | None = None,
+    metric: str = "weighted_f1",
+    temperature: Temperature | None = None,
+    seconds: float | None = None,
+) -> dict[str, Any]:
+    """One system's entry in ``scores.json``.
+
+    Args:
+        labels: the task's labels.
+        predictions: one for each example, with probabilities at temperature 1.
+        seed: seed of the bootstraps.
+        others: systems to hold this one against, by name, on the same examples.
+        metric: the task's metric, in which differences are given.
+        temperature: fitted on other examples. With it the entry has ``calibration``, before and after, and the
+            thresholds of ``risk_coverage`` are calibrated probabilities.
+        seconds: time spent; the sum over predictions unless given.
+
+    Raises:
+        MetierError: nothing to score, an undeclared label, or another system that answered other examples.
+    """
+    golds, answers = [p.gold for p in predictions], [p.answer for p in predictions]
+    scores = classification_metrics(golds, answers, labels, seed=seed)
+    entry = _head(predictions) | {
+        "metrics": {name: score.to_json() for name, score in scores.items()},
+        "per_class": per_class(golds, answers, labels),
+        "confusion": confusion(golds, answers, labels),
+    }
+    entry |= _confidence(labels, predictions, temperature)
+    if others:
+        entry["against"] = {
+            name: against(predictions, other, labels=labels, metric=metric, seed=seed) for name, other in others.items()
+        }
+    return entry | _speed(predictions, seconds)
+
+
+def evaluate_choices(
+    predictions: Sequence[Prediction],
+    *,
+    seed: int,
+    others: Mapping[str, Sequence[Prediction]] | None = None,
+    seconds: float | None = None,
+) -> dict[str, Any]:
+    """One system's entry for multiple choice, where labels are positions and only accuracy has a meaning.
+
+    Arguments and errors as in :func:`evaluate_classification`.
+    """
+    require_examples(len(predictions))
+    right = proportion(sum(p.correct for p in predictions), len(predictions))
+    entry = _head(predictions) | {"metrics": {"accuracy": right.to_json()}}
+    if others:
+        entry["against"] = {
+            name: against(predictions, other, metric="accuracy", seed=seed) for name, other in others.items()
+        }
+    return entry | _speed(predictions, seconds)
+
+
+def against(
+    this: Sequence[Prediction],
+    other: Sequence[Prediction],
+    *,
+    labels: Sequence[str] = (),
+    metric: str = "weighted_f1",
+    seed: int,
+) -> dict[str, Any]:
+    """Two systems on the same examples, joined by id, whatever their order.
+
+    Args:
+        this: the system in question.
+        other: the system it is held against.
+        labels: the task's labels; not needed for accuracy.
+        metric: ``accuracy``, ``weighted_f1`` or ``macro_f1``.
+        seed: seed of the bootstrap.
+
+    Returns:
+        ``{"only_this", "only_other", "p", "metric", "difference"}``: examples that only one system answers
+        rightly, the two-sided exact McNemar p value, and this system's metric minus the other's.
+
+    Raises:
+        MetierError: the systems did not answer the same examples, or disagree about a right label.
+    """
+    mine, theirs = _by_id(this), _by_id(other)
+    if mine.keys() != theirs.keys():
+        stray = min(mine.keys() ^ theirs.keys())
+        raise MetierError(
+            f"two systems can be compared on the same examples only: they have {len(mine)} and {len(theirs)}, "
+            f"and '{stray}' belongs to just one",
+            fix="score both systems on the same split",
+        )
+    pairs = [(p, theirs[p.example_id]) for p in this]
+    if changed := next((a for a, b in pairs if a.gold != b.gold), None):
+        raise MetierError(
+            f"the systems were scored with different right labels: example '{changed.example_id}'",
+            fix="score both systems on the same version of the task",
+        )
+    right_a, right_b = [a.correct for a, _ in pairs], [b.correct for _, b in pairs]
+    test = mcnemar_exact(right_a, right_b)
+    if metric == "accuracy":
+        gap = accuracy_difference(right_a, right_b, seed=seed)
+    else:
+        golds, a, b = [p.gold for p in this], [a.answer for a, _ in pairs], [b.answer for _, b in pairs]
+        gap = difference(golds, a, b, labels, metric=metric, seed=seed)
+    record = {"only_this": test["only_a"], "only_other": test["only_b"], "p": test["p"]}
+    return record | {"metric": metric, "difference": gap.to_json()}
+
+
+def _by_id(predictions: Sequence[Prediction]) -> dict[str, Prediction]:
+    found = {p.example_id: p for p in predictions}
+    if len(found) != len(predictions):
+        raise MetierError("two predictions have the same example id", fix="give each example of the task its own id")
+    return found
+
+
+def _head(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    parsed = sum(p.parsed for p in predictions)
+    share = majority_share([p.gold for p in predictions])
+    return {"status": "ok", "parse_rate": parsed / len(predictions), "majority": share}
+
+
+def _speed(predictions: Sequence[Prediction], seconds: float | None) -> dict[str, float]:
+    spent = float(sum(p.seconds for p in predictions) if seconds is None else seconds)
+    return {"seconds": spent} | ({"examples_per_s": len(predictions) / spent} if spent > 0 else {})
+
+
+def _confidence(
+    labels: Sequence[str], predictions: Sequence[Prediction], temperature: Temperature | None
+) -> dict[str, Any]:
+    """``calibration`` (with a temperature), ``risk_coverage`` and ``aurc``; nothing for a system without probabilities.
+
+    An unreadable output has no confidence: calibration leaves it out, and in the risk-coverage curve it is
+    the last to be answered, and wrong.
+    """
+    read = [p for p in predictions if p.parsed]
+    if not read or not all(p.probabilities for p in read):
+        return {}
+    right, before = [p.correct for p in read], [p.confidence for p in read]
+    record: dict[str, Any] = {}
+    after = before
+    if temperature is not None:
+        logs = log_probabilities(probability_matrix([p.probabilities for p in read], labels))
+        chosen = [list(labels).index(str(p.answer)) for p in read]
+        after = apply_temperature(logs, temperature.value)[range(len(read)), chosen].tolist()
+        record["calibration"] = {
+            "temperature": temperature.value,
+            "before": reliability(before, right).to_json(),
+            "after": reliability(after, right).to_json(),
+        } | ({"warning": temperature.warning} if temperature.warning else {})
+    unread = len(predictions) - len(read)
+    curve = risk_coverage([*after, *[0.0] * unread], [*right, *[False] * unread])
+    return record | {"risk_coverage": curve.to_json(), "aurc": curve.aurc}
