@@ -1,0 +1,21 @@
+"""Bytes in: files from the package index, the Hub and this machine, one cache, one lock, and tables of every kind."""
+
+from __future__ import annotations
+
+from metier.sources.cache import cache_root, derived
+from metier.sources.fetch import fetch_file
+from metier.sources.lock import Fetched, Lock
+from metier.sources.tables import Row, read_table, table_columns
+from metier.sources.writing import write_table
+
+__all__ = [
+    "Fetched",
+    "Lock",
+    "Row",
+    "cache_root",
+    "derived",
+    "fetch_file",
+    "read_table",
+    "table_columns",
+    "write_table",
+]

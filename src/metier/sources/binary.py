@@ -1,0 +1,159 @@
+"""Parquet and xlsx."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from metier.errors import MetierError, nearest
+from metier.sources.archives import LIMIT_BYTES
+from metier.sources.compression import explained, is_compressed, open_bytes
+from metier.sources.headers import clean_header
+from metier.sources.tables import Rows, Value
+
+_BATCH_ROWS = 2048
+
+
+def _seekable(path: Path) -> IO[bytes]:
+    """The file itself, or, of a compressed one, an unnamed temporary copy: both formats are read from their end."""
+    with explained(path):
+        if not is_compressed(path):
+            return open(path, "rb")
+        copy = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+        with open_bytes(path) as file:
+            shutil.copyfileobj(file, copy)
+        copy.seek(0)
+        return copy
+
+
+def open_parquet(path: Path) -> tuple[list[str], Rows]:
+    """Columns and rows of a parquet file; one row group at a time is held."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    fix = "the file is damaged or cut off: copy or download it again"
+    try:
+        table = pq.ParquetFile(_seekable(path))
+    except (pa.ArrowException, OSError) as error:
+        raise MetierError(f"not a whole parquet file: {error}", where=str(path), fix=fix) from error
+    columns = clean_header(table.schema_arrow.names, str(path))
+
+    def rows() -> Rows:
+        number = 0
+        try:
+            for batch in table.iter_batches(batch_size=_BATCH_ROWS):
+                for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                    number += 1
+                    where = f"{path}, record {number}"
+                    yield number, {name: _plain(v, where, name) for name, v in zip(columns, values, strict=True)}
+        except (pa.ArrowException, OSError) as error:
+            raise MetierError(
+                f"the parquet file cannot be read on: {error}", where=f"{path}, after record {number}", fix=fix
+            ) from error
+
+    return columns, rows()
+
+
+def open_xlsx(path: Path, sheet: str | None, columns: list[str] | None) -> tuple[list[str], Rows]:
+    """Columns and rows of a sheet (the first, if none is named). Rows that are wholly blank are skipped."""
+    rows = _sheet_rows(path, sheet)
+    first = next(rows, None)
+    if first is None:
+        raise MetierError("the sheet is empty", where=str(path), fix="name another with `sheet:`, or fill this one")
+    where, number, cells = first
+    if columns is None:
+        names = clean_header(["" if cell is None else str(cell) for cell in cells], f"{where}, row {number}")
+        return names, _from_sheet(rows, names)
+    return columns, _from_sheet(_before(first, rows), columns)
+
+
+def _before(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    yield first
+    yield from rest
+
+
+def _from_sheet(rows: Iterator[tuple[str, int, list[Any]]], columns: list[str]) -> Rows:
+    for where, number, cells in rows:
+        if len(cells) > len(columns):
+            raise MetierError(
+                f"a ragged row: {len(cells)} cells found, {len(columns)} expected ({', '.join(columns)[:200]})",
+                where=f"{where}, row {number}; the last is {cells[-1]!r:.60}",
+                fix="give every column a name in the header, or clear the cells beyond it",
+            )
+        cells += [None] * (len(columns) - len(cells))
+        place = f"{where}, row {number}"
+        yield (
+            number,
+            {name: _plain(cell, place, name) or _zero(cell) for name, cell in zip(columns, cells, strict=True)},
+        )
+
+
+def _zero(cell: Any) -> Value:
+    return cell if isinstance(cell, (bool, int, float)) and not cell else None  # an empty text is an empty cell
+
+
+def _sheet_rows(path: Path, sheet: str | None) -> Iterator[tuple[str, int, list[Any]]]:
+    """Where, row number and cells (without empty ones at the end) of each row that is not blank."""
+    import openpyxl
+
+    broken = (
+        zipfile.BadZipFile,
+        KeyError,
+        ValueError,
+        OSError,
+        EOFError,
+        SyntaxError,
+        openpyxl.utils.exceptions.InvalidFileException,
+    )
+    fix = "the file is damaged or cut off, or is not an .xlsx: open it in a spreadsheet and save it again"
+    try:
+        with contextlib.closing(_seekable(path)) as file:
+            _refuse_bomb(file, path)
+            book = openpyxl.load_workbook(file, read_only=True, data_only=True)
+            pages = {page.title: page for page in book.worksheets}
+            if sheet is not None and sheet not in pages:
+                raise MetierError(f"there is no sheet {sheet!r}", where=str(path), fix=nearest(sheet, pages))
+            if not pages:
+                raise MetierError("the workbook holds no sheet of cells", where=str(path))
+            page = pages[sheet] if sheet is not None else next(iter(pages.values()))
+            page.reset_dimensions()  # the size that is written in the file is often wrong
+            for number, cells in enumerate(page.iter_rows(values_only=True), 1):
+                filled = list(cells)
+                while filled and filled[-1] in (None, ""):
+                    filled.pop()
+                if filled:
+                    yield f"{path}, sheet {page.title!r}", number, filled
+    except broken as error:
+        raise MetierError(f"not a whole xlsx file: {error}", where=str(path), fix=fix) from error
+
+
+def _refuse_bomb(file: IO[bytes], path: Path) -> None:
+    with zipfile.ZipFile(file) as zipped:
+        size = sum(info.file_size for info in zipped.infolist())
+    file.seek(0)
+    if size > LIMIT_BYTES:
+        raise MetierError(f"refused: it unpacks to {size:,} bytes; the limit is {LIMIT_BYTES:,}", where=str(path))
+
+
+def _plain(value: Any, where: str, field: str) -> Value:
+    """A cell as text, number, truth value or None: dates as ISO text, nested values as JSON, NaN as None."""
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return None if math.isnan(value) else value
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError:
+            fix = "leave the column out, or store text in it"
+            raise MetierError("bytes that are not UTF-8 text", where=f"{where}, field {field!r}", fix=fix) from None
+    if isinstance(value, (dict, list, tuple)):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)

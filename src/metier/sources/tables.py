@@ -1,0 +1,147 @@
+"""Reading tables: one row type for csv, tsv, JSON lines, JSON, parquet, xlsx, plain text and Markdown.
+
+A table is read as it is: nothing is coerced, replaced or dropped. What cannot be read is a
+:class:`~metier.errors.MetierError` that names file, row and field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from metier.errors import MetierError, nearest
+from metier.sources.compression import SUFFIXES, explained
+
+Value = str | int | float | bool | None
+Rows = Iterator[tuple[int, dict[str, Value]]]
+
+FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "xlsx", "txt", "md", "rsplit")
+_BY_SUFFIX = {
+    **{".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json"},
+    **{".parquet": "parquet", ".pq": "parquet", ".xlsx": "xlsx", ".xlsm": "xlsx", ".txt": "txt"},
+    **{".md": "md", ".markdown": "md"},
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table.
+
+    ``number`` (from 1) is what a person would look for: the line in csv, tsv, JSON lines, txt, md and rsplit (the
+    first line of a row that spans several), the row of the sheet in xlsx, the record in JSON and parquet.
+    ``values`` by column; an empty cell and a JSON null are None; nested values are their JSON text.
+    """
+
+    number: int
+    values: dict[str, Value]
+
+
+def table_format(path: Path, declared: str | None = None) -> str:
+    """``declared``, or the format that the file's name says (before ``.gz`` or ``.zst``)."""
+    if declared is not None:
+        if declared in FORMATS:
+            return declared
+        raise MetierError(f"unknown format {declared!r}", where=str(path), fix=nearest(declared, FORMATS))
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in SUFFIXES:
+        suffixes.pop()
+    suffix = suffixes[-1] if suffixes else ""
+    if suffix in _BY_SUFFIX:
+        return _BY_SUFFIX[suffix]
+    if suffix == ".xls":
+        fix = "open it in a spreadsheet and save it as .xlsx"
+    else:
+        fix = (
+            f"{nearest(suffix, _BY_SUFFIX) if suffix else ''} or declare `format:`, one of {', '.join(FORMATS)}".strip()
+        )
+    raise MetierError(f"no format is known for the extension {suffix or '(none)'!r}", where=str(path), fix=fix)
+
+
+def read_table(
+    path: Path,
+    *,
+    format: str | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    columns: Sequence[str] | None = None,
+    sheet: str | None = None,
+) -> Iterator[Row]:
+    """Read a table, row by row (JSON and xlsx as a whole).
+
+    Args:
+        path: the file; gzip and zstd are recognised by their content.
+        format: one of :data:`FORMATS`, if the name does not say it. ``rsplit`` splits each line once, at the last
+            ``delimiter``, into two columns: ``sentence@label``.
+        encoding: of text formats; else a byte-order mark, UTF-8 or a detector decides, for the whole file, before
+            the first row is given out.
+        delimiter: of csv (else the best of comma, semicolon, tab and bar is taken and named in every message and,
+            where it is not the comma, in the log) and of rsplit (else ``@``).
+        columns: names for a csv, tsv or xlsx that has no header line; the two names of rsplit (else text, label).
+        sheet: of an xlsx (else the first).
+
+    Returns:
+        An iterator of rows. The file is opened, its encoding decided and its header read before this returns; faults
+        of a row are raised when the iteration comes to it.
+
+    Raises:
+        MetierError: absent, empty, damaged or cut off; an unknown format; mixed encodings; a ragged row; a bad
+            header; a line that is not JSON.
+    """
+    return (Row(number, values) for number, values in _open(Path(path), format, encoding, delimiter, columns, sheet)[1])
+
+
+def table_columns(
+    path: Path,
+    *,
+    format: str | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    columns: Sequence[str] | None = None,
+    sheet: str | None = None,
+) -> list[str]:
+    """The table's columns, in order. In JSON, where rows may differ: those of the first thousand rows."""
+    names, rows = _open(Path(path), format, encoding, delimiter, columns, sheet)
+    return names or list(dict.fromkeys(name for _, values in islice(rows, 1000) for name in values))
+
+
+def _open(
+    path: Path,
+    declared: str | None,
+    encoding: str | None,
+    delimiter: str | None,
+    columns: Sequence[str] | None,
+    sheet: str | None,
+) -> tuple[list[str], Rows]:
+    """Columns (none where each row has its own) and rows with their numbers."""
+    kind = table_format(path, declared)
+    names = _checked(columns, path) if columns else None
+    with explained(path):
+        if path.is_dir():
+            raise IsADirectoryError
+        if path.stat().st_size == 0:
+            raise MetierError("the file is empty", where=str(path), fix="give a file with at least one row")
+    # openpyxl and pyarrow take a while to import: only those who read such files pay for it
+    if kind in ("parquet", "xlsx"):
+        from metier.sources import binary
+
+        return binary.open_parquet(path) if kind == "parquet" else binary.open_xlsx(path, sheet, names)
+    from metier.sources import delimited, lines
+    from metier.sources.encodings import decide_encoding
+
+    codec = decide_encoding(path, encoding)
+    if kind in ("csv", "tsv"):
+        return delimited.open_delimited(path, codec, delimiter or ("\t" if kind == "tsv" else None), names)
+    if kind == "rsplit":
+        return lines.open_rsplit(path, codec, delimiter or "@", names or ["text", "label"])
+    if kind in ("txt", "md"):
+        return ["text"], (lines.read_lines if kind == "txt" else lines.read_paragraphs)(path, codec)
+    return [], (lines.read_json if kind == "json" else lines.read_jsonl)(path, codec)
+
+
+def _checked(columns: Sequence[str], path: Path) -> list[str]:
+    twice = {name for name in columns if list(columns).count(name) > 1}
+    if twice or isinstance(columns, str):
+        raise MetierError(f"columns are named twice: {sorted(twice)}", where=str(path), fix="give each its own name")
+    return list(columns)
