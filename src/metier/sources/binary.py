@@ -52,7 +52,7 @@ def open_parquet(path: Path) -> tuple[list[str], Rows]:
                 for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                     number += 1
                     where = f"{path}, record {number}"
-                    yield number, {name: _plain(v, where, name) for name, v in zip(columns, values, strict=True)}
+                    yield number, {name: plain_value(v, where, name) for name, v in zip(columns, values, strict=True)}
         except (pa.ArrowException, OSError) as error:
             raise MetierError(
                 f"the parquet file cannot be read on: {error}", where=f"{path}, after record {number}", fix=fix
@@ -91,7 +91,7 @@ def _from_sheet(rows: Iterator[tuple[str, int, list[Any]]], columns: list[str]) 
         place = f"{where}, row {number}"
         yield (
             number,
-            {name: _plain(cell, place, name) or _zero(cell) for name, cell in zip(columns, cells, strict=True)},
+            {name: plain_value(cell, place, name) or _zero(cell) for name, cell in zip(columns, cells, strict=True)},
         )
 
 
@@ -142,7 +142,7 @@ def _refuse_bomb(file: IO[bytes], path: Path) -> None:
         raise MetierError(f"refused: it unpacks to {size:,} bytes; the limit is {LIMIT_BYTES:,}", where=str(path))
 
 
-def _plain(value: Any, where: str, field: str) -> Value:
+def plain_value(value: Any, where: str, field: str) -> Value:
     """A cell as text, number, truth value or None: dates as ISO text, nested values as JSON, NaN as None."""
     if value is None or isinstance(value, (str, bool, int)):
         return value

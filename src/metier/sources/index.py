@@ -83,6 +83,11 @@ class Index:
     def __init__(self, settings: dict[str, str]) -> None:
         self._settings = settings
         self._trusted = set(settings.get("trusted-host", "").split())
+        given = " ".join(settings.get(name, "") for name in ("index-url", "extra-index-url", "find-links"))
+        # files mostly lie on the index's own host, under links that do not repeat its credentials
+        self._known = {
+            urlsplit(url).netloc.rpartition("@")[2]: found for url in given.split() if (found := _written(url))
+        }
 
     def files(self, project: str) -> list[Listed]:
         """Every file listed for ``project``, in pip's order of places. OSError if a place cannot be reached."""
@@ -140,7 +145,7 @@ class Index:
         if parts.scheme not in ("http", "https", "file"):
             raise MetierError(f"not a place to download from: {url!r}")
         request = urllib.request.Request(_bare(url), headers={"Accept": _ACCEPT, "User-Agent": "metier"})
-        if credentials := _credentials(url):
+        if credentials := _written(url) or self._known.get(parts.netloc) or _from_netrc(parts.hostname):
             token = base64.b64encode(":".join(credentials).encode()).decode()
             request.add_unredirected_header("Authorization", f"Basic {token}")
         handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=self._tls(parts.hostname))]
@@ -159,8 +164,13 @@ class Index:
 
 def choose(files: list[Listed], project: str, version: str) -> Listed | None:
     """The best file of a release to read: a wheel for every machine, else a source distribution, else any wheel."""
-    wanted = (canonicalize_name(project), str(Version(version)))
-    ours = [file for file in files if file.release() == wanted]
+
+    def is_wanted(file: Listed) -> bool:  # 1.0 and 1.0.0 are one version
+        release = file.release()
+        return release is not None and release[0] == name and Version(release[1]) == Version(version)
+
+    name = canonicalize_name(project)
+    ours = [file for file in files if is_wanted(file)]
 
     def rank(file: Listed) -> int:
         if file.filename.endswith("-none-any.whl"):
@@ -188,12 +198,15 @@ def _bare(url: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
 
 
-def _credentials(url: str) -> tuple[str, str] | None:
+def _written(url: str) -> tuple[str, str] | None:
+    """User and password, if the URL holds them."""
     parts = urlsplit(url)
-    if parts.username:
-        return unquote(parts.username), unquote(parts.password or "")
+    return (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
+
+
+def _from_netrc(host: str | None) -> tuple[str, str] | None:
     try:
-        known = netrc.netrc().authenticators(parts.hostname or "")
+        known = netrc.netrc().authenticators(host or "")
     except (OSError, netrc.NetrcParseError):
         return None
     return (known[0] or "", known[2] or "") if known else None

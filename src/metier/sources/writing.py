@@ -6,6 +6,7 @@ import csv
 import functools
 import io
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -207,5 +208,8 @@ def _write_xlsx(file: IO[bytes], rows: Iterator[list[Any]], columns: list[str], 
         if number >= _SHEET_ROWS:
             raise _fail(f"a sheet holds {_SHEET_ROWS:,} rows", path, number, None, "write .csv, .jsonl or .parquet")
         page.append([cell(value, number, name) for value, name in zip(values, columns, strict=True)])
-    book.save(file)
+    with tempfile.TemporaryFile(dir=path.parent) as whole:  # a zip needs a file that it can go back in
+        book.save(whole)
+        whole.seek(0)
+        shutil.copyfileobj(whole, file)
     return number
