@@ -20,7 +20,17 @@ def data_root() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_cache(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Hermetic: each test has an empty cache, unless it is marked to use the real base."""
     if request.node.get_closest_marker("real") is None:
         monkeypatch.setenv("METIER_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="session")
+def toy_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama with a chat template."""
+    from tests.toy import make_base
+
+    return make_base(tmp_path_factory.mktemp("toy") / "base")

@@ -1,0 +1,34 @@
+# Each target makes what it needs; a second call is quick.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo test check bench clean
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "metier needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing metier and its pinned dependencies into .venv (once, a few minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch .venv/ready
+
+demo: setup
+	@$(BIN)/metier run recipes/finance-starter.yaml
+	@$(BIN)/metier predict runs/finance-starter "Operating profit rose to EUR 13.1 mn from EUR 8.7 mn." "The company has laid off tens of employees."
+	@echo "Open runs/finance-starter/report.html"
+
+check: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+test: check
+	@$(BIN)/python -m pytest
+
+bench: setup
+	@$(BIN)/python benchmarks/packing.py --json
+
+clean:
+	rm -rf .venv runs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,288 @@
+"""Verbs: parse, call, print."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from metier.errors import MetierError, nearest
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Turn a general language model into a specialist, and prove what was gained and what was forgotten.",
+)
+
+DataRoot = Annotated[
+    Path | None, typer.Option("--data-root", envvar="METIER_DATA", help="Folder of published data sets.")
+]
+Offline = Annotated[bool, typer.Option("--offline", help="Never touch a network: only what is cached or local.")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, such as runs/finance-starter.")]
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe in YAML.")]
+
+
+@app.command()
+def run(
+    recipe: RecipePath,
+    out: Annotated[Path | None, typer.Option(help="The run directory; runs/<name> if left out.")] = None,
+    data_root: DataRoot = None,
+    offline: Offline = False,
+) -> None:
+    """Carry out a recipe, from data to report. Run it again to continue or to do only what changed."""
+    from metier.run import run as carry_out
+
+    try:
+        typer.echo(carry_out(recipe, out=out, data_root=data_root, offline=offline))
+    except KeyboardInterrupt:
+        typer.echo("stopped; nothing is lost: run the same command again to continue", err=True)
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def validate(recipe: RecipePath, data_root: DataRoot = None, offline: Offline = False) -> None:
+    """Check a recipe before spending time: everything resolves, first prompt, balance, lengths, memory, time."""
+    from metier.run.preflight import preflight
+
+    found = preflight(recipe, data_root=data_root, offline=offline)
+    task = found.data.task
+    typer.echo(f"recipe    {found.recipe.name}: {task.title} (version {task.version}, {task.licence})")
+    typer.echo(f"data      {found.data.loaded.where}")
+    for part, counts in found.balance().items():
+        typer.echo(f"  {part:<10} " + ", ".join(f"{label} {counts.get(label, 0)}" for label in task.labels))
+    typer.echo(f"duplicates {json.dumps(_counts(found.data.duplicates))}")
+    typer.echo(f"base      {found.base.name}, {found.parameters:,} weights, {found.base.ref}")
+    typer.echo(f"device    {found.device.device}, {found.device.dtype}: {found.device.why}")
+    lengths = found.lengths
+    typer.echo(
+        f"tokens    median {int(sorted(lengths)[len(lengths) // 2])}, longest {int(lengths.max())} an example "
+        f"(limit {found.recipe.max_tokens})"
+    )
+    typer.echo(f"memory    about {found.memory_gb:.1f} GB at the peak (this machine has {found.device.memory_gb:g})")
+    if found.train_seconds is not None:
+        typer.echo(f"time      about {found.train_seconds / 60:.1f} minutes of training (an estimate)")
+    for warning in found.data.loaded.warnings:
+        typer.echo(f"note      {warning}")
+    typer.echo("first prompt, exactly:")
+    typer.echo(found.prompt)
+
+
+@app.command()
+def predict(
+    run_path: RunPath,
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="[TEXT]...", help="Texts; standard input if none.")
+    ] = None,
+    source: Annotated[Path | None, typer.Option("--in", help="A table, or '-' for lines of standard input.")] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="Column with the text (repeat it for several fields).")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Table to write; its ending chooses the format.")] = None,
+    abstain_below: Annotated[float, typer.Option(min=0, max=1, help="Abstain below this probability.")] = 0.0,
+    encoding: Annotated[str | None, typer.Option(help="Encoding of the table.")] = None,
+    offline: Offline = False,
+) -> None:
+    """Answer texts, a table, or lines of standard input."""
+    from metier.inference.specialist import Specialist
+
+    if source and str(source) != "-":
+        if out is None:
+            raise MetierError("--in needs --out", fix="name the table to write: --out answers.csv")
+        _predict_table(Specialist.load(run_path, offline=offline), source, out, column, abstain_below, encoding)
+        return
+    lines = texts or [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    if not lines:
+        raise MetierError(
+            "there is no text to answer", fix='give it: metier predict RUN "text", or --in FILE --out FILE'
+        )
+    specialist = Specialist.load(run_path, offline=offline)
+    for text, answer in zip(lines, specialist.predict(lines, abstain_below=abstain_below), strict=True):
+        label = "(abstained)" if answer.abstained else answer.label
+        typer.echo(f"{label}\t{answer.probability:.3f}\t{text}")
+
+
+def _predict_table(
+    specialist: Any, source: Path, out: Path, column: list[str] | None, abstain_below: float, encoding: str | None
+) -> None:
+    from metier.inference.files import predict_table
+    from metier.run.progress import console
+
+    options = {"encoding": encoding} if encoding else {}
+    counts = predict_table(
+        specialist, source, out, columns=column or ["text"], abstain_below=abstain_below,
+        progress=lambda n: console.print(f"  {n} rows", style="dim"), **options,
+    )  # fmt: skip
+    typer.echo(f"{out}: {counts.rows} rows, {counts.abstained} abstained, {counts.empty} with an empty text")
+
+
+@app.command()
+def evaluate(
+    run_path: RunPath,
+    task: Annotated[str | None, typer.Option(help="A task of the catalogue.")] = None,
+    variant: Annotated[str | None, typer.Option(help="Its variant.")] = None,
+    source: Annotated[Path | None, typer.Option("--in", help="A labelled table of your own.")] = None,
+    column: Annotated[list[str] | None, typer.Option(help="Column with the text.")] = None,
+    gold: Annotated[str, typer.Option(help="Column with the right label.")] = "label",
+    encoding: Annotated[str | None, typer.Option(help="Encoding of the table.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the entries of scores.json.")] = False,
+    data_root: DataRoot = None,
+    offline: Offline = False,
+) -> None:
+    """Score a finished specialist on something else, with intervals, baselines and paired tests."""
+    from metier.recipe import TaskChoice
+    from metier.run.evaluate import evaluate as score_elsewhere
+
+    if bool(task) == bool(source):
+        raise MetierError("say what to evaluate on", fix="--task NAME, or --in FILE --column TEXT --gold LABEL")
+    text: str | list[str] = (column or ["text"])[0] if len(column or []) < 2 else list(column or [])
+    choice = (
+        TaskChoice.model_validate({"name": task, "variant": variant})
+        if task
+        else TaskChoice.model_validate({"file": str(source), "text": text, "label": gold, "encoding": encoding})
+    )
+    name, entries, counts = score_elsewhere(run_path, choice, data_root=data_root, offline=offline)
+    if as_json:
+        typer.echo(json.dumps({name: entries, "counts": counts}, ensure_ascii=False))
+        return
+    typer.echo(f"{name}: " + ", ".join(f"{key} {value}" for key, value in counts.items()))
+    typer.echo(f"{'system':<12} {'weighted F1':<24} {'accuracy':<24} {'macro F1':<24} n")
+    for system, entry in entries.items():
+        cells = [entry["metrics"][metric] for metric in ("weighted_f1", "accuracy", "macro_f1")]
+        shown = [f"{c['value']:.3f} [{c['low']:.3f}, {c['high']:.3f}]" for c in cells]
+        typer.echo(f"{system:<12} " + " ".join(f"{text:<24}" for text in shown) + f" {cells[0]['n']}")
+    for other, pair in entries["specialist"].get("against", {}).items():
+        d = pair["difference"]
+        typer.echo(
+            f"specialist - {other}: {d['value']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}], McNemar p = {pair['p']:.2g}"
+        )
+
+
+@app.command()
+def show(run_path: RunPath, text: Annotated[str | None, typer.Argument(help="A text of your own.")] = None) -> None:
+    """Print the exact prompt that the specialist was trained on and answers, with its special tokens."""
+    from metier.inference.bundle import read_bundle
+    from metier.models.encode import Encoder
+    from metier.models.load import load_tokenizer
+
+    bundle = read_bundle(run_path)
+    fields = bundle.task.template.fields()
+    inputs = {name: text if text is not None and name == fields[-1] else "{" + name + "}" for name in fields}
+    typer.echo(Encoder(load_tokenizer(bundle.folder), bundle.task, bundle.max_tokens).render(inputs))
+
+
+@app.command()
+def tasks() -> None:
+    """List the catalogue of tasks: version, kind, licence, commercial use, places."""
+    from metier.tasks import catalogue
+
+    table = _table("task", "version", "kind", "labels", "licence", "commercial", "places")
+    for name in catalogue.names():
+        task = catalogue.get(name)
+        commercial = {True: "yes", False: "no", None: "?"}[task.commercial]
+        places = ", ".join(dict.fromkeys(source.where for source in task.sources))
+        table.add_row(name, str(task.version), task.kind, ", ".join(task.labels), task.licence, commercial, places)
+    _print(table)
+
+
+@app.command()
+def bases(as_json: Annotated[bool, typer.Option("--json", help="One JSON line a place.")] = False) -> None:
+    """List the catalogue of bases: where they come from, size, licence, cached or not."""
+    from metier.models.bases import listing
+
+    rows = list(listing())
+    if as_json:
+        for row in rows:
+            typer.echo(json.dumps(row))
+        return
+    table = _table("base", "ref", "parameters", "licence", "download", "cached")
+    for row in rows:
+        size = f"{row['bytes'] / 1e6:,.0f} MB"
+        cached = "yes" if row["cached"] else "no"
+        table.add_row(row["name"], row["ref"], f"{row['parameters']:,}", row["licence"], size, cached)
+    _print(table)
+
+
+@app.command()
+def new(name: Annotated[str, typer.Argument(help="finance-sentiment, finance-starter or own-table.")]) -> None:
+    """Print a recipe to start from: metier new finance-sentiment > recipe.yaml."""
+    folder = _recipes()
+    known = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    if name not in known:
+        raise MetierError(f"there is no recipe '{name}'", fix=nearest(name, known))
+    typer.echo((folder / f"{name}.yaml").read_text(encoding="utf-8"), nl=False)
+
+
+@app.command()
+def report(run_path: RunPath) -> None:
+    """Write a run's report and model card again, from the run directory alone."""
+    from metier.report import write_card, write_report
+
+    typer.echo(write_report(run_path))
+    typer.echo(write_card(run_path))
+
+
+def _recipes() -> Path:
+    """The shipped recipes: inside the installed package, or beside the sources of an editable installation."""
+    installed = Path(str(resources.files("metier"))) / "recipes"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "recipes"
+
+
+def _counts(report: dict[str, Any]) -> dict[str, int]:
+    return {key: value for key, value in report.items() if isinstance(value, int)}
+
+
+def _table(*columns: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column in ("task", "base"))
+    return table
+
+
+def _print(table: Table) -> None:
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else 200
+    Console(width=width, highlight=False).print(table)
+
+
+def main() -> None:
+    """Run the command line: a user's fault is one message and exit code 2, never a traceback."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    # notes from one library to another about its next major release are not for the user
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    try:
+        app()
+    except MetierError as error:
+        typer.echo(f"metier: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("stopped", err=True)
+        sys.exit(130)
+    except OSError as error:
+        import errno
+
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            where = error.filename or "a temporary file"
+            typer.echo(
+                str(MetierError("metier: the disk is full", where=where, fix="free some space, run it again")), err=True
+            )
+            sys.exit(2)
+        raise
+
+
+if __name__ == "__main__":
+    main()

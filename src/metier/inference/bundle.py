@@ -1,0 +1,84 @@
+"""The specialist's folder: weights or adapter, tokenizer, exact template. Everything that answering needs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metier.errors import MetierError
+from metier.files import write_dir
+from metier.models.bases import Base
+from metier.models.encode import Encoder
+from metier.tasks import Task
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What ``template.json`` says."""
+
+    folder: Path
+    task: Task
+    base: dict[str, Any]
+    method: str
+    dtype: str
+    max_tokens: int
+    temperature: float
+
+
+def write_bundle(folder: Path, model: Any, encoder: Encoder, base: Base, dtype: str, *, method: str) -> None:
+    """Write the specialist under a temporary name, then rename it. The same weights give the same bytes."""
+    with write_dir(folder) as temporary:
+        if method == "lora":
+            model.peft_config["default"].base_model_name_or_path = base.hub_name or str(base.path)
+            # embedding layers are never trained here; asking peft to look for them would ask the hub
+            model.save_pretrained(temporary, save_embedding_layers=False)
+            _sort_lists(temporary / "adapter_config.json")
+            (temporary / "README.md").unlink(missing_ok=True)
+        else:
+            model.save_pretrained(temporary)
+        encoder.tokenizer.save_pretrained(temporary)
+        about = {
+            "task": encoder.task.model_dump(mode="json", exclude={"sources", "variants"}),
+            "base": base.to_json(),
+            "method": method,
+            "dtype": dtype,
+            "max_tokens": encoder.max_tokens,
+            "labels": encoder.task.labels,
+        }
+        (temporary / "template.json").write_text(json.dumps(about, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
+def read_bundle(run_or_folder: Path) -> Bundle:
+    """Read a specialist from a run directory or from its own folder.
+
+    Errors: :class:`MetierError` when there is none, or it is not whole.
+    """
+    folder = run_or_folder / "specialist" if (run_or_folder / "specialist").is_dir() else run_or_folder
+    file = folder / "template.json"
+    if not file.exists():
+        raise MetierError(
+            "there is no finished specialist here",
+            where=str(run_or_folder),
+            fix="give the folder that `metier run` wrote, such as runs/finance-starter",
+        )
+    try:
+        about = json.loads(file.read_text(encoding="utf-8"))
+        task = Task.model_validate(about["task"])
+    except (ValueError, KeyError) as error:
+        raise MetierError(f"the specialist's template is damaged: {error}", where=str(file)) from error
+    calibration = folder / "calibration.json"
+    temperature = json.loads(calibration.read_text(encoding="utf-8"))["temperature"] if calibration.exists() else 1.0
+    return Bundle(
+        folder, task, about["base"], about["method"], about["dtype"], int(about["max_tokens"]), float(temperature)
+    )
+
+
+def _sort_lists(path: Path) -> None:
+    """peft writes sets in an order that changes from process to process."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    for key, value in config.items():
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            config[key] = sorted(value)
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")

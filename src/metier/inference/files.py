@@ -1,0 +1,86 @@
+"""Answering a whole table: rows stream through, every column stays."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metier.errors import MetierError, nearest
+from metier.inference.specialist import Specialist
+from metier.sources import Row, read_table, table_columns, write_table
+
+CHUNK = 256
+ADDED = ("label", "probability", "abstained")
+
+
+@dataclass
+class Counts:
+    """What happened to the rows of a table."""
+
+    rows: int = 0
+    empty: int = 0
+    abstained: int = 0
+
+
+def predict_table(
+    specialist: Specialist,
+    source: Path,
+    target: Path,
+    *,
+    columns: list[str],
+    abstain_below: float = 0.0,
+    progress: Callable[[int], None] | None = None,
+    **options: Any,
+) -> Counts:
+    """Read ``source``, answer its ``columns`` (one for each field of the template), write ``target``.
+
+    All columns are kept; ``label``, ``probability`` and ``abstained`` are added (with ``metier_`` in front where
+    the table has such a column). A row with an empty text gets no label and counts as abstained.
+    """
+    fields = specialist.bundle.task.template.fields()
+    known = table_columns(source, **options)
+    if len(columns) != len(fields):
+        raise MetierError(f"this specialist reads {len(fields)} column(s): {', '.join(fields)}", fix="repeat --column")
+    for column in columns:
+        if column not in known:
+            raise MetierError(f"there is no column '{column}'", where=str(source), fix=nearest(column, known))
+    names = {name: f"metier_{name}" if name in known else name for name in ADDED}
+    counts = Counts()
+    pairs = list(zip(fields, columns, strict=True))
+    rows = _answered(specialist, read_table(source, **options), pairs, names, abstain_below, counts, progress)
+    write_table(target, rows, [*known, *names.values()])
+    return counts
+
+
+def _answered(
+    specialist: Specialist,
+    rows: Iterable[Row],
+    pairs: list[tuple[str, str]],
+    names: dict[str, str],
+    abstain_below: float,
+    counts: Counts,
+    progress: Callable[[int], None] | None,
+) -> Iterator[dict[str, Any]]:
+    iterator = iter(rows)
+    while chunk := list(itertools.islice(iterator, CHUNK)):
+        inputs = [{field: str(row.values.get(column) or "").strip() for field, column in pairs} for row in chunk]
+        filled = [index for index, values in enumerate(inputs) if all(values.values())]
+        answers = dict(
+            zip(filled, specialist.predict([inputs[i] for i in filled], abstain_below=abstain_below), strict=True)
+        )
+        for index, row in enumerate(chunk):
+            answer = answers.get(index)
+            counts.rows += 1
+            counts.empty += answer is None
+            counts.abstained += answer is None or answer.abstained
+            yield {
+                **row.values,
+                names["label"]: answer.label if answer else None,
+                names["probability"]: round(answer.probability, 6) if answer else None,
+                names["abstained"]: answer.abstained if answer else True,
+            }
+        if progress:
+            progress(len(chunk))

@@ -1,0 +1,1 @@
+"""Bases: found, loaded, adapted and run."""

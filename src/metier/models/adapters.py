@@ -1,0 +1,93 @@
+"""What trains: low-rank adapters by peft, or every weight."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metier.errors import MetierError, nearest
+
+# Where people call them by role: every linear layer of a block, or those of attention.
+GROUPS = {
+    "attention": ("q_proj", "k_proj", "v_proj", "o_proj", "query_key_value", "c_attn", "dense", "out_proj"),
+    "query-value": ("q_proj", "v_proj"),
+}
+
+
+def attach_lora(model: Any, *, rank: int, alpha: float, dropout: float, targets: str | Sequence[str], seed: int) -> Any:
+    """Wrap ``model`` with LoRA adapters (Hu et al. 2021, arXiv 2106.09685) in the model's own number format.
+
+    Args:
+        rank, alpha: update is ``alpha / rank · B A``.
+        targets: ``all`` linear layers, ``attention``, ``query-value``, or layer names.
+        seed: of the adapters' first values.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(seed)
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=_target_modules(model, targets),
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+    base_path = model.config._name_or_path
+    # the optimizer keeps float32 masters, so that the matmuls can stay in the model's format
+    wrapped = get_peft_model(model, config, autocast_adapter_dtype=False)
+    wrapped.peft_config["default"].base_model_name_or_path = base_path
+    dtype = next(model.parameters()).dtype
+    for parameter in wrapped.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(dtype)
+    return wrapped
+
+
+def train_everything(model: Any) -> Any:
+    """Full fine-tuning: every weight is trainable."""
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    return model
+
+
+def load_adapter(model: Any, folder: Path) -> Any:
+    """Put a saved adapter on its base, in the base's number format."""
+    from peft import PeftModel
+
+    try:
+        wrapped = PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=False, local_files_only=True)
+    except (ValueError, OSError, RuntimeError, KeyError) as error:
+        raise MetierError(f"the adapter does not fit its base: {str(error)[:300]}", where=str(folder)) from error
+    dtype = next(model.parameters()).dtype
+    for name, parameter in wrapped.named_parameters():
+        if "lora_" in name:
+            parameter.data = parameter.data.to(dtype)
+    return wrapped.eval()
+
+
+def _target_modules(model: Any, targets: str | Sequence[str]) -> list[str] | str:
+    linear = sorted(
+        {
+            name.rsplit(".", 1)[-1]
+            for name, module in model.named_modules()
+            if re.search(r"\.\d+\.", name) and type(module).__name__ in ("Linear", "Conv1D")
+        }
+    )
+    if targets == "all":
+        return linear
+    wanted = GROUPS.get(targets, (targets,)) if isinstance(targets, str) else tuple(targets)
+    chosen = [name for name in linear if name in wanted]
+    unknown = [name for name in wanted if name not in linear] if not isinstance(targets, str) else []
+    if unknown or not chosen:
+        missing = unknown[0] if unknown else str(targets)
+        raise MetierError(
+            f"this base has no layer called '{missing}'",
+            where="recipe, adapt.targets",
+            fix=f"{nearest(missing, linear)} Or use all, attention, query-value",
+        )
+    return chosen

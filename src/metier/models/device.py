@@ -1,0 +1,126 @@
+"""What this machine has, and what will be used of it and why."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import time
+from dataclasses import asdict, dataclass
+
+import torch
+
+from metier.errors import MetierError
+
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where and in which number format a model runs. ``gflops`` are measured on this machine, 0 if not."""
+
+    device: str
+    dtype: str
+    why: str
+    threads: int
+    cpu: str
+    memory_gb: float
+    gflops: float
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The number format as torch names it."""
+        return DTYPES[self.dtype]
+
+    def to_json(self) -> dict[str, object]:
+        """For the manifest."""
+        return asdict(self)
+
+
+def prepare_process(device: str) -> None:
+    """Settings of the whole process: the allocator's thresholds, and the same result every time."""
+    if device == "cpu":
+        _keep_large_buffers()
+    torch.use_deterministic_algorithms(True, warn_only=device != "cpu")
+
+
+def _keep_large_buffers() -> None:
+    """Tell glibc to reuse large buffers: mapping and faulting them in anew costs up to two thirds of the time."""
+    if platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    trim_threshold, mmap_threshold, top_pad = -1, -3, -2
+    libc.mallopt(mmap_threshold, 1 << 30)
+    libc.mallopt(trim_threshold, (1 << 31) - 1)
+    libc.mallopt(top_pad, 64 << 20)
+
+
+def choose_device(device: str = "auto", dtype: str = "auto") -> Device:
+    """Find the device and measure whether bfloat16 pays on it.
+
+    Errors: :class:`MetierError` for a device that is not there or an unknown number format.
+    """
+    if dtype not in ("auto", *DTYPES):
+        raise MetierError(f"unknown dtype '{dtype}'", fix=f"use auto, {', '.join(DTYPES)}")
+    name = _available(device)
+    threads = torch.get_num_threads()
+    if name != "cpu":
+        chosen = dtype if dtype != "auto" else ("bfloat16" if name == "cuda" else "float32")
+        why = "asked for" if dtype != "auto" else f"the usual format on {name}"
+        return Device(name, chosen, why, threads, _cpu_name(), _memory_gb(), 0.0)
+    slow, fast = _gflops(torch.float32), _gflops(torch.bfloat16)
+    if dtype != "auto":
+        chosen, why = dtype, f"asked for (measured: float32 {slow:.0f}, bfloat16 {fast:.0f} GFLOP/s)"
+    elif fast > 1.3 * slow:
+        chosen, why = "bfloat16", f"bfloat16 matmuls run at {fast:.0f} GFLOP/s here, float32 at {slow:.0f}"
+    else:
+        chosen, why = (
+            "float32",
+            f"bfloat16 does not pay here: {fast:.0f} against {slow:.0f} GFLOP/s in float32",
+        )
+    return Device(name, chosen, why, threads, _cpu_name(), _memory_gb(), fast if chosen == "bfloat16" else slow)
+
+
+def _available(device: str) -> str:
+    found = {"cpu"}
+    if torch.cuda.is_available():
+        found.add("cuda")
+    if torch.backends.mps.is_available():
+        found.add("mps")
+    if device == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if name in found)
+    if device not in found:
+        raise MetierError(f"device '{device}' is not on this machine", fix=f"use auto or {', '.join(sorted(found))}")
+    return device
+
+
+def _gflops(dtype: torch.dtype, repeats: int = 6) -> float:
+    """Best rate of a matmul shaped like a small model's feed-forward layer, in GFLOP/s."""
+    left, right = torch.ones(1024, 576, dtype=dtype), torch.ones(576, 1536, dtype=dtype)
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        for _ in range(4):
+            left @ right
+        best = min(best, time.perf_counter() - start)
+    return 4 * 2 * 1024 * 576 * 1536 / best / 1e9
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _memory_gb() -> float:
+    import psutil
+
+    total: int = psutil.virtual_memory().total
+    return round(total / 2**30, 1)
+
+
+def cores() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

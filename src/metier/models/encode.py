@@ -1,0 +1,122 @@
+"""From a task's messages to token ids: the one rendering that training, scoring, serving and export share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from metier.errors import MetierError
+from metier.models.packed import Item
+from metier.tasks import Task, messages, plain
+
+Shot = tuple[Mapping[str, str], str]
+
+
+@dataclass
+class Encoder:
+    """Renders a task's examples with a tokenizer's own template and cuts what is too long.
+
+    Attributes:
+        max_tokens: longest prompt with its answer; a longer text loses its middle and is counted in ``truncated``.
+        shots: solved examples put before every prompt.
+    """
+
+    tokenizer: Any
+    task: Task
+    max_tokens: int = 1024
+    shots: Sequence[Shot] = ()
+    truncated: int = 0
+    _answers: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def render(self, inputs: Mapping[str, str]) -> str:
+        """The exact prompt, up to where the answer begins."""
+        if not self.tokenizer.chat_template:
+            return plain(self.task, inputs, self.shots)[0]
+        return str(
+            self.tokenizer.apply_chat_template(
+                messages(self.task, inputs, self.shots), tokenize=False, add_generation_prompt=True
+            )
+        )
+
+    def prompt(self, inputs: Mapping[str, str]) -> tuple[int, ...]:
+        """Token ids of the prompt, never more than ``max_tokens``."""
+        ids = self._ids(self.render(inputs))
+        if len(ids) <= self.max_tokens:
+            return ids
+        self.truncated += 1
+        return self._cut(inputs, len(ids))
+
+    def answer(self, text: str) -> tuple[int, ...]:
+        """Token ids of an answer, without its end token."""
+        if text not in self._answers:
+            lead = "" if self.tokenizer.chat_template else plain(self.task, _blank(self.task), ())[1]
+            ids = tuple(self.tokenizer.encode(lead + text, add_special_tokens=False))
+            if not ids:
+                raise MetierError("an answer without a single token cannot be learnt or scored", where=repr(text))
+            self._answers[text] = ids
+        return self._answers[text]
+
+    @property
+    def end(self) -> int:
+        """The token that ends an answer: what the chat template puts there, else the tokenizer's end token."""
+        if self.tokenizer.chat_template:
+            turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "answer"}]
+            text = str(self.tokenizer.apply_chat_template(turns, tokenize=False))
+            after = text.rsplit("answer", 1)[1]
+            ids = self.tokenizer.encode(after, add_special_tokens=False)
+            if ids and ids[0] in self.tokenizer.all_special_ids:
+                return int(ids[0])
+        return int(self.tokenizer.eos_token_id)
+
+    def training_item(self, inputs: Mapping[str, str], target: str) -> Item:
+        """Prompt and gold answer with its end token: the only positions that carry loss."""
+        return Item(self.prompt(inputs), ((*self.answer(target), self.end),))
+
+    def choice_item(self, inputs: Mapping[str, str], choices: Sequence[str]) -> Item:
+        """Prompt and every candidate answer; ended where one would otherwise be the beginning of another."""
+        answers = [self.answer(choice) for choice in choices]
+        if _one_begins_another(answers):
+            answers = [(*answer, self.end) for answer in answers]
+        return Item(self.prompt(inputs), tuple(answers))
+
+    def _ids(self, text: str) -> tuple[int, ...]:
+        special = not self.tokenizer.chat_template  # a chat template writes its own begin token
+        return tuple(self.tokenizer.encode(text, add_special_tokens=special))
+
+    def _cut(self, inputs: Mapping[str, str], length: int) -> tuple[int, ...]:
+        """Take the middle out of the longest input until the prompt fits."""
+        name = max(inputs, key=lambda key: len(inputs[key]))
+        tokens = self.tokenizer.encode(inputs[name], add_special_tokens=False)
+        keep = len(tokens) - (length - self.max_tokens) - 8
+        while keep > 0:
+            head, tail = tokens[: (keep + 1) // 2], tokens[len(tokens) - keep // 2 :]
+            text = self.tokenizer.decode(head) + " … " + self.tokenizer.decode(tail)
+            ids = self._ids(self.render({**inputs, name: text}))
+            if len(ids) <= self.max_tokens:
+                return ids
+            keep -= len(ids) - self.max_tokens
+        raise MetierError(
+            f"the prompt without its text is already longer than {self.max_tokens} tokens",
+            fix="raise max_tokens or give fewer shots",
+        )
+
+
+def _blank(task: Task) -> dict[str, str]:
+    return dict.fromkeys(task.template.fields(), "")
+
+
+def _one_begins_another(answers: Sequence[tuple[int, ...]]) -> bool:
+    return any(a != b and b[: len(a)] == a for a in answers for b in answers)
+
+
+def split_prefix(items: Sequence[Item]) -> tuple[tuple[int, ...], list[Item]]:
+    """The tokens all prompts begin with, and the items without them (each keeps at least one trunk token)."""
+    if not items:
+        return (), []
+    first, last = min(i.trunk for i in items), max(i.trunk for i in items)
+    limit = min(len(item.trunk) for item in items) - 1
+    common = 0
+    while common < limit and first[common] == last[common]:
+        common += 1
+    return first[:common], [Item(item.trunk[common:], item.answers) for item in items]

@@ -1,0 +1,154 @@
+"""From packs to log-probabilities: the one way that training, scoring and serving run a model."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metier.models.packed import ATTENTION, Item, Pack, build_pack, packed
+
+Stored = list[tuple[Tensor, Tensor]]
+# Rows of logits computed at once: bounds memory at rows × vocabulary × 4 bytes.
+ROWS_AT_ONCE = 512
+
+
+def causal_model(model: Any) -> Any:
+    """The transformers model inside a peft wrapper, or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+class Runner:
+    """Runs prompts through a causal language model, packed where its attention allows and padded where not.
+
+    Args:
+        model: a transformers causal language model, or a peft model around one.
+        packing: ``None`` to find out by comparing both ways on a small input; ``why`` says what was found.
+    """
+
+    def __init__(self, model: nn.Module, *, packing: bool | None = None) -> None:
+        self.model = model
+        self.why = "chosen by the caller"
+        self.packing = packing if packing is not None else self._packing_is_exact()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's weights are."""
+        return next(self.model.parameters()).device
+
+    def logprobs(
+        self, items: Sequence[Item], prefix: Sequence[int] = (), stored: Stored | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probability of every answer token.
+
+        Returns:
+            ``(values, owner)``, both ``(M,)``: natural-log probabilities in float32, and the index of the answer
+            (answers counted through all items) that each belongs to. Gradients flow where they are enabled.
+        """
+        if self.packing:
+            pack = build_pack(prefix, items, device=self.device, stored=stored)
+            hidden = self._packed_hidden(pack)
+        else:
+            pack, hidden = self._padded_hidden(prefix, items)
+        values = [
+            self._score(hidden[rows], targets)
+            for rows, targets in zip(
+                torch.split(pack.rows, ROWS_AT_ONCE), torch.split(pack.targets, ROWS_AT_ONCE), strict=True
+            )
+        ]
+        return torch.cat(values), pack.owner
+
+    def answer_logprobs(
+        self, items: Sequence[Item], prefix: Sequence[int] = (), stored: Stored | None = None
+    ) -> Tensor:
+        """Summed log-probability of each answer, ``(answers,)``, answers counted through all items."""
+        values, owner = self.logprobs(items, prefix, stored)
+        total = torch.zeros(sum(len(item.answers) for item in items), device=values.device)
+        return total.index_add(0, owner, values)
+
+    @torch.inference_mode()
+    def store_prefix(self, prefix: Sequence[int]) -> Stored | None:
+        """Keys and values of ``prefix`` for every layer, to be given to later calls; ``None`` if there is no use."""
+        if not self.packing or not prefix:
+            return None
+        pack = build_pack(prefix, [], device=self.device)
+        pack.collect = {}
+        self._packed_hidden(pack)
+        return [pack.collect[layer] for layer in sorted(pack.collect)]
+
+    def _score(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """``(rows, hidden)`` → ``(rows,)``: only these rows ever meet the vocabulary."""
+        causal = causal_model(self.model)
+        logits = _head(causal, hidden).float()
+        return torch.log_softmax(logits, -1).gather(1, targets[:, None])[:, 0]
+
+    def _packed_hidden(self, pack: Pack) -> Tensor:
+        """Hidden states after the last norm, ``(tokens, hidden)``."""
+        causal = causal_model(self.model)
+        with packed(pack):
+            output = causal.get_decoder()(input_ids=pack.input_ids, position_ids=pack.positions, use_cache=False)
+        layers = int(causal.config.get_text_config().num_hidden_layers)
+        if pack.layers != layers:  # a layer that mixes tokens in its own way would see the neighbours
+            raise RuntimeError(f"{pack.layers} of {layers} layers read the layout")
+        hidden: Tensor = output.last_hidden_state[0]
+        return hidden
+
+    def _padded_hidden(self, prefix: Sequence[int], items: Sequence[Item]) -> tuple[Pack, Tensor]:
+        """The plain way: every answer with its whole prompt in a row of its own, padded on the right."""
+        single = [Item((*prefix, *item.trunk), (answer,)) for item in items for answer in item.answers]
+        pack = build_pack((), single, device=self.device)
+        grid = pack.input_ids[0][pack.gather]
+        lengths = torch.tensor([item.tokens for item in single], device=self.device)
+        mask = (torch.arange(grid.shape[1], device=self.device)[None] < lengths[:, None]).long()
+        decoder = causal_model(self.model).get_decoder()
+        output = decoder(input_ids=grid, attention_mask=mask, use_cache=False)
+        return pack, output.last_hidden_state.flatten(0, 1)[pack.scatter]
+
+    def _packing_is_exact(self) -> bool:
+        """Compare packed with padded on a small input; a model that differs (ALiBi, sinks, …) is run padded."""
+        causal = causal_model(self.model)
+        if causal.config._attn_implementation != ATTENTION:
+            self.why = "padded: this architecture does not let its attention be replaced"
+            return False
+        size = int(causal.config.get_text_config().vocab_size)
+        ids = [(7 * i + 3) % size for i in range(24)]
+        items = [
+            Item(tuple(ids[4:9]), ((ids[9], ids[10]), (ids[11], ids[12], ids[13]))),
+            Item(tuple(ids[14:17]), ((ids[17],), (ids[18], ids[19]))),
+        ]
+        training = self.model.training
+        self.model.eval()
+        try:
+            with torch.inference_mode():
+                self.packing = False
+                expected = self.answer_logprobs(items, ids[:4])
+                self.packing = True
+                found = self.answer_logprobs(items, ids[:4])
+        except (TypeError, RuntimeError, ValueError, KeyError) as error:
+            self.why = f"padded: packing failed on a trial ({type(error).__name__}: {str(error)[:120]})"
+            return False
+        finally:
+            self.model.train(training)
+        gap = float((found - expected).abs().max())
+        limit = 1e-4 if next(self.model.parameters()).dtype == torch.float32 else 0.25
+        exact = gap <= limit * max(1.0, float(expected.abs().max()) / 10)
+        self.why = f"{'packed' if exact else 'padded'}: a trial of both ways differed by {gap:.1e} nats"
+        if not exact:
+            warnings.warn(f"prompts are not packed for this model ({self.why})", stacklevel=2)
+        return exact
+
+
+def _head(causal: Any, hidden: Tensor) -> Tensor:
+    """Logits ``(rows, vocabulary)`` with the scale and soft cap that some architectures put on them."""
+    config = causal.config.get_text_config()
+    logits: Tensor = causal.get_output_embeddings()(hidden)
+    if scale := getattr(config, "logit_scale", None):  # Cohere
+        logits = logits * scale
+    if divisor := getattr(config, "logits_scaling", None):  # Granite
+        logits = logits / divisor
+    if cap := getattr(config, "final_logit_softcapping", None):  # Gemma 2
+        logits = cap * torch.tanh(logits / cap)
+    return logits

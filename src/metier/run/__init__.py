@@ -1,0 +1,7 @@
+"""From a recipe to a specialist and its report."""
+
+from __future__ import annotations
+
+from metier.run.pipeline import run
+
+__all__ = ["run"]

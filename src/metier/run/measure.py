@@ -1,0 +1,165 @@
+"""Systems that answer, and what they answered, as evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metier.evaluation.calibration import Temperature, fit_temperature
+from metier.evaluation.evidence import (
+    evaluate_choices,
+    evaluate_classification,
+    failed,
+    read_predictions,
+    read_scores,
+    write_predictions,
+)
+from metier.evaluation.intervals import ratio, ratio_difference
+from metier.evaluation.retention import document_bits, read_bits, write_bits
+from metier.evaluation.scores import Prediction
+from metier.evaluation.scoring import normalise, score
+from metier.files import write_json
+from metier.models.encode import Encoder
+from metier.models.forward import Runner
+from metier.recipe import Retention
+from metier.sources import Lock
+from metier.tasks import Example, Loaded, load_task
+
+Tick = Callable[[int], None]
+
+
+def answer_labels(
+    runner: Runner, encoder: Encoder, examples: Sequence[Example], part: str, tick: Tick | None = None
+) -> list[Prediction]:
+    """Label likelihoods for each example, as predictions."""
+    labels = encoder.task.labels
+    items = [encoder.choice_item(example.inputs, labels) for example in examples]
+    scored = score(runner, items, progress=tick)
+    share = scored.seconds / max(1, len(items))
+    return [
+        _prediction(example, part, labels, normalise(values), tokens, share)
+        for example, values, tokens in zip(examples, scored.logprobs, scored.tokens, strict=True)
+    ]
+
+
+def answer_choices(
+    runner: Runner, encoder: Encoder, examples: Sequence[Example], tick: Tick | None = None
+) -> list[Prediction]:
+    """Multiple choice by the likelihood of each option a token, so that long options are not punished."""
+    items = [encoder.choice_item(example.inputs, example.choices) for example in examples]
+    scored = score(runner, items, progress=tick)
+    share = scored.seconds / max(1, len(items))
+    found = []
+    for example, item, values, tokens in zip(examples, items, scored.logprobs, scored.tokens, strict=True):
+        each = values / np.array([len(answer) for answer in item.answers])
+        # options are known by their place: the texts differ from question to question
+        gold = str(example.choices.index(example.target))
+        names = [str(place) for place in range(len(each))]
+        best = names[int(each.argmax())]
+        probabilities = dict(zip(names, normalise(each).tolist(), strict=True))
+        found.append(
+            Prediction(example_id=example.id, split="test", text=example.text, gold=gold, answer=best,
+                       probabilities=probabilities, parsed=True, tokens=tokens, seconds=share)
+        )  # fmt: skip
+    return found
+
+
+def _prediction(
+    example: Example, part: str, labels: Sequence[str], probabilities: np.ndarray, tokens: int, seconds: float
+) -> Prediction:
+    return Prediction(
+        example_id=example.id,
+        split=part,
+        text=example.text,
+        gold=example.target,
+        answer=labels[int(probabilities.argmax())],
+        probabilities=dict(zip(labels, probabilities.tolist(), strict=True)),
+        parsed=True,
+        tokens=tokens,
+        seconds=seconds,
+    )
+
+
+def retention_data(choice: Retention, seed: int, *, data_root: Path | None, lock: Lock, offline: bool) -> list[Loaded]:
+    """The general tasks of a recipe, each cut to a seeded sample."""
+    found = []
+    for name in choice.tasks:
+        loaded = load_task(name, data_root=data_root, lock=lock, offline=offline)
+        count = choice.documents if loaded.task.kind == "perplexity" else choice.questions
+        order = np.random.default_rng(seed).permutation(len(loaded.examples))[:count]
+        found.append(Loaded(loaded.task, [loaded.examples[i] for i in sorted(order)], loaded.where))
+    return found
+
+
+def measure_retention(
+    runner: Runner, tokenizer: Any, general: Loaded, path: Path, max_tokens: int, tick: Tick | None = None
+) -> None:
+    """One general task, written as evidence to ``path``."""
+    if general.task.kind == "perplexity":
+        texts = [example.inputs["text"] for example in general.examples]
+        bits, sizes = document_bits(runner, tokenizer, texts, tick)
+        write_bits(path, [example.id for example in general.examples], bits, sizes)
+    else:
+        encoder = Encoder(tokenizer, general.task, max_tokens)
+        write_predictions(path, answer_choices(runner, encoder, general.examples, tick))
+
+
+def score_retention(folder: Path, general: Loaded, seed: int) -> dict[str, Any]:
+    """Entries of ``scores.json`` for a general task: before, after, and the paired difference."""
+    name = general.task.name
+    before, after = (folder / f"{name}.{system}.parquet" for system in ("base", "specialist"))
+    if general.task.kind != "perplexity":
+        old, new = read_predictions(before), read_predictions(after)
+        return {
+            "base": evaluate_choices(old, seed=seed),
+            "specialist": evaluate_choices(new, seed=seed, others={"base": old}),
+        }
+    (old_bits, sizes), (new_bits, _) = read_bits(before), read_bits(after)
+    change = ratio_difference(new_bits, old_bits, sizes, seed=seed).to_json()
+    entries: dict[str, Any] = {
+        system: {"status": "ok", "metrics": {"bits_per_byte": ratio(bits, sizes, seed=seed).to_json()}}
+        for system, bits in (("base", old_bits), ("specialist", new_bits))
+    }
+    entries["specialist"]["against"] = {"base": {"metric": "bits_per_byte", "difference": change}}
+    return entries
+
+
+def fit_calibration(predictions: Sequence[Prediction], labels: Sequence[str]) -> Temperature:
+    """Temperature from the validation part's probabilities."""
+    logprobs = np.log(np.array([[max(p.probabilities[label], 1e-30) for label in labels] for p in predictions]))
+    return fit_temperature(logprobs, np.array([list(labels).index(p.gold) for p in predictions]))
+
+
+def write_task_scores(
+    evidence: Path, task: str, labels: Sequence[str], metric: str, systems: Mapping[str, str | None], seed: int
+) -> dict[str, Any]:
+    """Score every system on the test part from its predictions file; returns the task's entries.
+
+    ``systems`` maps a system to the reason it failed, or ``None``.
+    """
+    folder = evidence / "predictions"
+    found = {
+        name: [p for p in read_predictions(folder / f"{task}.{name}.parquet") if p.split == "test"]
+        for name, reason in systems.items()
+        if reason is None
+    }
+    entries: dict[str, Any] = {}
+    for name, reason in systems.items():
+        if reason is not None:
+            entries[name] = failed(reason)
+            continue
+        temperature = None
+        others: dict[str, list[Prediction]] = {}
+        if name == "specialist":
+            everything = read_predictions(folder / f"{task}.{name}.parquet")
+            temperature = fit_calibration([p for p in everything if p.split == "validation"], labels)
+            others = {other: found[other] for other in ("base", "base-fewshot", "tfidf", "majority") if other in found}
+        entries[name] = evaluate_classification(
+            labels, found[name], seed=seed, others=others, metric=metric, temperature=temperature
+        )
+    scores = read_scores(evidence / "scores.json")
+    write_json(evidence / "scores.json", {**scores, task: entries})
+    return entries

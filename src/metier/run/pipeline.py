@@ -1,0 +1,408 @@
+"""A run, from top to bottom: resolve, split, measure the base, adapt, measure again, calibrate, report."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from metier.evaluation import baselines
+from metier.evaluation.evidence import read_predictions, read_scores, write_predictions
+from metier.files import sha256_file, write_json, write_text
+from metier.inference.bundle import write_bundle
+from metier.models.adapters import attach_lora, load_adapter, train_everything
+from metier.models.bases import Base, resolve
+from metier.models.device import Device, choose_device, prepare_process
+from metier.models.encode import Encoder, split_prefix
+from metier.models.forward import Runner
+from metier.models.load import load_model, load_tokenizer, parameters
+from metier.recipe import Recipe, load_recipe
+from metier.run.data import Data, choose_shots, prepare_data
+from metier.run.measure import (
+    answer_labels,
+    fit_calibration,
+    measure_retention,
+    retention_data,
+    score_retention,
+    write_task_scores,
+)
+from metier.run.progress import bar, console
+from metier.run.stages import RunDirectory, now, open_run, versions
+from metier.sources import Lock
+from metier.tasks import Loaded
+from metier.training.loop import Progress, Schedule, train
+
+WATTS = 65.0  # a laptop or server core pair under load; the report says that it is an assumption
+
+
+def run(recipe_path: Path, *, out: Path | None = None, data_root: Path | None = None, offline: bool = False) -> Path:
+    """Carry out a recipe; returns the run directory. Finished stages are not repeated.
+
+    Errors: :class:`MetierError` for what the user can mend; the directory can always be continued.
+    """
+    recipe = load_recipe(recipe_path)
+    with open_run(out or Path("runs") / recipe.name) as directory:
+        write_text(directory.path / "recipe.yaml", recipe_path.read_text(encoding="utf-8"))
+        work = _Work(recipe, directory, data_root, offline)
+        work.resolve()
+        work.baselines()
+        work.measure_base()
+        work.adapt()
+        work.measure_specialist()
+        work.score()
+        work.report()
+    return out or Path("runs") / recipe.name
+
+
+class _Work:
+    """What the stages share: the recipe, the directory, and what has been loaded so far."""
+
+    def __init__(self, recipe: Recipe, directory: RunDirectory, data_root: Path | None, offline: bool) -> None:
+        self.recipe, self.directory, self.path = recipe, directory, directory.path
+        self.data_root, self.offline = data_root, offline
+        self.predictions = self.path / "evidence" / "predictions"
+        self.checkpoints = self.path / "checkpoints"
+        self.specialist = self.path / "specialist"
+        self.failed: dict[str, str] = {}
+        self.data: Data
+        self.base: Base
+        self.device: Device
+        self.encoder: Encoder
+        self.general: list[Loaded] = []
+        self._runner: Runner | None = None
+
+    # -- resolve -------------------------------------------------------------------------------------------------
+
+    def resolve(self) -> None:
+        """Find everything, split the data, and say what will be used."""
+        recipe, where = self.recipe, {"data_root": self.data_root, "offline": self.offline}
+        lock = Lock.load(self.path / "lock.json")
+        self.data = prepare_data(recipe, lock=lock, **where)  # type: ignore[arg-type]
+        self.base = resolve(recipe.base, lock=lock, offline=self.offline)
+        if recipe.retention:
+            self.general = retention_data(recipe.retention, recipe.seed, lock=lock, **where)  # type: ignore[arg-type]
+        lock.save(self.path / "lock.json")
+        self.device = self._device()
+        prepare_process(self.device.device)
+        self.encoder = Encoder(load_tokenizer(self.base.path), self.data.task, recipe.max_tokens)
+        write_json(self.path / "data" / "splits.json", self.data.to_json())
+        self.directory.record(**self._description())
+        counts = " · ".join(f"{part} {len(self.data.part(part))}" for part in ("train", "validation", "test"))
+        console.print(f"[bold]{recipe.name}[/]: {self.data.task.title}, {counts}")
+        console.print(f"  base {self.base.name} ({self.base.ref}) on {self.device.device}: {self.device.why}")
+        for warning in self.data.loaded.warnings:
+            console.print(f"  [yellow]note[/]: {warning}")
+
+    def _device(self) -> Device:
+        """A continued run keeps the number format it began with: the same bytes must come out."""
+        before = self.directory.manifest.get("device", {})
+        same = before.get("asked") == [self.recipe.device, self.recipe.dtype]
+        return choose_device(self.recipe.device, before["dtype"] if same else self.recipe.dtype)
+
+    def _description(self) -> dict[str, Any]:
+        task, example = self.data.task, self.data.part("train")[0]
+        prefix, _ = split_prefix(
+            [self.encoder.training_item(e.inputs, e.target) for e in self.data.part("train")[:200]]
+        )
+        prompt = self.encoder.prompt(example.inputs)
+        before = self.directory.manifest.get("device", {})
+        asked = [self.recipe.device, self.recipe.dtype]
+        device = before if before.get("asked") == asked else {**self.device.to_json(), "asked": asked}
+        return {
+            "name": self.recipe.name,
+            "recipe": self.recipe.model_dump(mode="json"),
+            "task": {
+                **task.model_dump(mode="json", exclude={"sources", "variants"}),
+                "where": self.data.loaded.where,
+                "variant": self.recipe.task.variant,
+            },
+            "base": self.base.to_json(),
+            "prompt": {
+                "rendered": self.encoder.render(example.inputs),
+                "tokens": len(prompt),
+                "shared_prefix_tokens": len(prefix),
+                "answer_tokens": {label: len(self.encoder.answer(label)) for label in task.labels},
+                "loss_on": "the answer's tokens and its end token",
+                "answer": example.target,
+                "end": self.encoder.tokenizer.decode([self.encoder.end]),
+            },
+            "device": device,
+            "versions": versions(),
+            "seed": self.recipe.seed,
+        }
+
+    # -- what the specialist is compared with --------------------------------------------------------------------
+
+    def baselines(self) -> None:
+        """Majority and TF-IDF with logistic regression, tuned on validation."""
+        parts = {name: self.data.part(name) for name in ("train", "validation", "test")}
+        texts = {name: [e.text for e in part] for name, part in parts.items()}
+        golds = {name: [e.target for e in part] for name, part in parts.items()}
+        labels = self.data.task.labels
+
+        def write(name: str, fit: Callable[[], Any]) -> dict[str, Any]:
+            model = fit()
+            ids = [e.id for e in parts["test"]]
+            found = baselines.predict(model, ids=ids, texts=texts["test"], golds=golds["test"], split="test")
+            write_predictions(self._file(name), found)
+            return {"setting": model.setting}
+
+        fits: dict[str, Callable[[], Any]] = {
+            "majority": lambda: baselines.majority(golds["train"], labels),
+            "tfidf": lambda: baselines.tfidf(
+                texts["train"], golds["train"], texts["validation"], golds["validation"], labels
+            ),
+        }
+        for name, fit in fits.items():
+            if name in self.recipe.measure.systems:
+                self._stage(name, [self._data_key()], [self._file(name)], lambda n=name, f=fit: write(n, f))  # type: ignore[misc]
+
+    def measure_base(self) -> None:
+        """The base as it is: zero-shot, few-shot, and what it can do outside the trade."""
+        for name in ("base", "base-fewshot"):
+            if name in self.recipe.measure.systems:
+                shots = choose_shots(self.data, self.recipe.measure.shots, self.recipe.seed) if "few" in name else []
+                reads = [self._data_key(), self._model_key(), shots]
+                self._stage(name, reads, [self._file(name)], lambda n=name, s=shots: self._answer(n, s))  # type: ignore[misc]
+        self._retention("base", [self._model_key()])
+
+    def _answer(self, name: str, shots: list[Any]) -> dict[str, Any]:
+        encoder = Encoder(self.encoder.tokenizer, self.data.task, self.recipe.max_tokens * (2 if shots else 1), shots)
+        test = self.data.part("test")
+        runner = self.runner()
+        with bar(f"measure {name}", len(test)) as tick:
+            write_predictions(self._file(name), answer_labels(runner, encoder, test, "test", tick))
+        return {"truncated": encoder.truncated, "shots": [answer for _, answer in shots]}
+
+    def _retention(self, system: str, reads: list[Any]) -> None:
+        for general in self.general:
+            file = self.predictions / f"{general.task.name}.{system}.parquet"
+            key = [reads, general.task.model_dump(mode="json"), [e.id for e in general.examples]]
+            name = f"retention-{general.task.name}-{system}"
+
+            def work(general: Loaded = general, file: Path = file, system: str = system) -> None:
+                with bar(f"{general.task.name}, {system}", len(general.examples)) as tick:
+                    measure_retention(
+                        self.runner(), self.encoder.tokenizer, general, file, self.recipe.max_tokens, tick
+                    )
+
+            self._stage(name, key, [file], work)
+
+    # -- adapting ------------------------------------------------------------------------------------------------
+
+    def adapt(self) -> None:
+        """Train, keep the weights that did best on validation, write the specialist."""
+        self._stage("adapt", self._training_key(), [self.specialist / "template.json"], self._train)
+
+    def _train(self) -> dict[str, Any]:
+        adapt, recipe = self.recipe.adapt, self.recipe
+        key = self.directory.sha(self._training_key())
+        model = self._fresh_model()
+        if adapt.method == "lora":
+            model = attach_lora(
+                model,
+                rank=adapt.rank,
+                alpha=adapt.scale,
+                dropout=adapt.dropout,
+                targets=adapt.targets,
+                seed=recipe.seed,
+            )
+        else:
+            model = train_everything(model)
+        self._runner = runner = Runner(model, packing=self.runner().packing if self._runner else None)
+        train_part, validation = self.data.part("train"), self.data.part("validation")
+        items = [self.encoder.training_item(e.inputs, e.target) for e in train_part]
+        trainable, everything = parameters(model)
+        steps = adapt.epochs * -(-len(items) // adapt.batch_size)
+        schedule = self._schedule(steps)
+        console.print(
+            f"  adapt {adapt.method}: {trainable:,} of {everything:,} weights, "
+            f"{len(items)} examples × {adapt.epochs} epochs = {steps} steps of {adapt.batch_size}, peak rate {adapt.rate:g}"
+        )
+
+        def validate() -> dict[str, float]:
+            return _validation(runner, self.encoder, validation)
+
+        with bar("adapt", steps) as advance:
+            shown = 0
+
+            def report(progress: Progress, total: int, loss: float, rate: float) -> None:
+                nonlocal shown
+                speed = progress.examples / progress.seconds
+                advance(progress.step - shown, f"loss {loss:.3f} · {speed:.1f} examples/s")
+                shown = progress.step
+
+            result = train(
+                runner, items, schedule, folder=self.checkpoints, log=self.path / "log.jsonl", key=key,
+                validate=validate, report=report,
+            )  # fmt: skip
+        write_bundle(self.specialist, model, self.encoder, self.base, self.device.dtype, method=adapt.method)
+        summary = _training_summary(result, adapt.method, trainable, everything, adapt.epochs, len(items))
+        summary["truncated"] = self.encoder.truncated
+        self.directory.record(training=summary)
+        shutil.rmtree(self.checkpoints / "best", ignore_errors=True)
+        return {}
+
+    def _schedule(self, steps: int) -> Schedule:
+        adapt = self.recipe.adapt
+        return Schedule(
+            epochs=adapt.epochs,
+            batch_size=adapt.batch_size,
+            learning_rate=adapt.rate,
+            warmup=adapt.warmup,
+            weight_decay=adapt.weight_decay,
+            clip=adapt.clip,
+            validate_every=max(1, steps // (adapt.epochs * adapt.validations_per_epoch)),
+            patience=adapt.patience,
+            checkpoint_every=adapt.checkpoint_every,
+            micro_batch_tokens=adapt.micro_batch_tokens,
+            seed=self.recipe.seed,
+        )
+
+    # -- measuring again -----------------------------------------------------------------------------------------
+
+    def measure_specialist(self) -> None:
+        """The specialist on validation (for calibration) and, once, on test; then what it forgot."""
+        weights = [sha256_file(file) for file in sorted(self.specialist.glob("*.safetensors"))]
+        reads = [self._data_key(), self._model_key(), weights]
+        file = self._file("specialist")
+
+        def work() -> None:
+            parts = [(part, self.data.part(part)) for part in ("validation", "test")]
+            found = []
+            with bar("measure specialist", sum(len(examples) for _, examples in parts)) as tick:
+                for part, examples in parts:
+                    found += answer_labels(self._adapted(), self.encoder, examples, part, tick)
+            write_predictions(file, found)
+
+        self._stage("specialist", reads, [file], work)
+        if self.general and not self._retention_done(reads):
+            self._adapted()
+        self._retention("specialist", reads)
+
+    def _retention_done(self, reads: list[Any]) -> bool:
+        return all((self.predictions / f"{g.task.name}.specialist.parquet").exists() for g in self.general) and all(
+            f"retention-{g.task.name}-specialist" in self.directory.manifest["stages"] for g in self.general
+        )
+
+    def score(self) -> None:
+        """Scores with intervals from the predictions; calibration into the specialist."""
+        task, seed = self.data.task, self.recipe.seed
+        systems: dict[str, str | None] = {name: self.failed.get(name) for name in self.recipe.measure.systems}
+        evidence = self.path / "evidence"
+        entries = write_task_scores(
+            evidence, task.name, task.labels, task.metric, {**systems, "specialist": None}, seed
+        )
+        scores = read_scores(evidence / "scores.json")
+        for general in self.general:
+            scores[general.task.name] = score_retention(self.predictions, general, seed)
+        write_json(evidence / "scores.json", scores)
+        validation = [p for p in read_predictions(self._file("specialist")) if p.split == "validation"]
+        temperature = fit_calibration(validation, task.labels)
+        value = 1.0 if temperature.at_bound else temperature.value
+        write_json(
+            self.specialist / "calibration.json",
+            {"temperature": value, "fitted_on": len(validation), "warning": temperature.warning},
+        )
+        self._entries = entries
+
+    def report(self) -> None:
+        """The report and the model card, from the run directory alone."""
+        from metier.report import write_card, write_report
+
+        seconds = sum(stage["seconds"] for stage in self.directory.manifest["stages"].values())
+        energy = {"watt_hours": round(seconds * WATTS / 3600, 2), "seconds": round(seconds, 1),
+                  "assumption": f"{WATTS:g} W for the whole machine while it works; not measured"}  # fmt: skip
+        self.directory.record(finished=now(), energy=energy)
+        page = write_report(self.path)
+        write_card(self.path)
+        metric = self.data.task.metric
+        for name, entry in self._entries.items():
+            if entry["status"] == "ok":
+                found = entry["metrics"][metric]
+                line = f"{found['value']:.3f}  [{found['low']:.3f}, {found['high']:.3f}]  n = {found['n']}"
+            else:
+                line = f"failed: {entry['reason']}"
+            console.print(f"  {name:<14} {metric} {line}")
+        console.print(f"  report: [bold]{page}[/]")
+
+    # -- helpers -------------------------------------------------------------------------------------------------
+
+    def _stage(self, name: str, reads: Any, outputs: list[Path], work: Callable[[], Any]) -> None:
+        if not self.directory.stage(name, reads, outputs, work):
+            console.print(f"  [dim]{name}: done before[/]")
+
+    def _file(self, system: str) -> Path:
+        return self.predictions / f"{self.data.task.name}.{system}.parquet"
+
+    def _data_key(self) -> list[Any]:
+        return [self.data.to_json()["hash"], self.data.task.model_dump(mode="json", exclude={"sources", "variants"})]
+
+    def _model_key(self) -> list[Any]:
+        return [self.base.sha256, self.device.dtype, self.device.device, self.recipe.max_tokens]
+
+    def _training_key(self) -> list[Any]:
+        library = versions()
+        adapt = self.recipe.adapt.model_dump(mode="json", exclude={"checkpoint_every"})
+        return [self._data_key(), self._model_key(), adapt, self.recipe.seed, library["torch"], library["peft"]]
+
+    def _fresh_model(self) -> Any:
+        return load_model(self.base.path, dtype=self.device.torch_dtype, device=self.device.device)
+
+    def runner(self) -> Runner:
+        """The model in use: the base until it is adapted."""
+        if self._runner is None:
+            self._runner = Runner(self._fresh_model())
+        return self._runner
+
+    def _adapted(self) -> Runner:
+        """The specialist as it was written to disk: what is measured is what is shipped."""
+        if not getattr(self, "_loaded_back", False):
+            if self.recipe.adapt.method == "lora":
+                model = load_adapter(self._fresh_model(), self.specialist)
+            else:
+                model = load_model(self.specialist, dtype=self.device.torch_dtype, device=self.device.device)
+            self._runner = Runner(model, packing=self._runner.packing if self._runner else None)
+            self._loaded_back = True
+        return self.runner()
+
+
+def _validation(runner: Runner, encoder: Encoder, examples: list[Any]) -> dict[str, float]:
+    """Loss in nats an answer and weighted F1 on the validation part."""
+    import numpy as np
+    from sklearn.metrics import accuracy_score, f1_score
+
+    found = answer_labels(runner, encoder, examples, "validation")
+    golds, answers = [p.gold for p in found], [p.answer for p in found]
+    weighted = float(f1_score(golds, answers, average="weighted", labels=encoder.task.labels, zero_division=0))
+    loss = float(np.mean([-np.log(max(p.probabilities[p.gold], 1e-12)) for p in found]))
+    return {
+        "metric": weighted,
+        "weighted_f1": weighted,
+        "accuracy": float(accuracy_score(golds, answers)),
+        "loss": loss,
+    }
+
+
+def _training_summary(
+    result: Progress, method: str, trainable: int, everything: int, epochs: int, examples: int
+) -> dict[str, Any]:
+    seconds = max(result.seconds, 1e-9)
+    return {
+        "method": method,
+        "trainable_parameters": trainable,
+        "total_parameters": everything,
+        "steps": result.step,
+        "epochs": epochs,
+        "examples": examples,
+        "examples_seen": result.examples,
+        "examples_per_s": round(result.examples / seconds, 2),
+        "tokens_per_s": round(result.tokens / seconds, 1),
+        "seconds": round(result.seconds, 1),
+        "tokens": result.tokens,
+        "loss_tokens": result.loss_tokens,
+        "best_step": result.best_step,
+        "best_validation": result.best_metric,
+        "stopped": result.stopped,
+    }

@@ -1,0 +1,90 @@
+"""``metier validate``: everything resolves, nothing is trained."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metier.models.bases import Base, resolve
+from metier.models.device import Device, choose_device
+from metier.models.encode import Encoder
+from metier.models.load import load_tokenizer
+from metier.recipe import Recipe, load_recipe
+from metier.run.data import Data, prepare_data
+from metier.run.measure import retention_data
+from metier.sources import Lock
+
+SHARE = 0.5  # of the measured matmul rate that a training step reaches, from runs on two cores
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What a run would do and cost."""
+
+    recipe: Recipe
+    data: Data
+    base: Base
+    device: Device
+    prompt: str
+    lengths: np.ndarray
+    parameters: int
+    train_seconds: float | None
+    memory_gb: float
+
+    def balance(self) -> dict[str, dict[str, int]]:
+        """Examples a part and label."""
+        return {part: dict(Counter(e.target for e in examples)) for part, examples in self.data.split.parts.items()}
+
+
+def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight:
+    """Resolve everything a recipe names, render the first example and estimate cost.
+
+    The time is ``4 · parameters · tokens`` FLOPs (a forward pass and the gradient of activations; 6 where every
+    weight trains) at half of this machine's measured matmul rate.
+    """
+    recipe = load_recipe(path)
+    lock = Lock()
+    data = prepare_data(recipe, data_root=data_root, lock=lock, offline=offline)
+    base = resolve(recipe.base, lock=lock, offline=offline)
+    if recipe.retention:
+        retention_data(recipe.retention, recipe.seed, data_root=data_root, lock=lock, offline=offline)
+    device = choose_device(recipe.device, recipe.dtype)
+    encoder = Encoder(load_tokenizer(base.path), data.task, recipe.max_tokens)
+    train = data.part("train")
+    lengths = np.array([encoder.training_item(e.inputs, e.target).tokens for e in train])
+    size, config = _weights(base.path)
+    per_token = (4 if recipe.adapt.method == "lora" else 6) * size
+    tokens = float(lengths.sum()) * recipe.adapt.epochs
+    seconds = per_token * tokens / (device.gflops * 1e9 * SHARE) if device.gflops else None
+    return Preflight(recipe, data, base, device, encoder.render(train[0].inputs), lengths, size, seconds,
+                     _memory(recipe, device, size, config))  # fmt: skip
+
+
+def _weights(path: Path) -> tuple[int, Any]:
+    """Weights without building them: from the headers of the safetensors files."""
+    from safetensors import safe_open
+    from transformers import AutoConfig
+
+    total = 0
+    for file in path.glob("*.safetensors"):
+        with safe_open(file, framework="pt") as tensors:
+            total += sum(int(np.prod(tensors.get_slice(name).get_shape())) for name in tensors.keys())  # noqa: SIM118
+    return total, AutoConfig.from_pretrained(path, local_files_only=True).get_text_config()
+
+
+def _memory(recipe: Recipe, device: Device, size: int, config: Any) -> float:
+    """GB at the peak: weights, what trains (master, two moments, gradient), activations of one run of tokens."""
+    width = 4 if device.dtype == "float32" else 2
+    trained = (
+        size
+        if recipe.adapt.method == "full"
+        else recipe.adapt.rank * 2 * 7 * config.hidden_size * config.num_hidden_layers
+    )
+    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    a_token = config.num_hidden_layers * (10 * config.hidden_size + 4 * inner) * width
+    logits = 512 * config.vocab_size * 4 * 3
+    return float(size * width + trained * 16 + recipe.adapt.micro_batch_tokens * a_token + logits) / 1e9

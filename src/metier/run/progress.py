@@ -1,0 +1,52 @@
+"""What a user sees while it works."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+console = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+
+@contextmanager
+def bar(title: str, total: int) -> Iterator[Callable[..., None]]:
+    """A progress bar with the time left; ``advance(n, note=…)`` moves it. Lines instead of a bar without a terminal."""
+    if not console.is_terminal:
+        with _lines(title, total) as advance:
+            yield advance
+        return
+    columns = (
+        TextColumn("  [bold]{task.description}"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        row = progress.add_task(title, total=total, note="")
+
+        def advance(count: int, note: str = "") -> None:
+            progress.update(row, advance=count, note=note)
+
+        yield advance
+
+
+@contextmanager
+def _lines(title: str, total: int) -> Iterator[Callable[..., None]]:
+    """One line every tenth of the way: for logs."""
+    done, shown = 0, 0
+
+    def advance(count: int, note: str = "") -> None:
+        nonlocal done, shown
+        done += count
+        if total and done * 10 // total > shown:
+            shown = done * 10 // total
+            console.print(f"  {title}: {done}/{total} {note}".rstrip())
+
+    yield advance

@@ -1,0 +1,112 @@
+"""What is done and what is not: the run directory, its lock and the record of finished stages."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from metier import __version__
+from metier.errors import MetierError
+from metier.files import explain_os_errors, sha256_json, write_json, write_text
+
+PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "scikit-learn", "numpy")
+
+
+class RunDirectory:
+    """A run directory held by this process alone.
+
+    ``manifest`` is what ``manifest.json`` holds; every finished stage stands in it with the hash of what it read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.manifest: dict[str, Any] = self._read_manifest()
+
+    def _read_manifest(self) -> dict[str, Any]:
+        file = self.path / "manifest.json"
+        if not file.exists():
+            return {"metier": __version__, "created": now(), "stages": {}}
+        try:
+            manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            manifest.setdefault("stages", {})
+            return manifest
+        except ValueError as error:
+            raise MetierError(
+                "the manifest is damaged", where=str(file), fix="delete it: the stages will be done again"
+            ) from error
+
+    @staticmethod
+    def sha(reads: Any) -> str:
+        """The key of a stage that reads ``reads``."""
+        return sha256_json(reads)
+
+    def record(self, **parts: Any) -> None:
+        """Put parts into the manifest and write it."""
+        self.manifest.update(parts)
+        write_json(self.path / "manifest.json", self.manifest)
+
+    def stage(self, name: str, reads: Any, outputs: Sequence[Path], work: Callable[[], dict[str, Any] | None]) -> bool:
+        """Do ``work`` unless it was done with the same ``reads`` and its outputs are there.
+
+        Returns:
+            Whether it was done now. What ``work`` returns is kept in the stage's record.
+        """
+        key = self.sha(reads)
+        done = self.manifest["stages"].get(name)
+        if done and done["key"] == key and all(path.exists() for path in outputs):
+            return False
+        start = time.perf_counter()
+        more = work() or {}
+        seconds = round(time.perf_counter() - start, 2)
+        self.manifest["stages"][name] = {"key": key, "seconds": seconds, "finished": now(), **more}
+        self.record()
+        return True
+
+
+@contextlib.contextmanager
+def open_run(path: Path) -> Iterator[RunDirectory]:
+    """Hold the run directory; another process that holds it is named in the error."""
+    with explain_os_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+    owner = path / ".owner"
+    lock = FileLock(path / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        who = owner.read_text(encoding="utf-8").strip() if owner.exists() else "another process"
+        raise MetierError(
+            f"the run directory is in use by {who}",
+            where=str(path),
+            fix="wait for it to finish, or give another --out",
+        ) from None
+    try:
+        write_text(owner, f"process {os.getpid()} on {platform.node()} since {now()}: {' '.join(sys.argv)}\n")
+        yield RunDirectory(path)
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()
+
+
+def now() -> str:
+    """UTC time to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    found = {"python": platform.python_version(), "metier": __version__}
+    for package in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found

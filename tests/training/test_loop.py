@@ -1,0 +1,140 @@
+"""The loop: learns, resumes to the same bytes, keeps the best, stops where it must."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from metier.errors import MetierError
+from metier.models.adapters import attach_lora, train_everything
+from metier.models.forward import Runner
+from metier.models.load import load_model
+from metier.models.packed import Item
+from metier.training import loop
+from metier.training.loop import Progress, Schedule, train
+from metier.training.optimizer import learning_rate
+from metier.training.order import epoch_batches
+
+ITEMS = [Item((1, 5, 6 + i % 3, 20 + i % 7), ((30 + i % 3, 2),)) for i in range(40)]
+SCHEDULE = Schedule(epochs=2, batch_size=8, learning_rate=0.02, checkpoint_every=2, seed=3)
+
+
+def lora(base: Path, dtype: torch.dtype = torch.float32) -> Runner:
+    model = load_model(base, dtype=dtype, device="cpu")
+    return Runner(attach_lora(model, rank=4, alpha=8, dropout=0.1, targets="all", seed=1), packing=True)
+
+
+def weights(runner: Runner) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in runner.model.named_parameters() if p.requires_grad}
+
+
+def losses(log: Path) -> list[float]:
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    return [entry["loss"] for entry in entries if entry["event"] == "train"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_it_learns(toy_base: Path, tmp_path: Path, dtype: torch.dtype) -> None:
+    runner = Runner(train_everything(load_model(toy_base, dtype=dtype, device="cpu")), packing=True)
+    schedule = Schedule(epochs=6, batch_size=8, learning_rate=0.01)
+    train(runner, ITEMS, schedule, folder=tmp_path / "c", log=tmp_path / "log.jsonl", key="k")
+    found = losses(tmp_path / "log.jsonl")
+    assert sum(found[-3:]) < 0.6 * sum(found[:3])
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 5, 7, 9])
+def test_a_killed_run_ends_with_the_same_bytes(toy_base: Path, tmp_path: Path, stop_after: int) -> None:
+    whole = lora(toy_base)
+    train(whole, ITEMS, SCHEDULE, folder=tmp_path / "a", log=tmp_path / "a.jsonl", key="k")
+
+    def kill(progress: Progress, *_: object) -> None:
+        if progress.step == stop_after:
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        train(lora(toy_base), ITEMS, SCHEDULE, folder=tmp_path / "b", log=tmp_path / "b.jsonl", key="k", report=kill)
+    resumed = lora(toy_base)
+    train(resumed, ITEMS, SCHEDULE, folder=tmp_path / "b", log=tmp_path / "b.jsonl", key="k")
+    for name, value in weights(whole).items():
+        assert torch.equal(value, weights(resumed)[name]), name
+    assert losses(tmp_path / "a.jsonl") == losses(tmp_path / "b.jsonl")
+
+
+def test_a_damaged_checkpoint_is_passed_over(toy_base: Path, tmp_path: Path) -> None:
+    whole = lora(toy_base)
+    train(whole, ITEMS, SCHEDULE, folder=tmp_path / "a", log=tmp_path / "a.jsonl", key="k")
+    newest = sorted((tmp_path / "a").glob("step-*"))[-1]
+    (newest / "state.safetensors").write_bytes(b"half")
+    resumed = lora(toy_base)
+    train(resumed, ITEMS, SCHEDULE, folder=tmp_path / "a", log=tmp_path / "a.jsonl", key="k")
+    assert all(torch.equal(value, weights(resumed)[name]) for name, value in weights(whole).items())
+
+
+def test_another_key_starts_anew(toy_base: Path, tmp_path: Path) -> None:
+    train(lora(toy_base), ITEMS, SCHEDULE, folder=tmp_path / "a", log=tmp_path / "a.jsonl", key="one")
+    progress = train(lora(toy_base), ITEMS, SCHEDULE, folder=tmp_path / "a", log=tmp_path / "a.jsonl", key="two")
+    assert progress.step == 10
+    assert len(losses(tmp_path / "a.jsonl")) == 10
+
+
+def test_the_best_weights_come_back_and_patience_ends_it(toy_base: Path, tmp_path: Path) -> None:
+    runner, seen = lora(toy_base), []
+
+    def validate() -> dict[str, float]:
+        seen.append(weights(runner))
+        return {"metric": [0.1, 0.9, 0.5, 0.4, 0.3][len(seen) - 1]}
+
+    schedule = Schedule(epochs=2, batch_size=8, learning_rate=0.02, validate_every=2, patience=2)
+    progress = train(runner, ITEMS, schedule, folder=tmp_path / "c", log=tmp_path / "l", key="k", validate=validate)
+    assert (progress.stopped, progress.best_step, len(seen)) == ("early", 4, 4)
+    assert all(torch.equal(value, weights(runner)[name]) for name, value in seen[1].items())
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_last_checkpoint(
+    toy_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = loop._accumulate, []
+
+    def diverge(*args: object) -> float:
+        calls.append(1)
+        return float("nan") if len(calls) == 6 else real(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "_accumulate", diverge)
+    with pytest.raises(MetierError, match="diverged") as error:
+        train(lora(toy_base), ITEMS, SCHEDULE, folder=tmp_path / "c", log=tmp_path / "l", key="k")
+    assert "step-000004" in str(error.value)
+    assert (tmp_path / "c" / "step-000004").is_dir()
+
+
+def test_only_the_answer_and_its_end_carry_loss(toy_base: Path) -> None:
+    runner = lora(toy_base)
+    values, owner = runner.logprobs([Item((1, 5, 6), ((30, 2),)), Item((1, 7), ((31, 2),))])
+    assert values.shape == (4,)
+    assert owner.tolist() == [0, 0, 1, 1]
+
+
+def test_cutting_a_batch_into_runs_changes_no_gradient(toy_base: Path) -> None:
+    gradients = []
+    for budget in (1 << 20, 12):
+        runner = Runner(train_everything(load_model(toy_base, dtype=torch.float32, device="cpu")), packing=True)
+        loop._accumulate(runner, (1,), [Item(i.trunk[1:], i.answers) for i in ITEMS[:8]], budget)
+        gradients.append(torch.cat([p.grad.flatten() for p in runner.model.parameters() if p.grad is not None]))
+    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-6, rtol=1e-4)
+
+
+def test_order_is_a_permutation_and_depends_on_the_epoch() -> None:
+    lengths = [i % 13 for i in range(101)]
+    first, again, second = (epoch_batches(lengths, batch_size=8, seed=1, epoch=e) for e in (0, 0, 1))
+    assert first == again != second
+    assert sorted(i for batch in first for i in batch) == list(range(101))
+
+
+def test_the_rate_rises_then_falls() -> None:
+    rates = [learning_rate(step, peak=1.0, warmup=10, total=100) for step in range(100)]
+    assert rates[9] == rates[10] == 1.0
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] < 0.001
