@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from metier.models.packed import ATTENTION, Item, Pack, build_pack, packed
 
 Stored = list[tuple[Tensor, Tensor]]
-# Rows of logits computed at once: bounds memory at rows × vocabulary × 4 bytes.
-ROWS_AT_ONCE = 512
+# Logits computed at once, as rows × vocabulary: bounds their memory at 4 bytes each.
+LOGITS_AT_ONCE = 1 << 25
 
 
 def causal_model(model: Any) -> Any:
@@ -53,10 +53,11 @@ class Runner:
             hidden = self._packed_hidden(pack)
         else:
             pack, hidden = self._padded_hidden(prefix, items)
+        rows_at_once = max(1, LOGITS_AT_ONCE // int(causal_model(self.model).config.get_text_config().vocab_size))
         values = [
             self._score(hidden[rows], targets)
             for rows, targets in zip(
-                torch.split(pack.rows, ROWS_AT_ONCE), torch.split(pack.targets, ROWS_AT_ONCE), strict=True
+                torch.split(pack.rows, rows_at_once), torch.split(pack.targets, rows_at_once), strict=True
             )
         ]
         return torch.cat(values), pack.owner
