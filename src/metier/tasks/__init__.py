@@ -1,0 +1,33 @@
+"""Labelled examples: a catalogue of tasks as data, readers, templates, duplicates and splits."""
+
+from __future__ import annotations
+
+from metier.tasks import catalogue
+from metier.tasks.catalogue import get, load_task, names
+from metier.tasks.example import Example, Loaded
+from metier.tasks.prepare import Prepared, prepare
+from metier.tasks.splits import PARTS, Split, split
+from metier.tasks.table import from_table
+from metier.tasks.task import DataSource, Task, Template
+from metier.tasks.templates import Shot, messages, plain
+
+__all__ = [
+    "PARTS",
+    "DataSource",
+    "Example",
+    "Loaded",
+    "Prepared",
+    "Shot",
+    "Split",
+    "Task",
+    "Template",
+    "catalogue",
+    "from_table",
+    "get",
+    "load_task",
+    "messages",
+    "names",
+    "plain",
+    "prepare",
+    "split",
+]

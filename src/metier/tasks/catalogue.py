@@ -1,0 +1,134 @@
+"""The tasks that metier knows by name."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+
+import yaml
+
+from metier.errors import MetierError, nearest
+from metier.sources import Lock, fetch_file, hub_reachable
+from metier.tasks.example import Example, Loaded
+from metier.tasks.formats import READERS
+from metier.tasks.records import unique_ids
+from metier.tasks.task import DataSource, Task
+
+FOLDER = resources.files("metier.tasks") / "catalogue"
+_FATAL = ("wrong hash", "the disk is full")
+"""Faults that reading the data from another place would only hide."""
+
+
+@functools.cache
+def names() -> list[str]:
+    """Names of all tasks, sorted."""
+    return sorted(entry.name.removesuffix(".yaml") for entry in FOLDER.iterdir() if entry.name.endswith(".yaml"))
+
+
+@functools.cache
+def get(name: str) -> Task:
+    """A task by its name; an unknown one is a :class:`MetierError` with the nearest name."""
+    if name not in names():
+        raise MetierError(f"there is no task '{name}'", fix=nearest(name, names()))
+    return Task.model_validate(yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8")))
+
+
+def load_task(
+    name: str,
+    variant: str | None = None,
+    *,
+    data_root: Path | None = None,
+    lock: Lock | None = None,
+    offline: bool = False,
+) -> Loaded:
+    """Read a task's examples from the first of its places that has them: embedded, data root, package index, hub.
+
+    Errors: :class:`MetierError` that lists every place and why it could not be read.
+    """
+    task = get(name)
+    value = _variant(task, variant)
+    failures: list[str] = []
+    for place in ("embedded", "local", "pypi", "hub"):
+        sources = [source for source in task.sources if source.where == place]
+        if not sources:
+            continue
+        try:
+            examples = [
+                example for source in sources for example in _read(source, task, value, data_root, lock, offline)
+            ]
+        except _AbsentError as error:
+            failures.append(f"{place}: {error}")
+            continue
+        _check_labels(task, examples)
+        examples = list(unique_ids(examples))
+        return Loaded(task, examples, f"{place}: " + ", ".join(_ref(source, value) for source in sources))
+    raise MetierError(
+        f"the data of '{name}' cannot be had",
+        where="; ".join(failures),
+        fix="set --data-root (or METIER_DATA) to a folder that holds it, or connect to the hub",
+    )
+
+
+class _AbsentError(Exception):
+    """This place does not have the data; the next may."""
+
+
+def _variant(task: Task, variant: str | None) -> str:
+    if not task.variants:
+        if variant:
+            raise MetierError(f"'{task.name}' has no variants", where="recipe, task.variant", fix="leave it out")
+        return ""
+    chosen = variant or next(iter(task.variants))
+    if chosen not in task.variants:
+        raise MetierError(
+            f"'{task.name}' has no variant '{chosen}'", where="recipe, task.variant", fix=nearest(chosen, task.variants)
+        )
+    return task.variants[chosen]
+
+
+def _ref(source: DataSource, value: str) -> str:
+    return source.ref.replace("{variant}", value)
+
+
+def _read(
+    source: DataSource, task: Task, value: str, data_root: Path | None, lock: Lock | None, offline: bool
+) -> list[Example]:
+    path = _locate(source, _ref(source, value), data_root, lock, offline)
+    name = path.name if source.where != "embedded" else task.name
+    examples = READERS[source.reader](path, name, source.options)
+    if source.split is None:
+        return list(examples)
+    return [replace(example, split=source.split) for example in examples]
+
+
+def _locate(source: DataSource, ref: str, data_root: Path | None, lock: Lock | None, offline: bool) -> Path:
+    if source.where == "embedded":
+        path = Path(str(resources.files("metier.tasks") / "data" / ref))
+        if not path.is_file():
+            raise _AbsentError(f"this installation lacks {path}")
+        return path
+    if source.where == "local":
+        if data_root is None:
+            raise _AbsentError("no --data-root (or METIER_DATA) is set")
+        path = data_root / ref
+        if not path.exists():
+            raise _AbsentError(f"{path} does not exist")
+        return fetch_file(str(path), lock=lock).path
+    # a hub out of reach still leaves what was fetched before
+    offline = offline or (source.where == "hub" and not hub_reachable(offline))
+    try:
+        return fetch_file(ref, lock=lock, offline=offline).path
+    except MetierError as error:
+        if error.what.startswith(_FATAL):
+            raise
+        raise _AbsentError(f"{ref}: {error.what}") from error
+
+
+def _check_labels(task: Task, examples: list[Example]) -> None:
+    for example in examples:
+        if task.kind == "classification" and example.target not in task.labels:
+            raise MetierError(
+                f"unknown label {example.target!r}", where=example.source_row, fix=nearest(example.target, task.labels)
+            )

@@ -1,0 +1,46 @@
+"""One labelled example."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from metier.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Example:
+    """One example, as every part of metier passes it on.
+
+    Attributes:
+        inputs: the fields that the template names.
+        target: the gold answer: a label, or the text of the right choice; empty for a perplexity task.
+        choices: the candidate answers of a multiple-choice question.
+        group: examples of one group never stand in two parts of a split.
+        split: the part that the data itself assigns, if it does.
+        source_row: "file:row", for messages.
+    """
+
+    id: str
+    inputs: dict[str, str]
+    target: str
+    choices: tuple[str, ...] = ()
+    group: str | None = None
+    split: str | None = None
+    source_row: str = ""
+
+    @property
+    def text(self) -> str:
+        """All inputs in one string, for baselines and tables."""
+        return " | ".join(self.inputs.values())
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A task with its examples, where they came from, and what a user should know about them."""
+
+    task: Task
+    examples: list[Example]
+    where: str
+    warnings: list[str] = field(default_factory=list)

@@ -1,0 +1,159 @@
+"""A user's own table: what it becomes, and what is said of what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metier.errors import MetierError
+from metier.sources import Lock, write_table
+from metier.tasks import from_table, messages
+
+GOOD = [{"text": "Sales rose", "label": "up"}, {"text": "Sales fell", "label": "down"}]
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    write_table(path, rows, list(rows[0]))
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "json", "parquet", "xlsx", "csv.gz", "jsonl.zst"])
+def test_every_format(tmp_path: Path, suffix: str) -> None:
+    lock = Lock()
+    loaded = from_table("own", write(tmp_path / f"t.{suffix}", GOOD), lock=lock)
+    assert [(e.inputs, e.target) for e in loaded.examples] == [
+        ({"text": "Sales rose"}, "up"),
+        ({"text": "Sales fell"}, "down"),
+    ]
+    assert loaded.task.labels == ["down", "up"]
+    assert loaded.examples[0].source_row.startswith(f"t.{suffix}:")
+    assert loaded.warnings == []
+    assert len(lock.entries()) == 1
+
+
+def test_declared_encoding_delimiter_and_columns(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes("Satz;Urteil;Fall\nUmsätze gestiegen; Gut ;A-1\nUmsätze gefallen;schlecht;a 1\n".encode("latin-1"))
+    loaded = from_table(
+        "own", path, text="Satz", label="Urteil", labels=["schlecht", "gut"], group="Fall", encoding="latin-1"
+    )
+    assert [e.target for e in loaded.examples] == ["gut", "schlecht"]
+    assert loaded.examples[0].group == loaded.examples[1].group
+    assert loaded.task.labels == ["schlecht", "gut"]
+    assert loaded.warnings == ["1 rows labelled 'Gut' are read as 'gut'"]
+
+
+def test_numbers_as_labels(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.xlsx", [{"text": f"t{i}", "label": i % 3 * 5} for i in range(9)])
+    loaded = from_table("own", path)
+    assert loaded.task.labels == ["0", "5", "10"]
+    assert "bare numbers (0, 5, 10)" in loaded.warnings[0]
+    named = from_table("own", path, label_map={"0": "bad", "5": "fair", "10": "good"})
+    assert named.task.labels == ["bad", "fair", "good"]
+    assert named.warnings == []
+
+
+def test_thresholds(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", [{"text": f"t{s}", "label": s} for s in (-0.5, -0.1, 0.0, 0.1, 0.9)])
+    loaded = from_table("own", path, thresholds=[(-0.1, "negative"), (0.1, "neutral"), (math.inf, "positive")])
+    assert [e.target for e in loaded.examples] == ["negative", "neutral", "neutral", "positive", "positive"]
+    assert loaded.task.labels == ["negative", "neutral", "positive"]
+
+
+def test_several_columns(tmp_path: Path) -> None:
+    rows = [
+        {"The title": f"T{i}", "body": "same" if i < 2 else f"b{i}", "age": i, "label": "ab"[i % 2]} for i in range(4)
+    ]
+    loaded = from_table("own", write(tmp_path / "t.jsonl", rows), text=["The title", "body", "age"])
+    assert messages(loaded.task, loaded.examples[0].inputs)[-1]["content"] == "The title: T0\nBody: same\nAge: 0"
+    assert "2 rows share their 'body'" in loaded.warnings[0]
+
+
+def test_the_prompt_names_the_labels(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", GOOD)
+    assert messages(from_table("own", path).task, {"text": "x"})[0]["content"].endswith("one word: down or up.")
+    own = from_table("own", path, instruction="Up or down?")
+    assert messages(own.task, {"text": "x"}) == [
+        {"role": "system", "content": "Up or down?"},
+        {"role": "user", "content": "x"},
+    ]
+
+
+def test_ids_follow_what_rows_say_and_stay_unique(tmp_path: Path) -> None:
+    rows = [*GOOD, GOOD[0], {"text": "Other", "label": "up"}]
+    one = from_table("own", write(tmp_path / "a.csv", rows)).examples
+    other = from_table("own", write(tmp_path / "b.csv", rows[::-1])).examples
+    assert {e.id for e in one} == {e.id for e in other}
+    assert len({e.id for e in one}) == 4
+    named = [{"n": "x1", **GOOD[0]}, {"n": "x2", **GOOD[1]}]
+    assert [e.id for e in from_table("own", write(tmp_path / "c.csv", named), id="n").examples] == ["x1", "x2"]
+
+
+def table(**columns: list[Any]) -> list[dict[str, Any]]:
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+FAULTS: list[tuple[list[dict[str, Any]], dict[str, Any], str, str]] = [
+    (GOOD, {"text": "txt"}, "no column 'txt'", "did you mean 'text'?"),
+    (GOOD, {"group": "firm"}, "no column 'firm'", "the file's columns: text, label"),
+    (table(text=["a", "", " ", "b"], label=["x", "y", "x", "y"]), {}, "the text is empty in 2 rows", "fill these rows"),
+    (table(text=["a", "b", "c"], label=["x", "", "y"]), {}, "the label is empty", "label these rows"),
+    (table(text=["a", "b", "c"], label=["up", "dwn", "up"]), {"labels": ["up", "down"]}, "'dwn'", "mean 'down'?"),
+    (table(text=["a", "b"], label=["x", "x"]), {}, "all 2 rows have the label 'x'", "two classes"),
+    (table(text=["a", "b"], label=["x", "X"]), {}, "differ only in letter case", "label_map"),
+    (
+        table(text=[f"t{i}" for i in range(60)], label=[f"word {i}" for i in range(60)]),
+        {},
+        "60 different labels",
+        "column",
+    ),
+    (
+        table(text=[f"t{i}" for i in range(60)], label=[i / 7 for i in range(60)]),
+        {},
+        "60 different labels",
+        "thresholds",
+    ),
+    (table(text=[1.5, 2.5], label=["x", "y"]), {}, "a cell is not text in 2 rows: found 1.5", "format the column"),
+    (table(text=["a", "b"], label=["0.5", "n/a"]), {"thresholds": [(0, "x"), (math.inf, "y")]}, "'n/a'", "numbers"),
+    (GOOD, {"thresholds": [(0, "x"), (1, "y")]}, "the last bound must be .inf", "rising bounds"),
+    (GOOD, {"thresholds": [(1, "x"), (0, "y"), (math.inf, "z")]}, "must rise", "rising bounds"),
+    (GOOD, {"labels": ["up", "down"], "label_map": {"1": "upp"}}, "'upp' is made but not declared", "mean 'up'?"),
+    (GOOD, {"labels": ["up"]}, "at least two labels", ""),
+    (GOOD, {"instruction": "Well?\n{body}"}, "names the field {body}", "{text}"),
+    (table(text=["a", "b"], label=["x", "y"], n=["1", "1"]), {"id": "n"}, "an id is used twice: found '1'", "unique"),
+    (
+        table(text=["a", "b"], label=["x", "y"], s=["train", "tset"]),
+        {"split": "s"},
+        "unknown split: found 'tset'",
+        "test",
+    ),
+    (GOOD, {"text": []}, "no text column", "at least one"),
+]
+
+
+@pytest.mark.parametrize(("rows", "options", "said", "fix"), FAULTS, ids=[fault[2][:30] for fault in FAULTS])
+def test_faults(tmp_path: Path, rows: list[dict[str, Any]], options: dict[str, Any], said: str, fix: str) -> None:
+    path = write(tmp_path / "t.jsonl", rows)
+    with pytest.raises(MetierError) as error:
+        from_table("own", path, **options)
+    assert said in error.value.what
+    assert fix in str(error.value.fix)
+
+
+def test_a_fault_names_file_row_and_column(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("text,label\n" + "".join(f"{'' if i > 3 else 'x'},y\n" for i in range(12)))
+    with pytest.raises(MetierError) as error:
+        from_table("own", path)
+    assert error.value.what == "the text is empty in 8 rows"
+    assert error.value.where == "t.csv, rows 6, 7, 8, 9, 10, …, column 'text'"
+
+
+def test_json_rows_may_lack_a_field_that_others_have(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in [{"text": "a", "label": "x"}, {**GOOD[0], "g": "1"}]))
+    assert [e.group for e in from_table("own", path, group="g").examples] == [None, "1"]
