@@ -165,7 +165,7 @@ class _Work:
                 shots = choose_shots(self.data, self.recipe.measure.shots, self.recipe.seed) if "few" in name else []
                 reads = [self._data_key(), self._model_key(), shots]
                 self._stage(name, reads, [self._file(name)], lambda n=name, s=shots: self._answer(n, s))  # type: ignore[misc]
-        self._retention("base", [self._model_key()])
+        self._retention("base", [self._model_key()], self.runner)
 
     def _answer(self, name: str, shots: list[Any]) -> dict[str, Any]:
         encoder = Encoder(self.encoder.tokenizer, self.data.task, self.recipe.max_tokens * (2 if shots else 1), shots)
@@ -175,7 +175,7 @@ class _Work:
             write_predictions(self._file(name), answer_labels(runner, encoder, test, "test", tick))
         return {"truncated": encoder.truncated, "shots": [answer for _, answer in shots]}
 
-    def _retention(self, system: str, reads: list[Any]) -> None:
+    def _retention(self, system: str, reads: list[Any], runner: Callable[[], Runner]) -> None:
         for general in self.general:
             file = self.predictions / f"{general.task.name}.{system}.parquet"
             key = [reads, general.task.model_dump(mode="json"), [e.id for e in general.examples]]
@@ -183,9 +183,7 @@ class _Work:
 
             def work(general: Loaded = general, file: Path = file, system: str = system) -> None:
                 with bar(f"{general.task.name}, {system}", len(general.examples)) as tick:
-                    measure_retention(
-                        self.runner(), self.encoder.tokenizer, general, file, self.recipe.max_tokens, tick
-                    )
+                    measure_retention(runner(), self.encoder.tokenizer, general, file, self.recipe.max_tokens, tick)
 
             self._stage(name, key, [file], work)
 
@@ -218,7 +216,7 @@ class _Work:
         schedule = self._schedule(steps)
         console.print(
             f"  adapt {adapt.method}: {trainable:,} of {everything:,} weights, "
-            f"{len(items)} examples × {adapt.epochs} epochs = {steps} steps of {adapt.batch_size}, peak rate {adapt.rate:g}"
+            f"{len(items)} examples × {adapt.epochs} epochs = {steps} steps, peak rate {adapt.rate:g}"
         )
 
         def validate() -> dict[str, float]:
@@ -277,14 +275,7 @@ class _Work:
             write_predictions(file, found)
 
         self._stage("specialist", reads, [file], work)
-        if self.general and not self._retention_done(reads):
-            self._adapted()
-        self._retention("specialist", reads)
-
-    def _retention_done(self, reads: list[Any]) -> bool:
-        return all((self.predictions / f"{g.task.name}.specialist.parquet").exists() for g in self.general) and all(
-            f"retention-{g.task.name}-specialist" in self.directory.manifest["stages"] for g in self.general
-        )
+        self._retention("specialist", reads, self._adapted)
 
     def score(self) -> None:
         """Scores with intervals from the predictions; calibration into the specialist."""
