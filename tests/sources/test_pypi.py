@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from packages import make_sdist, make_wheel, point_pip_at, zip_bytes
 
 from metier.errors import MetierError
 from metier.files import sha256_file
 from metier.sources import Lock, cache_root, fetch_file, pypi
 from metier.sources.index import Index, Listed, choose
+from tests.sources.packages import make_sdist, make_wheel, point_pip_at, zip_bytes
 
 
 @pytest.fixture

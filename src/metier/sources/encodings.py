@@ -146,9 +146,8 @@ def _detect(path: Path) -> str:
     sample, utf8_lines, other_lines, first_utf8, first_other = _sample(path)
     found = _western(path, sample)
     if found is None and len(sample) - len(sample.translate(None, _HIGH)) >= _ENOUGH_BYTES:
-        best = from_bytes(sample, cp_isolation=_CANDIDATES).best()
-        likely = [_japanese(sample), best.encoding if best else None]
-        found = next((name for name in likely if name and _decodes(path, name)), None)
+        likely = [_japanese(sample), *(match.encoding for match in from_bytes(sample, cp_isolation=_CANDIDATES))]
+        found = next((name for name in likely if name and _plausible(sample, name) and _decodes(path, name)), None)
     # A single-byte text is never UTF-8 by chance; pairs of bytes in East Asian encodings now and then are.
     rare = found in _MULTIBYTE and utf8_lines <= 0.2 * other_lines
     if utf8_lines and not rare:
@@ -176,11 +175,16 @@ def _western(path: Path, sample: bytes) -> str | None:
     name = next((codec for codec in ("cp1252", "latin-1") if _decodes(path, codec)), None)
     if name is None:
         return None
+    runs = [len(run) for run in _HIGH_RUN.findall(sample.decode(name, errors="ignore"))]
+    in_long_runs = sum(length for length in runs if length > 3)
+    return name if in_long_runs <= 0.02 * sum(runs) and _plausible(sample, name) else None
+
+
+def _plausible(sample: bytes, name: str) -> bool:
+    """Whether, decoded so, next to no signs stand inside words, and next to no control codes anywhere."""
     text = sample.decode(name, errors="ignore")
     high = sum(len(run) for run in _HIGH_RUN.findall(text))
-    odd = sum(len(run) for run in _HIGH_RUN.findall(text) if len(run) > 3) + len(_SIGN_IN_WORD.findall(text))
-    odd += len(_CONTROL.findall(text))
-    return name if high and odd <= 0.02 * high else None
+    return high > 0 and len(_SIGN_IN_WORD.findall(text)) + len(_CONTROL.findall(text)) <= 0.02 * high
 
 
 def _japanese(sample: bytes) -> str | None:

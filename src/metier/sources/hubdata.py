@@ -18,6 +18,7 @@ from metier.errors import MetierError, nearest
 from metier.sources import hub
 from metier.sources.binary import plain_value
 from metier.sources.cache import cache_root
+from metier.sources.hub_faults import endpoint, explained, is_offline
 from metier.sources.lock import Lock
 from metier.sources.refs import parse_repository
 from metier.sources.tables import Row
@@ -124,11 +125,11 @@ def _wanted(chosen: _Config | None, config: str | None) -> list[str]:
 def _check_size(repository: str, revision: str, patterns: list[str], ref: str, offline: bool) -> None:
     from huggingface_hub import HfApi
 
-    if hub.is_offline(offline):
+    if is_offline(offline):
         return
-    with hub.explained(repository, revision, None, kind="dataset", offline=offline):
+    with explained(repository, revision, None, kind="dataset", offline=offline):
         tree = list(
-            HfApi(endpoint=hub.endpoint()).list_repo_tree(
+            HfApi(endpoint=endpoint()).list_repo_tree(
                 repository, recursive=True, revision=revision, repo_type="dataset"
             )
         )

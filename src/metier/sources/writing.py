@@ -202,12 +202,15 @@ def _write_xlsx(file: IO[bytes], rows: Iterator[list[Any]], columns: list[str], 
         made.data_type = "s"  # a text that begins with "=" is a text, not a formula
         return made
 
-    page.append([cell(name, 0, name) for name in columns])
     number = 0
-    for number, values in enumerate(rows, 1):
-        if number >= _SHEET_ROWS:
-            raise _fail(f"a sheet holds {_SHEET_ROWS:,} rows", path, number, None, "write .csv, .jsonl or .parquet")
-        page.append([cell(value, number, name) for value, name in zip(values, columns, strict=True)])
+    try:
+        page.append([cell(name, 0, name) for name in columns])
+        for number, values in enumerate(rows, 1):
+            if number >= _SHEET_ROWS:
+                raise _fail(f"a sheet holds {_SHEET_ROWS:,} rows", path, number, None, "write .csv, .jsonl or .parquet")
+            page.append([cell(value, number, name) for value, name in zip(values, columns, strict=True)])
+    finally:
+        page.close()  # else the library complains on standard error when it is collected half written
     with tempfile.TemporaryFile(dir=path.parent) as whole:  # a zip needs a file that it can go back in
         book.save(whole)
         whole.seek(0)

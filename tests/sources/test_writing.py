@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from metier.errors import MetierError
+from metier.sources import read_table, table_columns, write_table
+from metier.sources.tables import table_format
+
+FORMATS = ["csv", "tsv", "jsonl", "json", "parquet", "xlsx"]
+PACKED = [f"{kind}{suffix}" for kind in FORMATS for suffix in ("", ".gz", ".zst")]
+
+_anything = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+# a spreadsheet holds no control characters, and its XML makes a carriage return a line feed
+_printable = st.characters(
+    exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff", include_characters="\n\t"
+)
+_name = st.text(
+    st.characters(exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"], exclude_characters="\ufeff\ufffe\uffff")
+)
+
+
+def _tables(characters: st.SearchStrategy[str]) -> st.SearchStrategy[tuple[list[str], list[dict[str, str]]]]:
+    def rows(names: list[str]) -> st.SearchStrategy[tuple[list[str], list[dict[str, str]]]]:
+        row = st.fixed_dictionaries({name: st.text(characters, max_size=20) for name in names})
+        return st.tuples(st.just(names), st.lists(row, max_size=6))
+
+    return st.lists(_name.filter(bool), min_size=1, max_size=4, unique=True).flatmap(rows)
+
+
+def _back(path: Path) -> list[dict[str, Any]]:
+    return [{name: value or "" for name, value in row.values.items()} for row in read_table(path)]
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "json", "parquet"])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(table=_tables(_anything))
+def test_text_comes_back_as_it_was(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, table: tuple[list[str], list[dict[str, str]]]
+) -> None:
+    columns, rows = table
+    path = tmp_path_factory.getbasetemp() / f"back.{kind}"
+    assert write_table(path, rows, columns) == len(rows)
+    if rows or kind != "jsonl":  # no lines at all are an empty file
+        assert _back(path) == rows
+    if rows or kind in ("csv", "tsv", "parquet"):
+        assert table_columns(path) == columns
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(table=_tables(_printable))
+def test_text_comes_back_from_a_spreadsheet(
+    tmp_path_factory: pytest.TempPathFactory, table: tuple[list[str], list[dict[str, str]]]
+) -> None:
+    columns, rows = table
+    path = tmp_path_factory.getbasetemp() / "back.xlsx"
+    write_table(path, rows, columns)
+    assert _back(path) == [row for row in rows if any(row.values())]  # blank rows are no rows there
+
+
+@pytest.mark.parametrize("kind", PACKED)
+def test_every_format_packed_and_plain(tmp_path: Path, kind: str) -> None:
+    rows = [{"t": 'a "q", é;\n|\tx', "n": n, "f": n / 4, "b": n % 2 == 0, "z": None} for n in range(5000)]
+    columns = ["t", "n", "f", "b", "z"]
+    path = tmp_path / f"out.{kind}"
+    assert write_table(path, iter(rows), columns) == 5000
+    read = [row.values for row in read_table(path)]
+    if kind.startswith(("csv", "tsv")):
+        texts = [{**row, "n": str(row["n"]), "f": str(row["f"]), "b": str(row["b"]).lower()} for row in rows]
+        assert read == texts
+    else:
+        assert read == rows
+    first = path.read_bytes()
+    if not kind.startswith("xlsx"):  # a spreadsheet holds the time of writing
+        write_table(path, rows, columns)
+        assert path.read_bytes() == first
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_only_the_columns_named_are_written_in_their_order(tmp_path: Path) -> None:
+    write_table(tmp_path / "a.csv", [{"b": 1, "a": 2, "c": 3}, {"a": 4}], ["a", "b"])
+    assert (tmp_path / "a.csv").read_bytes() == b"a,b\n2,1\n4,\n"
+    write_table(tmp_path / "b.csv", [], ["a"])
+    assert (tmp_path / "b.csv").read_bytes() == b"a\n"
+    write_table(tmp_path / "c.out", [{"a": "x\ty"}], ["a"], format="tsv")
+    assert (tmp_path / "c.out").read_bytes() == b'a\n"x\ty"\n'
+
+
+def test_parquet_columns_of_several_types(tmp_path: Path) -> None:
+    rows = [{"m": 1, "f": 1, "big": 2**70, "l": [1]}, {"m": "x", "f": 0.5, "big": 1, "l": None}]
+    write_table(tmp_path / "a.parquet", rows, ["m", "f", "big", "l"])
+    assert [row.values for row in read_table(tmp_path / "a.parquet")] == [
+        {"m": "1", "f": 1.0, "big": str(2**70), "l": "[1]"},
+        {"m": "x", "f": 0.5, "big": "1", "l": None},
+    ]
+
+
+def test_a_formula_is_written_as_text(tmp_path: Path) -> None:
+    write_table(tmp_path / "a.xlsx", [{"t": "=1+1"}, {"t": "x"}], ["t"])
+    cell = openpyxl.load_workbook(tmp_path / "a.xlsx").worksheets[0]["A2"]
+    assert (cell.data_type, cell.value) == ("s", "=1+1")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("a.csv", "x\0y", r"NUL character[\s\S]*a\.csv, row 2, column 't'"),
+        ("a.csv", "\ud83d", "half of a character"),
+        ("a.jsonl", "\ud83d", r"JSON cannot hold[\s\S]*row 2"),
+        ("a.json", float("nan"), "JSON cannot hold"),
+        ("a.parquet", "\ud83d", "half of a character"),
+        ("a.xlsx", "x\x01y", r"spreadsheet cannot hold[\s\S]*row 2, column 't'"),
+        ("a.xlsx", "x" * 40000, "40,000 characters"),
+        ("a.xlsx", "\ud83d", "half of a character"),
+    ],
+)
+def test_what_a_format_cannot_hold_is_named_and_nothing_is_left(
+    tmp_path: Path, name: str, value: object, message: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"as it was")
+    with pytest.raises(MetierError, match=message):
+        write_table(path, [{"t": "fine"}, {"t": value}], ["t"])
+    assert path.read_bytes() == b"as it was"
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.md", "a.doc", "a"])
+def test_formats_that_are_not_written(tmp_path: Path, name: str) -> None:
+    with pytest.raises(MetierError, match=r"not written as|no format is known"):
+        write_table(tmp_path / name, [], ["a"])
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    def rows() -> Iterator[dict[str, int]]:
+        yield {"a": 1}
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(MetierError, match=r"the disk is full[\s\S]*a\.csv"):
+        write_table(tmp_path / "a.csv", rows(), ["a"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reading_and_writing_stream_together(tmp_path: Path) -> None:
+    write_table(tmp_path / "a.jsonl", ({"n": n} for n in range(100)), ["n"])
+    rows = ({**row.values, "label": "x"} for row in read_table(tmp_path / "a.jsonl"))
+    assert write_table(tmp_path / "a.csv.gz", rows, ["n", "label"]) == 100
+    assert table_format(tmp_path / "a.csv.gz") == "csv"
