@@ -1,0 +1,21 @@
+"""The report and the model card, from the run directory alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["write_card", "write_report"]
+
+
+def write_report(run_dir: Path) -> Path:
+    """Write ``report.html``, one self-contained page, into the run directory and return its path."""
+    from metier.report.html import write_report as write
+
+    return write(run_dir)
+
+
+def write_card(run_dir: Path) -> Path:
+    """Write the model card ``specialist/README.md`` into the run directory and return its path."""
+    from metier.report.card import write_card as write
+
+    return write(run_dir)

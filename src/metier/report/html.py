@@ -1,0 +1,103 @@
+"""``report.html``: one self-contained page, made from the run directory alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from metier.files import write_text
+from metier.report import sections, words
+from metier.report.prompt import prompt_view
+from metier.report.read import Json, Run, read_run
+from metier.report.verdict import cost_sentence, key_figures, verdict
+
+CONTENTS = [
+    ("verdict", "Verdict"),
+    ("systems", "All systems"),
+    ("learning", "How it learnt"),
+    ("confusion", "Where it is wrong"),
+    ("calibration", "How sure it is"),
+    ("abstaining", "What abstaining buys"),
+    ("forgetting", "What it forgot"),
+    ("errors", "Its surest errors"),
+    ("data", "Data"),
+    ("prompt", "Exact prompt"),
+    ("cost", "Cost"),
+    ("manifest", "Manifest"),
+]
+
+
+def environment(*, escape: bool) -> Environment:
+    """The package's templates. ``escape`` for HTML: then whatever a user's data holds is shown, never run."""
+    env = Environment(
+        loader=PackageLoader("metier.report"),
+        autoescape=escape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    env.filters |= {
+        "number": words.number,
+        "span": words.span,
+        "scored": words.scored,
+        "percent": words.percent,
+        "count": words.count,
+        "plural": words.plural,
+        "duration": words.duration,
+        "size": words.size,
+        "date": words.date,
+        "speed": words.speed,
+        "threshold": words.threshold,
+        "capitalise": words.capitalise,
+        "metric_title": lambda name: words.metric(name).title,
+        "p_short": lambda p: words.p_value(p).lstrip("p=" + words.NBSP),
+    }
+    return env
+
+
+def _pretty(value: Json | list[Json]) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def render_report(run: Run) -> str:
+    """The page as a string; the same run gives the same bytes."""
+    return environment(escape=True).get_template("report.html.jinja").render(
+        run=run,
+        contents=CONTENTS,
+        verdict=verdict(run),
+        figures=key_figures(run),
+        systems=sections.systems(run),
+        others=sections.other_sets(run),
+        learning=sections.learning(run),
+        confusion=sections.confusion(run),
+        calibration=sections.calibration(run),
+        abstaining=sections.abstaining(run),
+        forgetting=sections.forgetting(run),
+        errors=sections.errors(run),
+        data=sections.data(run),
+        prompt=prompt_view(run.part("prompt")),
+        cost=sections.cost(run),
+        cost_sentence=cost_sentence(run),
+        methods=words.METHODS,
+        places=words.PLACES,
+        base=run.part("base"),
+        training=run.part("training"),
+        device=run.part("device"),
+        versions=", ".join(f"{name} {v}" for name, v in run.part("versions").items()),
+        manifest_json=_pretty(run.manifest),
+        lock_json=_pretty(run.lock),
+    )  # fmt: skip
+
+
+def write_report(run_dir: Path) -> Path:
+    """Write ``report.html`` into the run directory and return its path.
+
+    Raises:
+        MetierError: the directory holds no readable run, or the page cannot be written.
+    """
+    path = run_dir / "report.html"
+    write_text(path, render_report(read_run(run_dir)))
+    return path
