@@ -120,6 +120,7 @@ class _Work:
             "base": self.base.to_json(),
             "prompt": {
                 "rendered": self.encoder.render(example.inputs),
+                "inputs": dict(example.inputs),
                 "tokens": len(prompt),
                 "shared_prefix_tokens": len(prefix),
                 "answer_tokens": {label: len(self.encoder.answer(label)) for label in task.labels},
