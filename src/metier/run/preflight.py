@@ -11,14 +11,14 @@ import numpy as np
 
 from metier.models.bases import Base, resolve
 from metier.models.device import Device, choose_device
-from metier.models.encode import Encoder
+from metier.models.encode import Encoder, split_prefix
 from metier.models.load import load_tokenizer
 from metier.recipe import Recipe, load_recipe
 from metier.run.data import Data, prepare_data
 from metier.run.measure import retention_data
 from metier.sources import Lock
 
-SHARE = 0.5  # of the measured matmul rate that a training step reaches, from runs on two cores
+SHARE = 0.35  # of the measured matmul rate that a training step reaches, from runs on two cores
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Preflight:
 def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight:
     """Resolve everything a recipe names, render the first example and estimate cost.
 
-    The time is ``4 · parameters · tokens`` FLOPs (a forward pass and the gradient of activations; 6 where every
-    weight trains) at half of this machine's measured matmul rate.
+    The time is ``4 · weights · tokens`` FLOPs (a forward pass and the gradient of activations; 6 where every weight
+    trains), embeddings and the shared prefix not counted, at ``SHARE`` of this machine's measured matmul rate.
     """
     recipe = load_recipe(path)
     lock = Lock()
@@ -55,10 +55,11 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
     device = choose_device(recipe.device, recipe.dtype)
     encoder = Encoder(load_tokenizer(base.path), data.task, recipe.max_tokens)
     train = data.part("train")
-    lengths = np.array([encoder.training_item(e.inputs, e.target).tokens for e in train])
+    prefix, bare = split_prefix([encoder.training_item(e.inputs, e.target) for e in train])
+    lengths = np.array([item.tokens for item in bare]) + len(prefix)
     size, config = _weights(base.path)
-    per_token = (4 if recipe.adapt.method == "lora" else 6) * size
-    tokens = float(lengths.sum()) * recipe.adapt.epochs
+    per_token = (4 if recipe.adapt.method == "lora" else 6) * (size - config.vocab_size * config.hidden_size)
+    tokens = float((lengths - len(prefix)).sum()) * recipe.adapt.epochs
     seconds = per_token * tokens / (device.gflops * 1e9 * SHARE) if device.gflops else None
     return Preflight(recipe, data, base, device, encoder.render(train[0].inputs), lengths, size, seconds,
                      _memory(recipe, device, size, config))  # fmt: skip
