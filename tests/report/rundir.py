@@ -234,6 +234,7 @@ def manifest(case: Case) -> dict[str, Any]:
             "licence": "apache-2.0",
             "note": "The weights are those of a 4-bit file (GGUF, Q4_1) made dense: what 4 bits lost stays lost.",
             "homepage": "https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct",
+            "hub_name": "HuggingFaceTB/SmolLM2-135M-Instruct",
         },
         "prompt": {
             "rendered": PROMPT.format(text=text),

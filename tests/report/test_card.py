@@ -71,14 +71,14 @@ def test_an_unknown_licence_is_not_made_up(tmp_path: Path) -> None:
 
 
 def test_a_base_that_is_not_on_the_hub_is_not_claimed_to_be(tmp_path: Path) -> None:
-    path = change(build(tmp_path), base={"ref": "/models/own", "homepage": None})
+    path = change(build(tmp_path), base={"ref": "/models/own", "homepage": None, "hub_name": None})
     made = card(path)
     assert made.data.base_model is None
     assert "'path/to/the/base'" in made.text
 
 
 def test_a_hub_reference_names_the_base(tmp_path: Path) -> None:
-    path = change(build(tmp_path), base={"ref": "hf:owner/name@abc", "homepage": None, "note": None})
+    path = change(build(tmp_path), base={"ref": "hf:owner/name@abc", "homepage": None, "hub_name": None, "note": None})
     made = card(path)
     assert made.data.base_model == "owner/name"
     assert "4-bit" not in made.text

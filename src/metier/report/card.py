@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from metier.files import write_text
 from metier.report import sections
-from metier.report.compare import comparisons, retention
+from metier.report.compare import comparisons, elsewhere, retention
 from metier.report.html import environment
 from metier.report.prompt import is_chat, template_of
 from metier.report.read import Run, read_run
-from metier.report.verdict import cost_sentence, verdict
+from metier.report.verdict import cost_sentence, elsewhere_sentence, verdict
 from metier.report.words import METHODS, metric, number, span, system_key, system_title
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ def licence(run: Run) -> dict[str, str]:
 def base_on_hub(run: Run) -> str | None:
     """The base's ``owner/name`` on the hub: its reference, or the hub page that its catalogue entry names."""
     base = run.part("base")
+    if base["hub_name"]:
+        return str(base["hub_name"])
     if str(base["ref"] or "").startswith("hf:"):
         return str(base["ref"])[3:].split("@")[0]
     return _hub_id(base["homepage"], "")
@@ -171,6 +173,7 @@ def render_card(run: Run) -> str:
         metric=metric(run.metric),
         kept=retention(run)[0],
         missing=retention(run)[1],
+        elsewhere=[elsewhere_sentence(run, task) for task in elsewhere(run) if run.score("specialist", task=task)],
         calibration=(run.ok("specialist") or {}).get("calibration"),
         abstaining=sections.abstaining(run)["eighty"] if run.ok("specialist") else None,
         commercial=sections.commercial(run.task),

@@ -155,7 +155,13 @@ def _retention_tasks(run: Run) -> list[str]:
 def _retention_title(run: Run, task: str) -> str:
     named = run.manifest.get("retention")
     about = named.get(task) if isinstance(named, dict) else None
-    return str((about or {}).get("title") or task.replace("-", " ").capitalize())
+    return str((about or {}).get("title") or task)
+
+
+def _why_lacking(systems: dict[str, Json], lacking: list[str]) -> str:
+    if not systems:
+        return "not run"
+    return "; ".join(f"{system_title(s)}: {systems[s].get('reason') if s in systems else 'not run'}" for s in lacking)
 
 
 def retention(run: Run) -> tuple[list[Retention], list[str]]:
@@ -164,13 +170,9 @@ def retention(run: Run) -> tuple[list[Retention], list[str]]:
     for task in _retention_tasks(run):
         systems = run.scores.get(task, {})
         title = _retention_title(run, task)
-        lacking = [
-            f"{system_title(s)}: {systems[s].get('reason', 'failed') if s in systems else 'not run'}"
-            for s in ("base", "specialist")
-            if not run.ok(s, task)
-        ]
+        lacking = [s for s in ("base", "specialist") if not run.ok(s, task)]
         if lacking:
-            missing.append(f"{title} ({'; '.join(lacking)})")
+            missing.append(f"{title} ({_why_lacking(systems, lacking)})")
             continue
         metrics = [m for m in systems["base"]["metrics"] if m in systems["specialist"]["metrics"]]
         # one figure a task: a multiple-choice set may carry F1 too, but accuracy is what people know it by

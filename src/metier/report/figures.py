@@ -46,8 +46,10 @@ class Axis:
         low, high = min(values), max(values)
         if zero:
             low = min(low, 0.0)
-        if high - low < 1e-9:
-            low, high = low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)
+        size = max(abs(low), abs(high))
+        if high - low < 1e-9 * max(size, 1.0):
+            around = 0.5 * (size if size > 1e-6 else 1.0)
+            low, high = low - around, high + around
         step = nice_step(high - low, ticks)
         return cls(math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step, step, percent)
 

@@ -16,6 +16,7 @@ from metier.report.verdict import cost_sentence, key_figures, verdict
 CONTENTS = [
     ("verdict", "Verdict"),
     ("systems", "All systems"),
+    ("elsewhere", "On other test sets"),
     ("learning", "How it learnt"),
     ("confusion", "Where it is wrong"),
     ("calibration", "How sure it is"),
@@ -64,13 +65,14 @@ def _pretty(value: Json | list[Json]) -> str:
 
 def render_report(run: Run) -> str:
     """The page as a string; the same run gives the same bytes."""
+    others = sections.other_sets(run)
     return environment(escape=True).get_template("report.html.jinja").render(
         run=run,
-        contents=CONTENTS,
+        contents=[entry for entry in CONTENTS if others or entry[0] != "elsewhere"],
         verdict=verdict(run),
         figures=key_figures(run),
         systems=sections.systems(run),
-        others=sections.other_sets(run),
+        others=others,
         learning=sections.learning(run),
         confusion=sections.confusion(run),
         calibration=sections.calibration(run),

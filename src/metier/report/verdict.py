@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from metier.report.compare import Comparison, Retention, comparisons, retention
+from metier.report.compare import Comparison, Retention, comparisons, elsewhere, retention
 from metier.report.read import Json, Run
 from metier.report.words import (
     NBSP,
@@ -122,6 +122,18 @@ def _against(outcome: str, group: list[Comparison]) -> str:
     }[outcome]
 
 
+def elsewhere_sentence(run: Run, task: str) -> str:
+    """How the specialist does on another test set, beside what is known of the others there."""
+    score = run.score("specialist", task=task) or {}
+    rivals = [(_prose(s), run.score(s, task=task)) for s in _RIVALS]
+    beside = [f"{name} {number(found['value'])}" for name, found in rivals if found]
+    return (
+        f"On another test set, {task}, it scores {scored(score)} over {count(score['n'])} examples"
+        + (f", against {joined(beside)}" if beside else "")
+        + "."
+    )
+
+
 def _forgotten(kept: list[Retention], missing: list[str]) -> list[str]:
     if not kept:
         return [f"What it forgot was not measured: {'; '.join(missing)}."]
@@ -160,6 +172,7 @@ def verdict(run: Run) -> Verdict:
     stamp, headline = _decide(run, pairs)
     kept, missing = retention(run)
     sentences = [_gain(run, score), *_rivals(run, pairs)]
+    sentences += [elsewhere_sentence(run, task) for task in elsewhere(run) if run.score("specialist", task=task)]
     parse_rate = (run.ok("specialist") or {}).get("parse_rate")
     if parse_rate is not None and parse_rate < 1:
         sentences.append(f"{percent(1 - parse_rate)} of its answers could not be read and count as wrong.")
