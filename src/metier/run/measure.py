@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from metier.errors import MetierError
 from metier.evaluation.calibration import Temperature, fit_temperature
 from metier.evaluation.evidence import (
     evaluate_choices,
@@ -26,7 +27,7 @@ from metier.models.encode import Encoder
 from metier.models.forward import Runner
 from metier.recipe import Retention
 from metier.sources import Lock
-from metier.tasks import Example, Loaded, load_task
+from metier.tasks import Example, Loaded, get, load_task
 
 Tick = Callable[[int], None]
 
@@ -83,15 +84,25 @@ def _prediction(
     )
 
 
-def retention_data(choice: Retention, seed: int, *, data_root: Path | None, lock: Lock, offline: bool) -> list[Loaded]:
-    """The general tasks of a recipe, each cut to a seeded sample."""
-    found = []
+def retention_data(
+    choice: Retention, seed: int, *, data_root: Path | None, lock: Lock, offline: bool
+) -> tuple[list[Loaded], dict[str, str]]:
+    """The general tasks of a recipe, each cut to a seeded sample; and those that cannot be had, with the reason.
+
+    Errors: :class:`MetierError` for a task that does not exist; one out of reach does not stop the run.
+    """
+    found, absent = [], {}
     for name in choice.tasks:
-        loaded = load_task(name, data_root=data_root, lock=lock, offline=offline)
+        get(name)
+        try:
+            loaded = load_task(name, data_root=data_root, lock=lock, offline=offline)
+        except MetierError as error:
+            absent[name] = error.what + (f" ({error.where})" if error.where else "")
+            continue
         count = choice.documents if loaded.task.kind == "perplexity" else choice.questions
         order = np.random.default_rng(seed).permutation(len(loaded.examples))[:count]
         found.append(Loaded(loaded.task, [loaded.examples[i] for i in sorted(order)], loaded.where))
-    return found
+    return found, absent
 
 
 def measure_retention(
