@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from metier.evaluation.calibration import Temperature, fit_temperature
 from metier.evaluation.evidence import (
     evaluate_choices,
     evaluate_classification,
-    failed,
     read_predictions,
     read_scores,
     write_predictions,
@@ -145,23 +144,15 @@ def fit_calibration(predictions: Sequence[Prediction], labels: Sequence[str]) ->
 
 
 def write_task_scores(
-    evidence: Path, task: str, labels: Sequence[str], metric: str, systems: Mapping[str, str | None], seed: int
+    evidence: Path, task: str, labels: Sequence[str], metric: str, systems: Sequence[str], seed: int
 ) -> dict[str, Any]:
-    """Score every system on the test part from its predictions file; returns the task's entries.
-
-    ``systems`` maps a system to the reason it failed, or ``None``.
-    """
+    """Score every system on the test part from its predictions file; returns the task's entries."""
     folder = evidence / "predictions"
     found = {
-        name: [p for p in read_predictions(folder / f"{task}.{name}.parquet") if p.split == "test"]
-        for name, reason in systems.items()
-        if reason is None
+        name: [p for p in read_predictions(folder / f"{task}.{name}.parquet") if p.split == "test"] for name in systems
     }
     entries: dict[str, Any] = {}
-    for name, reason in systems.items():
-        if reason is not None:
-            entries[name] = failed(reason)
-            continue
+    for name in systems:
         temperature = None
         others: dict[str, list[Prediction]] = {}
         if name == "specialist":

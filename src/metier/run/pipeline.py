@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metier.evaluation import baselines
-from metier.evaluation.evidence import read_predictions, read_scores, write_predictions
+from metier.evaluation.evidence import failed, read_predictions, read_scores, write_predictions
 from metier.files import sha256_file, write_json, write_text
 from metier.inference.bundle import write_bundle
 from metier.models.adapters import attach_lora, load_adapter, train_everything
@@ -64,7 +64,7 @@ class _Work:
         self.predictions = self.path / "evidence" / "predictions"
         self.checkpoints = self.path / "checkpoints"
         self.specialist = self.path / "specialist"
-        self.failed: dict[str, str] = {}
+        self.absent: dict[str, str] = {}
         self.data: Data
         self.base: Base
         self.device: Device
@@ -81,7 +81,8 @@ class _Work:
         self.data = prepare_data(recipe, lock=lock, **where)  # type: ignore[arg-type]
         self.base = resolve(recipe.base, lock=lock, offline=self.offline)
         if recipe.retention:
-            self.general = retention_data(recipe.retention, recipe.seed, lock=lock, **where)  # type: ignore[arg-type]
+            found = retention_data(recipe.retention, recipe.seed, lock=lock, **where)  # type: ignore[arg-type]
+            self.general, self.absent = found
         lock.save(self.path / "lock.json")
         self.device = self._device()
         prepare_process(self.device.device)
@@ -91,8 +92,9 @@ class _Work:
         counts = " · ".join(f"{part} {len(self.data.part(part))}" for part in ("train", "validation", "test"))
         console.print(f"[bold]{recipe.name}[/]: {self.data.task.title}, {counts}")
         console.print(f"  base {self.base.name} ({self.base.ref}) on {self.device.device}: {self.device.why}")
-        for warning in self.data.loaded.warnings:
-            console.print(f"  [yellow]note[/]: {warning}")
+        notes = [f"forgetting is not measured on {name}: {reason}" for name, reason in self.absent.items()]
+        for note in [*self.data.loaded.warnings, *notes]:
+            console.print(f"  note: {note}", markup=False)
 
     def _device(self) -> Device:
         """A continued run keeps the number format it began with: the same bytes must come out."""
@@ -281,14 +283,14 @@ class _Work:
     def score(self) -> None:
         """Scores with intervals from the predictions; calibration into the specialist."""
         task, seed = self.data.task, self.recipe.seed
-        systems: dict[str, str | None] = {name: self.failed.get(name) for name in self.recipe.measure.systems}
+        systems = [*self.recipe.measure.systems, "specialist"]
         evidence = self.path / "evidence"
-        entries = write_task_scores(
-            evidence, task.name, task.labels, task.metric, {**systems, "specialist": None}, seed
-        )
+        entries = write_task_scores(evidence, task.name, task.labels, task.metric, systems, seed)
         scores = read_scores(evidence / "scores.json")
         for general in self.general:
             scores[general.task.name] = score_retention(self.predictions, general, seed)
+        for name, reason in self.absent.items():
+            scores[name] = {system: failed(reason) for system in ("base", "specialist")}
         write_json(evidence / "scores.json", scores)
         validation = [p for p in read_predictions(self._file("specialist")) if p.split == "validation"]
         temperature = fit_calibration(validation, task.labels)
@@ -311,12 +313,9 @@ class _Work:
         write_card(self.path)
         metric = self.data.task.metric
         for name, entry in self._entries.items():
-            if entry["status"] == "ok":
-                found = entry["metrics"][metric]
-                line = f"{found['value']:.3f}  [{found['low']:.3f}, {found['high']:.3f}]  n = {found['n']}"
-            else:
-                line = f"failed: {entry['reason']}"
-            console.print(f"  {name:<14} {metric} {line}")
+            found = entry["metrics"][metric]
+            line = f"{found['value']:.3f}  [{found['low']:.3f}, {found['high']:.3f}]  n = {found['n']}"
+            console.print(f"  {name:<14} {metric} {line}", markup=False)
         console.print(f"  report: [bold]{page}[/]")
 
     # -- helpers -------------------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ class Preflight:
     parameters: int
     train_seconds: float | None
     memory_gb: float
+    notes: list[str]
 
     def balance(self) -> dict[str, dict[str, int]]:
         """Examples a part and label."""
@@ -50,8 +51,10 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
     lock = Lock()
     data = prepare_data(recipe, data_root=data_root, lock=lock, offline=offline)
     base = resolve(recipe.base, lock=lock, offline=offline)
+    notes = [*data.loaded.warnings]
     if recipe.retention:
-        retention_data(recipe.retention, recipe.seed, data_root=data_root, lock=lock, offline=offline)
+        _, absent = retention_data(recipe.retention, recipe.seed, data_root=data_root, lock=lock, offline=offline)
+        notes += [f"forgetting cannot be measured on {name}: {reason}" for name, reason in absent.items()]
     device = choose_device(recipe.device, recipe.dtype)
     encoder = Encoder(load_tokenizer(base.path), data.task, recipe.max_tokens)
     train = data.part("train")
@@ -62,7 +65,7 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
     tokens = float((lengths - len(prefix)).sum()) * recipe.adapt.epochs
     seconds = per_token * tokens / (device.gflops * 1e9 * SHARE) if device.gflops else None
     return Preflight(recipe, data, base, device, encoder.render(train[0].inputs), lengths, size, seconds,
-                     _memory(recipe, device, size, config))  # fmt: skip
+                     _memory(recipe, device, size, config), notes)  # fmt: skip
 
 
 def _weights(path: Path) -> tuple[int, Any]:
