@@ -67,6 +67,22 @@ def answer_choices(
     return found
 
 
+def validation_metrics(runner: Runner, encoder: Encoder, examples: Sequence[Example]) -> dict[str, float]:
+    """Loss in nats an answer and weighted F1 on the validation part."""
+    from sklearn.metrics import accuracy_score, f1_score
+
+    found = answer_labels(runner, encoder, examples, "validation")
+    golds, answers = [p.gold for p in found], [p.answer for p in found]
+    weighted = float(f1_score(golds, answers, average="weighted", labels=encoder.task.labels, zero_division=0))
+    loss = float(np.mean([-np.log(max(p.probabilities[p.gold], 1e-12)) for p in found]))
+    return {
+        "metric": weighted,
+        "weighted_f1": weighted,
+        "accuracy": float(accuracy_score(golds, answers)),
+        "loss": loss,
+    }
+
+
 def _prediction(
     example: Example, part: str, labels: Sequence[str], probabilities: np.ndarray, tokens: int, seconds: float
 ) -> Prediction:

@@ -25,6 +25,7 @@ from metier.run.measure import (
     measure_retention,
     retention_data,
     score_retention,
+    validation_metrics,
     write_task_scores,
 )
 from metier.run.progress import bar, console
@@ -88,7 +89,8 @@ class _Work:
         prepare_process(self.device.device)
         self.encoder = Encoder(load_tokenizer(self.base.path), self.data.task, recipe.max_tokens)
         write_json(self.path / "data" / "splits.json", self.data.to_json())
-        self.directory.record(**self._description())
+        retention = {general.task.name: {"title": general.task.title} for general in self.general}
+        self.directory.record(**self._description(), retention=retention)
         counts = " · ".join(f"{part} {len(self.data.part(part))}" for part in ("train", "validation", "test"))
         console.print(f"[bold]{recipe.name}[/]: {self.data.task.title}, {counts}")
         console.print(f"  base {self.base.name} ({self.base.ref}) on {self.device.device}: {self.device.why}")
@@ -126,6 +128,7 @@ class _Work:
                 "tokens": len(prompt),
                 "shared_prefix_tokens": len(prefix),
                 "answer_tokens": {label: len(self.encoder.answer(label)) for label in task.labels},
+                "answer_ids": {label: list(self.encoder.answer(label)) for label in task.labels},
                 "loss_on": "the answer's tokens and its end token",
                 "answer": example.target,
                 "end": self.encoder.tokenizer.decode([self.encoder.end]),
@@ -223,7 +226,7 @@ class _Work:
         )
 
         def validate() -> dict[str, float]:
-            return _validation(runner, self.encoder, validation)
+            return validation_metrics(runner, self.encoder, validation)
 
         with bar("adapt", steps) as advance:
             shown = 0
@@ -357,23 +360,6 @@ class _Work:
             self._runner = Runner(model, packing=self._runner.packing if self._runner else None)
             self._loaded_back = True
         return self.runner()
-
-
-def _validation(runner: Runner, encoder: Encoder, examples: list[Any]) -> dict[str, float]:
-    """Loss in nats an answer and weighted F1 on the validation part."""
-    import numpy as np
-    from sklearn.metrics import accuracy_score, f1_score
-
-    found = answer_labels(runner, encoder, examples, "validation")
-    golds, answers = [p.gold for p in found], [p.answer for p in found]
-    weighted = float(f1_score(golds, answers, average="weighted", labels=encoder.task.labels, zero_division=0))
-    loss = float(np.mean([-np.log(max(p.probabilities[p.gold], 1e-12)) for p in found]))
-    return {
-        "metric": weighted,
-        "weighted_f1": weighted,
-        "accuracy": float(accuracy_score(golds, answers)),
-        "loss": loss,
-    }
 
 
 def _training_summary(

@@ -1,0 +1,113 @@
+"""Killed, stopped or run twice at once: nothing is lost, the same bytes come out."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.toy import write_recipe
+
+TRAINING = "adapt: {epochs: 12, batch_size: 8, learning_rate: 0.01, checkpoint_every: 2}\n"
+
+
+def start(folder: Path, cache: Path) -> subprocess.Popen[str]:
+    environment = {**os.environ, "METIER_CACHE": str(cache), "PYTHONPATH": "."}
+    command = [sys.executable, "-m", "metier.cli", "run", str(folder / "recipe.yaml"), "--out", str(folder / "out")]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def wait_for_step(folder: Path, step: int, process: subprocess.Popen[str]) -> None:
+    """Until training has logged ``step``."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        log = folder / "out" / "log.jsonl"
+        if log.exists() and f'"step": {step},' in log.read_text(encoding="utf-8"):
+            return
+        time.sleep(0.02)
+    raise AssertionError("training did not get that far")
+
+
+def prepare(folder: Path, base: Path) -> Path:
+    folder.mkdir()
+    recipe = write_recipe(folder, base)
+    text = recipe.read_text().replace(
+        "adapt: {epochs: 3, batch_size: 16, learning_rate: 0.01, checkpoint_every: 3}\n", ""
+    )
+    recipe.write_text(text + TRAINING + "measure: {systems: [majority, base]}\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(toy_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = prepare(tmp_path_factory.mktemp("runs") / "whole", toy_base)
+    process = start(folder, folder / "cache")
+    out, err = process.communicate(timeout=180)
+    assert process.returncode == 0, err + out
+    return folder / "out"
+
+
+def same_specialist(one: Path, other: Path) -> None:
+    names = sorted(path.name for path in (one / "specialist").iterdir())
+    assert names == sorted(path.name for path in (other / "specialist").iterdir())
+    assert "adapter_model.safetensors" in names
+    for name in names:
+        if name != "README.md":  # the card names seconds and the folder
+            assert (one / "specialist" / name).read_bytes() == (other / "specialist" / name).read_bytes(), name
+
+
+def scores(folder: Path) -> dict[str, float]:
+    found = json.loads((folder / "evidence" / "scores.json").read_text())["table"]
+    return {system: entry["metrics"]["weighted_f1"]["value"] for system, entry in found.items()}
+
+
+def test_kill_minus_nine_then_the_same_command_gives_the_same_bytes(
+    toy_base: Path, tmp_path: Path, undisturbed: Path
+) -> None:
+    folder = prepare(tmp_path / "killed", toy_base)
+    for step in (7, 60):
+        process = start(folder, tmp_path / "cache")
+        wait_for_step(folder, step, process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (folder / "out" / "specialist" / "template.json").exists()
+    process = start(folder, tmp_path / "cache")
+    out, err = process.communicate(timeout=180)
+    assert process.returncode == 0, err + out
+    same_specialist(undisturbed, folder / "out")
+    assert scores(undisturbed) == scores(folder / "out")
+
+
+def test_ctrl_c_says_how_to_continue_and_loses_nothing(toy_base: Path, tmp_path: Path, undisturbed: Path) -> None:
+    folder = prepare(tmp_path / "stopped", toy_base)
+    process = start(folder, tmp_path / "cache")
+    wait_for_step(folder, 9, process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "same command" in err
+    assert "Traceback" not in err
+    process = start(folder, tmp_path / "cache")
+    out, err = process.communicate(timeout=180)
+    assert process.returncode == 0, err + out
+    same_specialist(undisturbed, folder / "out")
+
+
+def test_two_runs_in_one_directory(toy_base: Path, tmp_path: Path) -> None:
+    folder = prepare(tmp_path / "shared", toy_base)
+    first = start(folder, tmp_path / "cache")
+    wait_for_step(folder, 1, first)
+    second = start(folder, tmp_path / "cache")
+    _, err = second.communicate(timeout=60)
+    first.kill()
+    first.wait()
+    assert second.returncode == 2
+    assert str(first.pid) in err
+    assert "Traceback" not in err
