@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import shutil
 from pathlib import Path
@@ -36,23 +38,20 @@ def convert(parts: list[Path], folder: Path, *, sha256: str | None = None) -> No
             fix="clear the cache folder and fetch it again",
         )
     logging.getLogger("metier").warning("Making dense weights of a GGUF file: once, about 20 seconds")
-    bars = transformers.utils.logging.is_progress_bar_enabled()
-    transformers.utils.logging.disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=whole.name)
         options: dict[str, Any] = {"gguf_file": whole.name, "dtype": torch.bfloat16}
         if hasattr(transformers, "GgufConfig"):  # newer releases keep the blocks packed unless told otherwise
             options["quantization_config"] = transformers.GgufConfig(dequantize=True)
-        model = AutoModelForCausalLM.from_pretrained(folder, **options)
+        with contextlib.redirect_stderr(io.StringIO()):  # bars of a second each, that nobody asked for
+            model = AutoModelForCausalLM.from_pretrained(folder, **options)
     except (ValueError, KeyError, OSError) as error:
         raise MetierError(f"transformers cannot read this GGUF file: {error}", where=str(parts[0])) from error
-    finally:
-        if bars:
-            transformers.utils.logging.enable_progress_bar()
     _forget_quantization(model)
     if model.generation_config is None:
         model.generation_config = GenerationConfig.from_model_config(model.config)
-    model.save_pretrained(folder)
+    with contextlib.redirect_stderr(io.StringIO()):
+        model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     _repair_tokenizer(folder / "tokenizer.json", _pre_tokenizer_name(whole))
     whole.unlink()

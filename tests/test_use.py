@@ -1,0 +1,232 @@
+"""A finished specialist in use: command line, Python, tables, plain peft; one toy run serves all tests."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from metier import Specialist, cli
+from metier.models.encode import Encoder
+from metier.run import run as carry_out
+from metier.sources import read_table, write_table
+from tests.toy import LABELS, sentences, write_recipe
+
+Run = Callable[..., tuple[int, str, str]]
+TEXTS = [text for text, _ in sentences(12, seed=5)]
+
+
+@pytest.fixture(scope="session")
+def finished(toy_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    return carry_out(write_recipe(folder, toy_base), out=folder / "out")
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    def call(*arguments: object, stdin: str = "") -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["metier", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.err
+        return code, printed.out, printed.err
+
+    return call
+
+
+def test_the_run_directory_is_whole_and_nothing_more(finished: Path) -> None:
+    names = {path.name for path in finished.iterdir() if not path.name.startswith(".")}
+    assert names == {"recipe.yaml", "manifest.json", "lock.json", "log.jsonl", "data", "checkpoints", "specialist",
+                     "evidence", "report.html"}  # fmt: skip
+    entry = json.loads((finished / "evidence" / "scores.json").read_text())["table"]["specialist"]
+    assert entry["status"] == "ok"
+    assert entry["parse_rate"] == 1.0
+    assert 0.3 < entry["majority"] < 0.4
+    score = entry["metrics"]["weighted_f1"]
+    assert set(score) == {"value", "low", "high", "n"}
+    assert score["low"] <= score["value"] <= score["high"]
+    assert score["n"] == 48
+    assert "calibration" in entry
+    assert {"base", "tfidf"} <= set(entry["against"])
+    html = (finished / "report.html").read_text()
+    assert "http://" not in html.replace("http://www.w3.org", "")
+    assert "<script" not in html
+
+
+def test_a_second_run_repeats_nothing_and_a_change_only_what_depends_on_it(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = finished.parent / "recipe.yaml"
+    weights = (finished / "specialist" / "adapter_model.safetensors").read_bytes()
+    before = json.loads((finished / "manifest.json").read_text())["stages"]
+    carry_out(recipe, out=finished)
+    text = capsys.readouterr().err
+    for stage in ("tfidf", "base", "adapt", "specialist"):
+        assert f"{stage}: done before" in text
+    assert json.loads((finished / "manifest.json").read_text())["stages"] == before
+    recipe.write_text(recipe.read_text() + "measure: {shots: 3}\n")
+    carry_out(recipe, out=finished)
+    after = json.loads((finished / "manifest.json").read_text())["stages"]
+    assert {name for name in before if before[name] != after[name]} == {"base-fewshot"}
+    assert (finished / "specialist" / "adapter_model.safetensors").read_bytes() == weights
+
+
+def test_plain_peft_gives_the_same_logits(finished: Path, toy_base: Path) -> None:
+    specialist = Specialist.load(finished)
+    base = AutoModelForCausalLM.from_pretrained(toy_base, dtype=torch.float32)
+    model = PeftModel.from_pretrained(base, finished / "specialist").eval()
+    tokenizer = AutoTokenizer.from_pretrained(finished / "specialist")
+    for text, answer in zip(TEXTS, specialist.predict(TEXTS), strict=True):
+        prompt = tokenizer.encode(specialist.encoder.render({"text": text}), add_special_tokens=False)
+        for label in LABELS:
+            tokens = tokenizer.encode(label, add_special_tokens=False)
+            with torch.inference_mode():
+                logits = model(torch.tensor([prompt + tokens])).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+            expected = float(logits[range(len(tokens)), tokens].sum())
+            assert answer.logprobs[label] == pytest.approx(expected, abs=1e-3)
+
+
+def test_train_measure_predict_and_show_use_one_prompt(finished: Path, run: Run) -> None:
+    specialist = Specialist.load(finished)
+    manifest = json.loads((finished / "manifest.json").read_text())
+    inputs = manifest["prompt"]["inputs"]
+    encoder: Encoder = specialist.encoder
+    trained = encoder.training_item(inputs, "positive").trunk
+    assert trained == encoder.choice_item(inputs, LABELS).trunk == encoder.prompt(inputs)
+    assert encoder.tokenizer.decode(trained) == manifest["prompt"]["rendered"] == encoder.render(inputs)
+    _, shown, _ = run("show", finished, inputs["text"])
+    assert shown == manifest["prompt"]["rendered"] + "\n"
+
+
+def test_predict_texts_and_standard_input(finished: Path, run: Run) -> None:
+    code, out, _ = run("predict", finished, *TEXTS[:3])
+    assert code == 0
+    lines = [line.split("\t") for line in out.splitlines()]
+    assert [line[2] for line in lines] == TEXTS[:3]
+    assert all(line[0] in LABELS and 0 < float(line[1]) <= 1 for line in lines)
+    assert run("predict", finished, stdin="\n".join(TEXTS[:3]) + "\n")[1] == out
+    assert run("predict", finished, TEXTS[0], "--abstain-below", "1.0")[1].startswith("(abstained)")
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "json", "parquet", "xlsx", "csv.gz", "jsonl.zst"])
+def test_predict_a_table_keeps_all_columns(finished: Path, run: Run, tmp_path: Path, ending: str) -> None:
+    source, target = tmp_path / f"in.{ending}", tmp_path / f"out.{ending}"
+    rows = [{"id": str(i), "news": text, "label": "mine"} for i, text in enumerate(TEXTS)]
+    rows[3]["news"] = ""
+    write_table(source, rows, ["id", "news", "label"])
+    code, out, err = run("predict", finished, "--in", source, "--column", "news", "--out", target)
+    assert code == 0, err
+    assert "12 rows" in out
+    found = [row.values for row in read_table(target)]
+    assert list(found[0]) == ["id", "news", "label", "metier_label", "probability", "abstained"]
+    assert [str(row["id"]) for row in found] == [row["id"] for row in rows]
+    assert {row["label"] for row in found} == {"mine"}
+    labels = [row["metier_label"] for row in found]
+    assert labels[3] in (None, "")
+    answers = Specialist.load(finished).predict([t for i, t in enumerate(TEXTS) if i != 3])
+    assert [label for i, label in enumerate(labels) if i != 3] == [answer.label for answer in answers]
+
+
+def test_predict_says_which_column_is_meant(finished: Path, run: Run, tmp_path: Path) -> None:
+    source = tmp_path / "in.csv"
+    source.write_text("news\nprofit rose\n")
+    code, _, err = run("predict", finished, "--in", source, "--column", "new", "--out", tmp_path / "o.csv")
+    assert code == 2
+    assert "did you mean 'news'" in err
+    assert not (tmp_path / "o.csv").exists()
+
+
+def test_evaluate_leaves_out_what_was_trained_on(finished: Path, run: Run, tmp_path: Path) -> None:
+    fresh = [row for row in sentences(400, seed=9) if row not in sentences(240)][:60]
+    table = tmp_path / "other.csv"
+    with open(table, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerows([("words", "gold"), *fresh, *sentences(240)])
+    code, out, err = run("evaluate", finished, "--in", table, "--column", "words", "--gold", "gold", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    splits = json.loads((finished / "data" / "splits.json").read_text())["ids"]
+    assert found["counts"]["in_training"] == len(splits["train"]) + len(splits["validation"])
+    assert found["counts"]["scored"] == 60 + len(splits["test"])
+    assert set(found["other"]) == {"majority", "tfidf", "specialist"}
+    assert "other" in json.loads((finished / "evidence" / "scores.json").read_text())
+    table.write_text("words,gold\n" + "".join(f'"x {i}",maybe\n' for i in range(6)))
+    code, _, err = run("evaluate", finished, "--in", table, "--column", "words", "--gold", "gold")
+    assert code == 2
+    assert "maybe" in err
+
+
+def test_lists_and_recipes(run: Run, tmp_path: Path) -> None:
+    assert "finance-starter" in run("tasks")[1]
+    assert "smollm2-135m-instruct" in run("bases")[1]
+    code, recipe, _ = run("new", "finance-sentiment")
+    assert code == 0
+    (tmp_path / "r.yaml").write_text(recipe)
+    code, _, err = run("new", "finance-sentimen")
+    assert code == 2
+    assert "did you mean 'finance-sentiment'" in err
+
+
+def test_full_fine_tuning_gives_a_model_that_loads_anywhere(toy_base: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, toy_base)
+    text = recipe.read_text().replace("epochs: 3", "method: full, epochs: 6").replace("0.01", "0.003")
+    recipe.write_text(text + "measure: {systems: [majority]}\n")
+    out = carry_out(recipe, out=tmp_path / "out")
+    AutoModelForCausalLM.from_pretrained(out / "specialist")
+    score = json.loads((out / "evidence" / "scores.json").read_text())["table"]["specialist"]["metrics"]["accuracy"]
+    assert score["value"] > 0.6
+    specialist = Specialist.load(out)
+    rows = sentences(30, seed=77)
+    right = sum(a.label == label for a, (_, label) in zip(specialist.predict([t for t, _ in rows]), rows, strict=True))
+    assert right >= 18
+
+
+def test_labels_of_several_tokens_and_labels_that_begin_alike(toy_base: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, toy_base)
+    names = "label_map: {negative: goes down, neutral: up, positive: up strongly}"
+    recipe.write_text(
+        recipe.read_text().replace("label: mood}", f"label: mood, {names}}}") + "measure: {systems: [majority]}\n"
+    )
+    out = carry_out(recipe, out=tmp_path / "out")
+    specialist = Specialist.load(out)
+    assert specialist.labels == ["goes down", "up", "up strongly"]
+    item = specialist.encoder.choice_item({"text": TEXTS[0]}, specialist.labels)
+    assert all(answer[-1] == specialist.encoder.end for answer in item.answers)
+    assert sum(specialist.predict(TEXTS[:1])[0].probabilities.values()) == pytest.approx(1.0)
+
+
+def test_a_base_without_a_chat_template(tmp_path: Path) -> None:
+    from tests.toy import make_base
+
+    base = make_base(tmp_path / "plain", chat=False)
+    out = carry_out(
+        write_recipe(tmp_path, base, extra="measure: {systems: [base, base-fewshot]}\n"), out=tmp_path / "out"
+    )
+    prompt = json.loads((out / "manifest.json").read_text())["prompt"]
+    assert prompt["rendered"].endswith("\nAnswer:")
+    assert Specialist.load(out).predict(TEXTS[:2])[0].label in LABELS
+
+
+def test_long_texts_lose_their_middle_and_are_counted(finished: Path) -> None:
+    encoder = Specialist.load(finished).encoder
+    encoder.max_tokens = 150
+    ids = encoder.prompt({"text": "begin " + "word " * 400 + "finish"})
+    text = encoder.tokenizer.decode(ids)
+    assert len(ids) <= 150
+    assert encoder.truncated == 1
+    assert "begin" in text
+    assert "finish" in text
+    assert "…" in text
