@@ -12,7 +12,8 @@ from metier.errors import MetierError, nearest
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # YAML reads 0 and 1 as numbers, and labels are often such
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
 
 class TaskChoice(_Part):
@@ -151,7 +152,7 @@ def load_recipe(path: Path) -> Recipe:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # a date that is none raises ValueError
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise MetierError(
@@ -176,8 +177,9 @@ def _beside(recipe: Recipe, path: Path) -> Recipe:
 
 
 def _explain(error: ValidationError, path: Path, node: Any) -> MetierError:
-    first = error.errors()[0]
-    location = tuple(part for part in first["loc"] if not str(part).startswith(("function-", "union")))
+    # an unknown field is often the misspelt name of one that is missing: tell that first
+    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+    location = _location(first["loc"])
     name = ".".join(str(part) for part in location)
     where = f"{path}, line {_line(node, location)}, field '{name}'" if name else str(path)
     if first["type"] == "extra_forbidden":
@@ -190,6 +192,12 @@ def _explain(error: ValidationError, path: Path, node: Any) -> MetierError:
     more = f" ({len(error.errors()) - 1} more after it)" if len(error.errors()) > 1 else ""
     message = first["msg"].removeprefix("Value error, ")
     return MetierError(f"{message}{shown}{more}", where=where, fix=_hint(location))
+
+
+def _location(parts: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A place as it stands in the file, without pydantic's names for a union's alternatives and a mapping's keys."""
+    own = ("function-", "union", "list[", "dict[", "[key]")
+    return tuple(part for part in parts if not str(part).startswith(own) and part not in ("str", "int", "float"))
 
 
 def _part(location: tuple[Any, ...]) -> type[BaseModel] | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from metier.errors import MetierError, nearest
 
@@ -61,7 +62,7 @@ def load_adapter(model: Any, folder: Path) -> Any:
 
     try:
         wrapped = PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=False, local_files_only=True)
-    except (ValueError, OSError, RuntimeError, KeyError) as error:
+    except (ValueError, OSError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         raise MetierError(f"the adapter does not fit its base: {str(error)[:300]}", where=str(folder)) from error
     dtype = next(model.parameters()).dtype
     for name, parameter in wrapped.named_parameters():

@@ -8,11 +8,15 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from metier.errors import MetierError
 from metier.models.packed import ATTENTION
+
+# left open, transformers asks on the terminal whether code of the folder's own may run
+TRUSTED: dict[str, bool] = {"local_files_only": True, "trust_remote_code": False}
 
 
 def load_model(path: Path, *, dtype: torch.dtype, device: str) -> Any:
@@ -20,18 +24,12 @@ def load_model(path: Path, *, dtype: torch.dtype, device: str) -> Any:
 
     Errors: :class:`MetierError` when the folder holds another kind of model, or code of its own (never run).
     """
-    config = _config(path)
-    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        raise MetierError(
-            f"'{config.model_type}' is not a causal language model",
-            where=str(path / "config.json"),
-            fix="choose a base that continues text, such as smollm2-135m-instruct",
-        )
+    load_config(path)
     bars = transformers.utils.logging.is_progress_bar_enabled()
     transformers.utils.logging.disable_progress_bar()
     try:
         model = _load(path, dtype)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise MetierError(f"the weights cannot be loaded: {str(error)[:300]}", where=str(path)) from error
     finally:
         if bars:
@@ -40,33 +38,60 @@ def load_model(path: Path, *, dtype: torch.dtype, device: str) -> Any:
 
 
 def _load(path: Path, dtype: torch.dtype) -> Any:
-    options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "local_files_only": True}
+    options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, **TRUSTED}
     try:
         return AutoModelForCausalLM.from_pretrained(path, attn_implementation=ATTENTION, **options)
     except (ValueError, ImportError):  # older architectures compute attention in their own way
         return AutoModelForCausalLM.from_pretrained(path, **options)
 
 
-def _config(path: Path) -> Any:
-    if not (path / "config.json").exists():
+def load_config(path: Path) -> Any:
+    """The configuration of a base.
+
+    Errors: :class:`MetierError` as in :func:`load_model`.
+    """
+    file = path / "config.json"
+    if not file.exists():
         raise MetierError("there is no config.json: this is not a Hugging Face model folder", where=str(path))
-    raw = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    if "auto_map" in raw:
-        raise MetierError(
-            "this base needs code of its own to run (auto_map), which is never executed",
-            where=str(path / "config.json"),
-            fix="choose a base that transformers itself implements",
-        )
     try:
-        return AutoConfig.from_pretrained(path, local_files_only=True)
-    except (ValueError, OSError, KeyError) as error:
-        raise MetierError(f"transformers does not know this model: {str(error)[:200]}", where=str(path)) from error
+        raw = json.loads(file.read_text(encoding="utf-8"))
+        if "auto_map" in raw:
+            raise MetierError(
+                "this base needs code of its own to run (auto_map), which is never executed",
+                where=str(file),
+                fix="choose a base that transformers itself implements",
+            )
+        config = AutoConfig.from_pretrained(path, **TRUSTED)
+    except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
+        raise MetierError(f"transformers does not know this model: {str(error)[:200]}", where=str(file)) from error
+    if not _continues_text(config):
+        raise MetierError(
+            f"'{(config.architectures or [config.model_type])[0]}' is not a causal language model",
+            where=str(file),
+            fix="choose a base that continues text, such as smollm2-135m-instruct",
+        )
+    return config
+
+
+def _continues_text(config: Any) -> bool:
+    """Whether the saved model has a causal head: transformers would put one on BERT too, with random weights."""
+    known = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)
+    if known is None:
+        return False
+    if not config.architectures:
+        return config.model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    heads = {head for names in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values() for head in _names(names)}
+    return bool(heads & set(config.architectures))
+
+
+def _names(names: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else names
 
 
 def load_tokenizer(path: Path) -> Any:
     """The tokenizer that travels with a base."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(path, **TRUSTED)
     except (OSError, ValueError, KeyError) as error:
         raise MetierError(f"the tokenizer cannot be loaded: {str(error)[:200]}", where=str(path)) from error
     if tokenizer.eos_token_id is None:

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from metier.errors import MetierError
 from metier.models.bases import Base, resolve
 from metier.models.device import Device, choose_device
 from metier.models.encode import Encoder, split_prefix
-from metier.models.load import load_tokenizer
+from metier.models.load import load_config, load_tokenizer
 from metier.recipe import Recipe, load_recipe
 from metier.run.data import Data, prepare_data
 from metier.run.measure import retention_data
@@ -70,14 +71,17 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
 
 def _weights(path: Path) -> tuple[int, Any]:
     """Weights without building them: from the headers of the safetensors files."""
-    from safetensors import safe_open
-    from transformers import AutoConfig
+    from safetensors import SafetensorError, safe_open
 
-    total = 0
+    config, total = load_config(path).get_text_config(), 0
     for file in path.glob("*.safetensors"):
-        with safe_open(file, framework="pt") as tensors:
-            total += sum(int(np.prod(tensors.get_slice(name).get_shape())) for name in tensors.keys())  # noqa: SIM118
-    return total, AutoConfig.from_pretrained(path, local_files_only=True).get_text_config()
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                shapes = [tensors.get_slice(name).get_shape() for name in tensors.keys()]  # noqa: SIM118
+        except SafetensorError as error:
+            raise MetierError(f"the weights cannot be read: {error}", where=str(file), fix="fetch it again") from error
+        total += sum(int(np.prod(shape)) for shape in shapes)
+    return total, config
 
 
 def _memory(recipe: Recipe, device: Device, size: int, config: Any) -> float:

@@ -41,7 +41,7 @@ class RunDirectory:
             manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
             manifest.setdefault("stages", {})
             return manifest
-        except ValueError as error:
+        except (ValueError, AttributeError) as error:
             raise MetierError(
                 "the manifest is damaged", where=str(file), fix="delete it: the stages will be done again"
             ) from error
