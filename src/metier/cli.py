@@ -96,12 +96,16 @@ def predict(
     """Answer texts, a table, or lines of standard input."""
     from metier.inference.specialist import Specialist
 
+    if source and texts:
+        raise MetierError("give texts or --in, not both", fix="leave one of them out")
     if source and str(source) != "-":
         if out is None:
             raise MetierError("--in needs --out", fix="name the table to write: --out answers.csv")
         _predict_table(Specialist.load(run_path, offline=offline), source, out, column, abstain_below, encoding)
         return
-    lines = texts or [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    if out or column or encoding:
+        raise MetierError("--out, --column and --encoding are for tables", fix="name the table to read: --in FILE")
+    lines = texts or _lines()
     if not lines:
         raise MetierError(
             "there is no text to answer", fix='give it: metier predict RUN "text", or --in FILE --out FILE'
@@ -110,6 +114,18 @@ def predict(
     for text, answer in zip(lines, specialist.predict(lines, abstain_below=abstain_below), strict=True):
         label = "(abstained)" if answer.abstained else answer.label
         typer.echo(f"{label}\t{answer.probability:.3f}\t{text}")
+
+
+def _lines() -> list[str]:
+    """Lines of standard input that are not blank."""
+    try:
+        lines = [line.rstrip("\n") for line in sys.stdin if line.strip()]
+        "".join(lines).encode("utf-8")  # some locales let bytes through that are no text
+    except UnicodeError as error:
+        raise MetierError(
+            f"standard input is not UTF-8: {error}", fix="convert it (iconv -t utf-8), or use --in FILE --encoding NAME"
+        ) from error
+    return lines
 
 
 def _predict_table(

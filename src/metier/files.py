@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -21,15 +22,30 @@ def explain_os_errors(path: Path) -> Iterator[None]:
     """Turn a full disk, a missing right or a missing folder into a :class:`MetierError` that names the file."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except MetierError:
+        raise
+    except Exception as error:
+        number = _os_error(error)
+        if number is None:
+            raise
+        if number in (errno.ENOSPC, errno.EDQUOT):
             fix = "free some space and run the same command again: it continues where it stopped"
             raise MetierError("the disk is full", where=str(path), fix=fix) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if number in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise MetierError(
-                f"cannot write: {error.strerror}", where=str(path), fix="choose another folder or change its rights"
+                f"cannot write: {os.strerror(number)}",
+                where=str(path),
+                fix="choose another folder or change its rights",
             ) from error
-        raise MetierError(f"cannot write: {error.strerror or error}", where=str(path)) from error
+        raise MetierError(f"cannot write: {os.strerror(number) if number else error}", where=str(path)) from error
+
+
+def _os_error(error: Exception) -> int | None:
+    """The system's number of a failure, 0 if it is not told; libraries in Rust only write it into their message."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return int(told[1]) if told else None
 
 
 @contextlib.contextmanager

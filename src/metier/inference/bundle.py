@@ -66,13 +66,14 @@ def read_bundle(run_or_folder: Path) -> Bundle:
     try:
         about = json.loads(file.read_text(encoding="utf-8"))
         task = Task.model_validate(about["task"])
-    except (ValueError, KeyError) as error:
-        raise MetierError(f"the specialist's template is damaged: {error}", where=str(file)) from error
-    calibration = folder / "calibration.json"
-    temperature = json.loads(calibration.read_text(encoding="utf-8"))["temperature"] if calibration.exists() else 1.0
-    return Bundle(
-        folder, task, about["base"], about["method"], about["dtype"], int(about["max_tokens"]), float(temperature)
-    )
+        said = (about["base"], about["method"], about["dtype"], int(about["max_tokens"]))
+        file = folder / "calibration.json"
+        temperature = float(json.loads(file.read_text(encoding="utf-8"))["temperature"]) if file.exists() else 1.0
+    except (ValueError, KeyError, TypeError) as error:
+        raise MetierError(
+            f"the specialist is damaged: {error}", where=str(file), fix="delete its folder and run the recipe again"
+        ) from error
+    return Bundle(folder, task, *said, temperature)
 
 
 def _sort_lists(path: Path) -> None:

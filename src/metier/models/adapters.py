@@ -63,7 +63,11 @@ def load_adapter(model: Any, folder: Path) -> Any:
     try:
         wrapped = PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=False, local_files_only=True)
     except (ValueError, OSError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
-        raise MetierError(f"the adapter does not fit its base: {str(error)[:300]}", where=str(folder)) from error
+        raise MetierError(
+            f"the adapter does not fit its base: {str(error)[:300]}",
+            where=str(folder),
+            fix="delete this folder and run the recipe again: training is taken up from its last checkpoint",
+        ) from error
     dtype = next(model.parameters()).dtype
     for name, parameter in wrapped.named_parameters():
         if "lora_" in name:

@@ -88,6 +88,18 @@ def _names(names: str | tuple[str, ...]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else names
 
 
+def fitting(path: Path, tokens: int) -> int:
+    """The longest prompt, at most ``tokens``, that a base can be given.
+
+    A base with a learned table of positions has no more than that; a share of it is left for the answer.
+    """
+    config = load_config(path).get_text_config()
+    positions = getattr(config, "max_position_embeddings", None)
+    if not positions or getattr(config, "rope_parameters", None):
+        return tokens
+    return min(tokens, int(positions) - min(64, int(positions) // 4))
+
+
 def load_tokenizer(path: Path) -> Any:
     """The tokenizer that travels with a base."""
     try:

@@ -77,10 +77,17 @@ def _check_labels(examples: list[Example], labels: list[str], where: str) -> Non
 
 
 def _training_data(run: Path, data_root: Path | None, offline: bool) -> Data:
-    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
-    recipe = Recipe.model_validate(manifest["recipe"])
+    try:
+        manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+        kept = json.loads((run / "data" / "splits.json").read_text(encoding="utf-8"))["hash"]
+        recipe = Recipe.model_validate(manifest["recipe"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MetierError(
+            f"the record of the training data cannot be read: {error}",
+            where=str(run),
+            fix="give the whole run directory that `metier run` wrote; if it is damaged, run its recipe again",
+        ) from error
     data = prepare_data(recipe, data_root=data_root, lock=Lock.load(run / "lock.json"), offline=offline)
-    kept = json.loads((run / "data" / "splits.json").read_text(encoding="utf-8"))["hash"]
     if data.to_json()["hash"] != kept:
         raise MetierError("the run's training data has changed since", where=str(run), fix="run the recipe again")
     return data

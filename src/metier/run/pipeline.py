@@ -16,7 +16,7 @@ from metier.models.bases import Base, resolve
 from metier.models.device import Device, choose_device, prepare_process
 from metier.models.encode import Encoder, split_prefix
 from metier.models.forward import Runner
-from metier.models.load import load_model, load_tokenizer, parameters
+from metier.models.load import fitting, load_model, load_tokenizer, parameters
 from metier.recipe import Recipe, load_recipe
 from metier.run.data import Data, choose_shots, prepare_data
 from metier.run.measure import (
@@ -87,7 +87,7 @@ class _Work:
         lock.save(self.path / "lock.json")
         self.device = self._device()
         prepare_process(self.device.device)
-        self.encoder = Encoder(load_tokenizer(self.base.path), self.data.task, recipe.max_tokens)
+        self.encoder = self._encoder(recipe.max_tokens)
         write_json(self.path / "data" / "splits.json", self.data.to_json())
         retention = {general.task.name: {"title": general.task.title} for general in self.general}
         self.directory.record(**self._description(), retention=retention)
@@ -174,7 +174,7 @@ class _Work:
         self._retention("base", [self._model_key()], self.runner)
 
     def _answer(self, name: str, shots: list[Any]) -> dict[str, Any]:
-        encoder = Encoder(self.encoder.tokenizer, self.data.task, self.recipe.max_tokens * (2 if shots else 1), shots)
+        encoder = self._encoder(self.recipe.max_tokens * (2 if shots else 1), shots)
         test = self.data.part("test")
         runner = self.runner()
         with bar(f"measure {name}", len(test)) as tick:
@@ -189,7 +189,7 @@ class _Work:
 
             def work(general: Loaded = general, file: Path = file, system: str = system) -> None:
                 with bar(f"{general.task.name}, {system}", len(general.examples)) as tick:
-                    measure_retention(runner(), self.encoder.tokenizer, general, file, self.recipe.max_tokens, tick)
+                    measure_retention(runner(), self.encoder.tokenizer, general, file, self.encoder.max_tokens, tick)
 
             self._stage(name, key, [file], work)
 
@@ -197,7 +197,10 @@ class _Work:
 
     def adapt(self) -> None:
         """Train, keep the weights that did best on validation, write the specialist."""
-        self._stage("adapt", self._training_key(), [self.specialist / "template.json"], self._train)
+        outputs = [self.specialist / "template.json"]
+        if self.recipe.adapt.method == "lora":
+            outputs.append(self.specialist / "adapter_model.safetensors")
+        self._stage("adapt", self._training_key(), outputs, self._train)
 
     def _train(self) -> dict[str, Any]:
         adapt, recipe = self.recipe.adapt, self.recipe
@@ -246,6 +249,8 @@ class _Work:
         summary["truncated"] = self.encoder.truncated
         self.directory.record(training=summary)
         shutil.rmtree(self.checkpoints / "best", ignore_errors=True)
+        # also what `metier evaluate` found is of the specialist that was here before
+        (self.path / "evidence" / "scores.json").unlink(missing_ok=True)
         return {}
 
     def _schedule(self, steps: int) -> Schedule:
@@ -340,6 +345,10 @@ class _Work:
         library = versions()
         adapt = self.recipe.adapt.model_dump(mode="json", exclude={"checkpoint_every"})
         return [self._data_key(), self._model_key(), adapt, self.recipe.seed, library["torch"], library["peft"]]
+
+    def _encoder(self, max_tokens: int, shots: list[Any] | None = None) -> Encoder:
+        limit = fitting(self.base.path, max_tokens)
+        return Encoder(load_tokenizer(self.base.path), self.data.task, limit, shots or [])
 
     def _fresh_model(self) -> Any:
         return load_model(self.base.path, dtype=self.device.torch_dtype, device=self.device.device)

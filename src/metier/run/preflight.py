@@ -13,7 +13,7 @@ from metier.errors import MetierError
 from metier.models.bases import Base, resolve
 from metier.models.device import Device, choose_device
 from metier.models.encode import Encoder, split_prefix
-from metier.models.load import load_config, load_tokenizer
+from metier.models.load import fitting, load_config, load_tokenizer
 from metier.recipe import Recipe, load_recipe
 from metier.run.data import Data, prepare_data
 from metier.run.measure import retention_data
@@ -57,7 +57,7 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
         _, absent = retention_data(recipe.retention, recipe.seed, data_root=data_root, lock=lock, offline=offline)
         notes += [f"forgetting cannot be measured on {name}: {reason}" for name, reason in absent.items()]
     device = choose_device(recipe.device, recipe.dtype)
-    encoder = Encoder(load_tokenizer(base.path), data.task, recipe.max_tokens)
+    encoder = Encoder(load_tokenizer(base.path), data.task, fitting(base.path, recipe.max_tokens))
     train = data.part("train")
     prefix, bare = split_prefix([encoder.training_item(e.inputs, e.target) for e in train])
     lengths = np.array([item.tokens for item in bare]) + len(prefix)

@@ -81,15 +81,16 @@ def open_run(path: Path) -> Iterator[RunDirectory]:
         path.mkdir(parents=True, exist_ok=True)
     owner = path / ".owner"
     lock = FileLock(path / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        who = owner.read_text(encoding="utf-8").strip() if owner.exists() else "another process"
-        raise MetierError(
-            f"the run directory is in use by {who}",
-            where=str(path),
-            fix="wait for it to finish, or give another --out",
-        ) from None
+    with explain_os_errors(path):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            who = owner.read_text(encoding="utf-8").strip() if owner.exists() else "another process"
+            raise MetierError(
+                f"the run directory is in use by {who}",
+                where=str(path),
+                fix="wait for it to finish, or give another --out",
+            ) from None
     try:
         write_text(owner, f"process {os.getpid()} on {platform.node()} since {now()}: {' '.join(sys.argv)}\n")
         yield RunDirectory(path)

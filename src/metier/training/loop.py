@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from metier.errors import MetierError
-from metier.files import write_text
+from metier.files import explain_os_errors, write_text
 from metier.models.batching import sorted_runs
 from metier.models.encode import split_prefix
 from metier.models.forward import Runner
@@ -197,7 +197,7 @@ def _refuse_non_finite(loss: float, step: int, folder: Path) -> None:
 
 
 def _log(path: Path, **entry: Any) -> None:
-    with open(path, "a", encoding="utf-8") as file:
+    with explain_os_errors(path), open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(entry) + "\n")
 
 
