@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+# toy models gain nothing from threads, and threads of several processes on few cores wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 

@@ -182,7 +182,7 @@ def test_lists_and_recipes(run: Run, tmp_path: Path) -> None:
 
 def test_full_fine_tuning_gives_a_model_that_loads_anywhere(toy_base: Path, tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, toy_base)
-    text = recipe.read_text().replace("epochs: 3", "method: full, epochs: 6").replace("0.01", "0.003")
+    text = recipe.read_text().replace("epochs: 3", "method: full, epochs: 20").replace("0.01", "0.005")
     recipe.write_text(text + "measure: {systems: [majority]}\n")
     out = carry_out(recipe, out=tmp_path / "out")
     AutoModelForCausalLM.from_pretrained(out / "specialist")
