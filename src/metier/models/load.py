@@ -104,7 +104,7 @@ def load_tokenizer(path: Path) -> Any:
     """The tokenizer that travels with a base."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, **TRUSTED)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         raise MetierError(f"the tokenizer cannot be loaded: {str(error)[:200]}", where=str(path)) from error
     if tokenizer.eos_token_id is None:
         raise MetierError("the tokenizer has no end token: answers could not be ended", where=str(path))

@@ -1,0 +1,90 @@
+"""Folders that are no base: told before anything is trained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import BertConfig, BertModel, GPT2Config, GPT2LMHeadModel
+
+from metier.errors import MetierError
+from metier.models.bases import listing, resolve
+from metier.models.load import fitting, load_config, load_model, load_tokenizer
+from tests.toy import make_base
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return make_base(tmp_path / "base")
+
+
+def edit(base: Path, **fields: object) -> None:
+    file = base / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **fields}))
+
+
+def whole(base: Path) -> None:
+    resolve(str(base))
+    load_tokenizer(base)
+    load_model(base, dtype=torch.float32, device="cpu")
+
+
+def truncate(base: Path) -> None:
+    file = base / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:5000])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda base: (base / "config.json").write_text("{half"), "config.json"),
+        (lambda base: (base / "config.json").write_text("[]"), "base"),
+        (lambda base: (base / "config.json").unlink(), "no config.json"),
+        (lambda base: edit(base, model_type="nonsense"), "does not know this model"),
+        (lambda base: edit(base, architectures=["LlamaModel"]), "'LlamaModel' is not a causal"),
+        (lambda base: edit(base, architectures=["LlamaForSequenceClassification"]), "is not a causal"),
+        (lambda base: edit(base, auto_map={"AutoModelForCausalLM": "own.Model"}), "never executed"),
+        (truncate, "cannot be loaded"),
+        (lambda base: (base / "model.safetensors").rename(base / "pytorch_model.bin"), "pickled weights are never"),
+        (lambda base: (base / "tokenizer.json").write_text("{half"), "tokenizer"),
+    ],
+)
+def test_a_spoilt_folder_is_explained(base: Path, spoil: Callable[[Path], object], told: str) -> None:
+    whole(base)
+    spoil(base)
+    with pytest.raises(MetierError, match=told) as error:
+        whole(base)
+    assert str(base) in str(error.value)
+
+
+def test_an_encoder_is_no_base_even_if_transformers_would_put_a_head_on_it(tmp_path: Path) -> None:
+    config = BertConfig(vocab_size=30, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+    BertModel(config).save_pretrained(tmp_path)
+    with pytest.raises(MetierError, match="'BertModel' is not a causal language model"):
+        load_config(tmp_path)
+    edit(tmp_path, architectures=None)
+    with pytest.raises(MetierError, match="'bert' is not a causal language model"):
+        load_config(tmp_path)
+
+
+def test_prompts_fit_a_learned_table_of_positions(tmp_path: Path, base: Path) -> None:
+    GPT2LMHeadModel(GPT2Config(vocab_size=30, n_embd=8, n_layer=1, n_head=2, n_positions=256)).save_pretrained(tmp_path)
+    assert fitting(tmp_path, 1024) == 192
+    assert fitting(tmp_path, 100) == 100
+    assert fitting(base, 1024) == 1024  # rotary positions are computed, not looked up
+
+
+def test_the_weights_are_part_of_a_bases_hash(base: Path, tmp_path: Path) -> None:
+    other = make_base(tmp_path / "other", seed=1)
+    assert resolve(str(base)).sha256 == resolve(str(base)).sha256 != resolve(str(other)).sha256
+
+
+def test_the_catalogue_says_where_bases_come_from() -> None:
+    rows = [row for row in listing() if row["name"] == "smollm2-135m-instruct"]
+    assert [row["ref"].split(":")[0] for row in rows] == ["hf", "pypi"]
+    assert {row["parameters"] for row in rows} == {134_515_008}
+    assert not any(row["cached"] for row in rows)
+    assert all(row["bytes"] > 10**7 and row["licence"] for row in rows)

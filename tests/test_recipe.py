@@ -1,0 +1,73 @@
+"""What a recipe may say, and how its faults are told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from metier.errors import MetierError
+from metier.recipe import load_recipe
+
+GOOD = "name: toy\ntask:\n  file: table.csv\n  label: mood\nadapt:\n  epochs: 2\n"
+
+
+def fault(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(MetierError) as error:
+        load_recipe(path)
+    assert "recipe.yaml" in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("  epochs: 2", "  rank: 4\n  epoch: 2", ["line 7", "'adapt.epoch'", "did you mean 'epochs'?"]),
+        ("name: toy", "nam: toy", ["line 1", "unknown field 'nam'", "did you mean 'name'?"]),
+        ("  label: mood", "  text: {a: b}", ["line 4", "field 'task.text'", "column(s) with the text"]),
+        ("  epochs: 2", "  epochs: 0", ["line 6", "'adapt.epochs'", "found 0"]),
+        ("  epochs: 2", "  epochs: [", ["not valid YAML"]),
+        ("name: toy", "name: 2024-99-99", ["not valid YAML"]),
+        ("name: toy", "name: a/b", ["line 1", "'name'"]),
+        ("  label: mood", "  labels: [yes, no]", ["line 4", "task.labels", "True"]),
+        ("adapt:", "measure: {systems: [base, basis]}\nadapt:", ["line 5", "measure.systems", "base-fewshot"]),
+        ("adapt:\n  epochs: 2", "adapt: fast", ["line 5", "'adapt'"]),
+    ],
+)
+def test_faults_name_line_field_and_mending(tmp_path: Path, old: str, new: str, told: list[str]) -> None:
+    assert old in GOOD
+    text = fault(tmp_path, GOOD.replace(old, new))
+    for part in told:
+        assert part in text, text
+
+
+@pytest.mark.parametrize("text", ["", "- a list", "only words", "3"])
+def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    assert "mapping of fields" in fault(tmp_path, text)
+
+
+def test_numbers_are_labels_too(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        GOOD.replace("  label: mood", "  label: mood\n  label_map: {0: bad, 1: good}\n  labels: [bad, good]")
+    )
+    assert load_recipe(path).task.label_map == {"0": "bad", "1": "good"}
+    path.write_text(GOOD.replace("  label: mood", "  label: mood\n  labels: [0, 1]"))
+    assert load_recipe(path).task.labels == ["0", "1"]
+
+
+def test_a_file_beside_the_recipe_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "recipe.yaml").write_text(GOOD)
+    (tmp_path / "table.csv").write_text("text,mood\n")
+    monkeypatch.chdir("/")
+    assert load_recipe(tmp_path / "recipe.yaml").task.file == str(tmp_path / "table.csv")
+
+
+def test_usual_values_depend_on_the_method(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(GOOD)
+    assert (load_recipe(path).adapt.rate, load_recipe(path).adapt.scale) == (1e-3, 16.0)
+    path.write_text(GOOD + "  method: full\n")
+    assert load_recipe(path).adapt.rate == 2e-5
