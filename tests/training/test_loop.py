@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,30 @@ def test_another_key_starts_anew(toy_base: Path, tmp_path: Path) -> None:
     progress = train(lora(toy_base), ITEMS, SCHEDULE, folder=tmp_path / "a", log=tmp_path / "a.jsonl", key="two")
     assert progress.step == 10
     assert len(losses(tmp_path / "a.jsonl")) == 10
+
+
+def test_checkpoints_of_a_longer_training_do_not_displace_new_ones(toy_base: Path, tmp_path: Path) -> None:
+    train(lora(toy_base), ITEMS, SCHEDULE, folder=tmp_path / "a", log=tmp_path / "a.jsonl", key="one")
+
+    def kill(progress: Progress, *_: object) -> None:
+        if progress.step == 5:
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        train(lora(toy_base), ITEMS, SCHEDULE, folder=tmp_path / "a", log=tmp_path / "a.jsonl", key="two", report=kill)
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["step-000002", "step-000004"]
+
+
+def test_without_its_best_weights_a_training_starts_anew(toy_base: Path, tmp_path: Path) -> None:
+    found = []
+    for _ in range(2):
+        runner = lora(toy_base)
+        train(
+            runner, ITEMS, SCHEDULE, folder=tmp_path / "a", log=tmp_path / "l", key="k", validate=lambda: {"metric": 1}
+        )
+        found.append(weights(runner))
+        shutil.rmtree(tmp_path / "a" / "best")
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
 
 
 def test_the_best_weights_come_back_and_patience_ends_it(toy_base: Path, tmp_path: Path) -> None:

@@ -30,16 +30,24 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def newest(folder: Path, key: str) -> Path | None:
     """The newest whole checkpoint of the run identified by ``key``; damaged or foreign ones are passed over."""
-    for path in sorted(folder.glob("step-*"), reverse=True):
-        try:
-            if load(path)[1].get("key") == key:
-                return path
-        except (OSError, ValueError, SafetensorError):
-            continue
-    return None
+    return next((path for path in sorted(folder.glob("step-*"), reverse=True) if is_whole(path, key)), None)
+
+
+def is_whole(path: Path, key: str) -> bool:
+    """Whether ``path`` is a checkpoint of the run identified by ``key`` that can be read."""
+    try:
+        return bool(load(path)[1].get("key") == key)
+    except (OSError, ValueError, SafetensorError):
+        return False
+
+
+def clear(folder: Path) -> None:
+    """Remove all checkpoints."""
+    keep_newest(folder, 0)
+    shutil.rmtree(folder / "best", ignore_errors=True)
 
 
 def keep_newest(folder: Path, count: int) -> None:
     """Remove all but the newest ``count`` step checkpoints."""
-    for path in sorted(folder.glob("step-*"))[:-count]:
+    for path in sorted(folder.glob("step-*"), reverse=True)[count:]:
         shutil.rmtree(path, ignore_errors=True)

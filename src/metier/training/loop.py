@@ -178,11 +178,14 @@ def _validate(
 
 def _resume(folder: Path, key: str, optimizer: MasterAdamW) -> Progress:
     found = checkpoint.newest(folder, key)
-    if found is None:
-        return Progress(key)
-    tensors, state = checkpoint.load(found)
-    optimizer.load(tensors)
-    return Progress(**state)
+    if found is not None:
+        tensors, state = checkpoint.load(found)
+        progress = Progress(**state)
+        if not progress.best_step or checkpoint.is_whole(folder / "best", key):
+            optimizer.load(tensors)
+            return progress
+    checkpoint.clear(folder)  # of another training, or without its best weights: they would pass for newer ones
+    return Progress(key)
 
 
 def _refuse_non_finite(loss: float, step: int, folder: Path) -> None:
