@@ -22,7 +22,7 @@ from metier.models.encode import Encoder, split_prefix
 from metier.models.forward import Runner
 from metier.models.load import load_model, load_tokenizer
 from metier.tasks import load_task
-from metier.training.loop import _accumulate
+from metier.training.loop import accumulate
 from metier.training.order import epoch_batches
 
 
@@ -50,7 +50,7 @@ def main() -> None:
             total = 0.0
             for batch in batches:
                 prefix, bare = split_prefix([items[i] for i in batch])
-                total += _accumulate(runner, prefix, bare, 4096)
+                total += accumulate(runner, prefix, bare, 4096)
                 model.zero_grad()
             if turn:  # the first turn warms up
                 rates[packing].append(sum(map(len, batches)) / (time.perf_counter() - start))

@@ -80,6 +80,9 @@ class Adapt(_Part):
     targets: str | list[str] = Field(
         default="all", description="all, attention, query-value, or names of linear layers"
     )
+    lowest_layer: int | Literal["auto"] = Field(
+        default=0, description="train from this layer upwards, those below are computed once; auto is half the depth"
+    )
     epochs: int = Field(default=3, ge=1)
     batch_size: int = Field(default=32, ge=1, description="examples an optimizer step")
     learning_rate: float | None = Field(default=None, gt=0, description="1e-3 for lora, 2e-5 for full if left out")

@@ -121,13 +121,13 @@ def test_the_best_weights_come_back_and_patience_ends_it(toy_base: Path, tmp_pat
 def test_a_loss_that_is_not_finite_stops_with_the_last_checkpoint(
     toy_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = loop._accumulate, []
+    real, calls = loop.accumulate, []
 
     def diverge(*args: object) -> float:
         calls.append(1)
         return float("nan") if len(calls) == 6 else real(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loop, "_accumulate", diverge)
+    monkeypatch.setattr(loop, "accumulate", diverge)
     with pytest.raises(MetierError, match="diverged") as error:
         train(lora(toy_base), ITEMS, SCHEDULE, folder=tmp_path / "c", log=tmp_path / "l", key="k")
     assert "step-000004" in str(error.value)
@@ -145,7 +145,7 @@ def test_cutting_a_batch_into_runs_changes_no_gradient(toy_base: Path) -> None:
     gradients = []
     for budget in (1 << 20, 12):
         runner = Runner(train_everything(load_model(toy_base, dtype=torch.float32, device="cpu")), packing=True)
-        loop._accumulate(runner, (1,), [Item(i.trunk[1:], i.answers) for i in ITEMS[:8]], budget)
+        loop.accumulate(runner, (1,), [Item(i.trunk[1:], i.answers) for i in ITEMS[:8]], budget)
         gradients.append(torch.cat([p.grad.flatten() for p in runner.model.parameters() if p.grad is not None]))
     torch.testing.assert_close(gradients[0], gradients[1], atol=1e-6, rtol=1e-4)
 

@@ -13,6 +13,7 @@ from metier.models.batching import sorted_runs
 from metier.models.encode import split_prefix
 from metier.models.forward import Runner
 from metier.models.packed import Item
+from metier.models.trunk import Trunk
 
 
 @dataclass(frozen=True)
@@ -35,22 +36,25 @@ def score(
     items: Sequence[Item],
     *,
     prefix: Sequence[int] | None = None,
+    trunk: Trunk | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Scored:
     """Score every answer of ``items`` (whole prompts).
 
     Args:
         prefix: tokens known to begin every prompt; found from the items when not given.
+        trunk: what the frozen layers give for these items, its prefix the one all of them begin with.
         progress: called with the number of items finished since the last call.
     """
     start = time.perf_counter()
     shared, bare = split_prefix(items) if prefix is None else (tuple(prefix), _without(items, len(prefix)))
     result: list[np.ndarray] = [np.empty(0)] * len(items)
     with torch.inference_mode():
-        stored = runner.store_prefix(shared)
+        stored = None if trunk else runner.store_prefix(shared)
         for run in sorted_runs(bare, prefix=len(shared)):
             batch = [bare[i] for i in run]
-            values = runner.answer_logprobs(batch, shared, stored).double().cpu().numpy()
+            entry = trunk.entry(batch) if trunk else None
+            values = runner.answer_logprobs(batch, shared, stored, entry).double().cpu().numpy()
             ends = np.cumsum([len(item.answers) for item in batch])
             for index, part in zip(run, np.split(values, ends[:-1]), strict=True):
                 result[index] = part

@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 
 from metier.errors import MetierError, nearest
+from metier.models.layers import decoder_layers
 
 # Where people call them by role: every linear layer of a block, or those of attention.
 GROUPS = {
@@ -19,13 +20,23 @@ GROUPS = {
 }
 
 
-def attach_lora(model: Any, *, rank: int, alpha: float, dropout: float, targets: str | Sequence[str], seed: int) -> Any:
+def attach_lora(
+    model: Any,
+    *,
+    rank: int,
+    alpha: float,
+    dropout: float,
+    targets: str | Sequence[str],
+    seed: int,
+    lowest: int = 0,
+) -> Any:
     """Wrap ``model`` with LoRA adapters (Hu et al. 2021, arXiv 2106.09685) in the model's own number format.
 
     Args:
         rank, alpha: update is ``alpha / rank · B A``.
         targets: ``all`` linear layers, ``attention``, ``query-value``, or layer names.
         seed: of the adapters' first values.
+        lowest: the first layer that is adapted; those below stay as they are.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -35,6 +46,7 @@ def attach_lora(model: Any, *, rank: int, alpha: float, dropout: float, targets:
         lora_alpha=alpha,
         lora_dropout=dropout,
         target_modules=_target_modules(model, targets),
+        layers_to_transform=list(range(lowest, len(decoder_layers(model)))) if lowest else None,
         bias="none",
         task_type="CAUSAL_LM",
     )
@@ -49,10 +61,12 @@ def attach_lora(model: Any, *, rank: int, alpha: float, dropout: float, targets:
     return wrapped
 
 
-def train_everything(model: Any) -> Any:
-    """Full fine-tuning: every weight is trainable."""
-    for parameter in model.parameters():
-        parameter.requires_grad_(True)
+def train_everything(model: Any, lowest: int = 0) -> Any:
+    """Full fine-tuning: every weight is trainable, or every weight above the layers below ``lowest``."""
+    model.requires_grad_(True)
+    if lowest:
+        model.get_input_embeddings().requires_grad_(False)
+        decoder_layers(model)[:lowest].requires_grad_(False)
     return model
 
 

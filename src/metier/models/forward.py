@@ -9,16 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from metier.models.layers import Entry, causal_model, entering, output_of
 from metier.models.packed import ATTENTION, Item, Pack, build_pack, packed
 
 Stored = list[tuple[Tensor, Tensor]]
 # Logits computed at once, as rows × vocabulary: bounds their memory at 4 bytes each.
 LOGITS_AT_ONCE = 1 << 25
-
-
-def causal_model(model: Any) -> Any:
-    """The transformers model inside a peft wrapper, or the model itself."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 class Runner:
@@ -40,9 +36,17 @@ class Runner:
         return next(self.model.parameters()).device
 
     def logprobs(
-        self, items: Sequence[Item], prefix: Sequence[int] = (), stored: Stored | None = None
+        self,
+        items: Sequence[Item],
+        prefix: Sequence[int] = (),
+        stored: Stored | None = None,
+        entry: Entry | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Log-probability of every answer token.
+
+        Args:
+            stored: keys and values of the prefix, from :meth:`store_prefix`.
+            entry: hidden states of prefix and items to go on from, where the layers below never change.
 
         Returns:
             ``(values, owner)``, both ``(M,)``: natural-log probabilities in float32, and the index of the answer
@@ -50,7 +54,7 @@ class Runner:
         """
         if self.packing:
             pack = build_pack(prefix, items, device=self.device, stored=stored)
-            hidden = self._packed_hidden(pack)
+            hidden = self._packed_hidden(pack, entry)
         else:
             pack, hidden = self._padded_hidden(prefix, items)
         rows_at_once = max(1, LOGITS_AT_ONCE // int(causal_model(self.model).config.get_text_config().vocab_size))
@@ -63,10 +67,14 @@ class Runner:
         return torch.cat(values), pack.owner
 
     def answer_logprobs(
-        self, items: Sequence[Item], prefix: Sequence[int] = (), stored: Stored | None = None
+        self,
+        items: Sequence[Item],
+        prefix: Sequence[int] = (),
+        stored: Stored | None = None,
+        entry: Entry | None = None,
     ) -> Tensor:
         """Summed log-probability of each answer, ``(answers,)``, answers counted through all items."""
-        values, owner = self.logprobs(items, prefix, stored)
+        values, owner = self.logprobs(items, prefix, stored, entry)
         total = torch.zeros(sum(len(item.answers) for item in items), device=values.device)
         return total.index_add(0, owner, values)
 
@@ -80,18 +88,23 @@ class Runner:
         self._packed_hidden(pack)
         return [pack.collect[layer] for layer in sorted(pack.collect)]
 
+    def hidden_entering(self, layer: int, prefix: Sequence[int], items: Sequence[Item]) -> Tensor:
+        """Hidden states that enter ``layer``, ``(prefix + tokens, hidden)``, for a model that is run packed."""
+        pack = build_pack(prefix, items, device=self.device)
+        return output_of(self.model, layer - 1, lambda: self._packed_hidden(pack))[0]
+
     def _score(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """``(rows, hidden)`` → ``(rows,)``: only these rows ever meet the vocabulary."""
         causal = causal_model(self.model)
         logits = _head(causal, hidden).float()
         return torch.log_softmax(logits, -1).gather(1, targets[:, None])[:, 0]
 
-    def _packed_hidden(self, pack: Pack) -> Tensor:
+    def _packed_hidden(self, pack: Pack, entry: Entry | None = None) -> Tensor:
         """Hidden states after the last norm, ``(tokens, hidden)``."""
         causal = causal_model(self.model)
-        with packed(pack):
+        with packed(pack), entering(self.model, entry):
             output = causal.get_decoder()(input_ids=pack.input_ids, position_ids=pack.positions, use_cache=False)
-        layers = int(causal.config.get_text_config().num_hidden_layers)
+        layers = int(causal.config.get_text_config().num_hidden_layers) - (entry.lowest if entry else 0)
         if pack.layers != layers:  # a layer that mixes tokens in its own way would see the neighbours
             raise RuntimeError(f"{pack.layers} of {layers} layers read the layout")
         hidden: Tensor = output.last_hidden_state[0]

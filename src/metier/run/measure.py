@@ -22,8 +22,9 @@ from metier.evaluation.retention import document_bits, read_bits, write_bits
 from metier.evaluation.scores import Prediction
 from metier.evaluation.scoring import normalise, score
 from metier.files import write_json
-from metier.models.encode import Encoder
+from metier.models.encode import Encoder, split_prefix
 from metier.models.forward import Runner
+from metier.models.trunk import Trunk, compute_trunk
 from metier.recipe import Retention
 from metier.sources import Lock
 from metier.tasks import Example, Loaded, get, load_task
@@ -32,12 +33,17 @@ Tick = Callable[[int], None]
 
 
 def answer_labels(
-    runner: Runner, encoder: Encoder, examples: Sequence[Example], part: str, tick: Tick | None = None
+    runner: Runner,
+    encoder: Encoder,
+    examples: Sequence[Example],
+    part: str,
+    tick: Tick | None = None,
+    trunk: Trunk | None = None,
 ) -> list[Prediction]:
     """Label likelihoods for each example, as predictions."""
     labels = encoder.task.labels
     items = [encoder.choice_item(example.inputs, labels) for example in examples]
-    scored = score(runner, items, progress=tick)
+    scored = score(runner, items, trunk=trunk, progress=tick)
     share = scored.seconds / max(1, len(items))
     return [
         _prediction(example, part, labels, normalise(values), tokens, share)
@@ -67,11 +73,21 @@ def answer_choices(
     return found
 
 
-def validation_metrics(runner: Runner, encoder: Encoder, examples: Sequence[Example]) -> dict[str, float]:
+def label_trunk(
+    runner: Runner, encoder: Encoder, examples: Sequence[Example], lowest: int, spill: Path
+) -> Trunk | None:
+    """What the frozen layers give for ``examples`` and their candidate labels; ``None`` if there is none to keep."""
+    items = [encoder.choice_item(example.inputs, encoder.task.labels) for example in examples]
+    return compute_trunk(runner, lowest, *split_prefix(items), spill=spill)
+
+
+def validation_metrics(
+    runner: Runner, encoder: Encoder, examples: Sequence[Example], trunk: Trunk | None = None
+) -> dict[str, float]:
     """Loss in nats an answer and weighted F1 on the validation part."""
     from sklearn.metrics import accuracy_score, f1_score
 
-    found = answer_labels(runner, encoder, examples, "validation")
+    found = answer_labels(runner, encoder, examples, "validation", trunk=trunk)
     golds, answers = [p.gold for p in found], [p.answer for p in found]
     weighted = float(f1_score(golds, answers, average="weighted", labels=encoder.task.labels, zero_division=0))
     loss = float(np.mean([-np.log(max(p.probabilities[p.gold], 1e-12)) for p in found]))

@@ -16,12 +16,14 @@ from metier.models.bases import Base, resolve
 from metier.models.device import Device, choose_device, prepare_process
 from metier.models.encode import Encoder, split_prefix
 from metier.models.forward import Runner
+from metier.models.layers import lowest_layer
 from metier.models.load import fitting, load_model, load_tokenizer, parameters
 from metier.recipe import Recipe, load_recipe
 from metier.run.data import Data, choose_shots, prepare_data
 from metier.run.measure import (
     answer_labels,
     fit_calibration,
+    label_trunk,
     measure_retention,
     retention_data,
     score_retention,
@@ -206,6 +208,7 @@ class _Work:
         adapt, recipe = self.recipe.adapt, self.recipe
         key = self.directory.sha(self._training_key())
         model = self._fresh_model()
+        lowest = lowest_layer(adapt.lowest_layer, model)
         if adapt.method == "lora":
             model = attach_lora(
                 model,
@@ -214,9 +217,10 @@ class _Work:
                 dropout=adapt.dropout,
                 targets=adapt.targets,
                 seed=recipe.seed,
+                lowest=lowest,
             )
         else:
-            model = train_everything(model)
+            model = train_everything(model, lowest)
         self._runner = runner = Runner(model, packing=self.runner().packing if self._runner else None)
         train_part, validation = self.data.part("train"), self.data.part("validation")
         items = [self.encoder.training_item(e.inputs, e.target) for e in train_part]
@@ -226,10 +230,12 @@ class _Work:
         console.print(
             f"  adapt {adapt.method}: {trainable:,} of {everything:,} weights, "
             f"{len(items)} examples × {adapt.epochs} epochs = {steps} steps, peak rate {adapt.rate:g}"
+            + (f", layers below {lowest} computed once" if lowest else "")
         )
+        trunk = label_trunk(runner, self.encoder, validation, lowest, self.checkpoints / "validation-trunk")
 
         def validate() -> dict[str, float]:
-            return validation_metrics(runner, self.encoder, validation)
+            return validation_metrics(runner, self.encoder, validation, trunk)
 
         with bar("adapt", steps) as advance:
             shown = 0
@@ -242,10 +248,11 @@ class _Work:
 
             result = train(
                 runner, items, schedule, folder=self.checkpoints, log=self.path / "log.jsonl", key=key,
-                validate=validate, report=report,
+                lowest_layer=lowest, validate=validate, report=report,
             )  # fmt: skip
         write_bundle(self.specialist, model, self.encoder, self.base, self.device.dtype, method=adapt.method)
         summary = _training_summary(result, adapt.method, trainable, everything, adapt.epochs, len(items))
+        summary["lowest_layer"] = lowest
         summary["truncated"] = self.encoder.truncated
         self.directory.record(training=summary)
         shutil.rmtree(self.checkpoints / "best", ignore_errors=True)

@@ -23,6 +23,7 @@ from metier.models.batching import sorted_runs
 from metier.models.encode import split_prefix
 from metier.models.forward import Runner
 from metier.models.packed import Item
+from metier.models.trunk import Trunk, compute_trunk
 from metier.training import checkpoint
 from metier.training.optimizer import MasterAdamW, learning_rate
 from metier.training.order import epoch_batches
@@ -74,10 +75,13 @@ def train(
     folder: Path,
     log: Path,
     key: str,
+    lowest_layer: int = 0,
     validate: Validate | None = None,
     report: Report | None = None,
 ) -> Progress:
     """Train on ``items`` until the epochs are done or validation stops rising; leaves the best weights in place.
+
+    Below ``lowest_layer`` nothing trains; what those layers give is computed once and kept.
 
     A checkpoint that carries the same ``key`` is continued: the same bytes come out as from an undisturbed run.
 
@@ -91,6 +95,9 @@ def train(
     warmup = max(1, round(schedule.warmup * len(batches)))
     every = schedule.validate_every or max(1, math.ceil(len(batches) / schedule.epochs / 2))
     _truncate_log(log, progress.step)
+    started = time.perf_counter()
+    trunk = compute_trunk(runner, lowest_layer, prefix, bare, spill=folder / "trunk")
+    progress.seconds += time.perf_counter() - started
     torch.manual_seed(schedule.seed)
     with _stop_gently() as stopping:
         while progress.step < len(batches) and progress.stopped == "completed":
@@ -98,7 +105,7 @@ def train(
             batch = [bare[i] for i in batches[progress.step]]
             runner.model.train()
             torch.manual_seed(schedule.seed * 1_000_003 + progress.step)  # dropout, the same after a resume
-            loss = _accumulate(runner, prefix, batch, schedule.micro_batch_tokens)
+            loss = accumulate(runner, prefix, batch, schedule.micro_batch_tokens, trunk)
             _refuse_non_finite(loss, progress.step, folder)
             rate = learning_rate(progress.step, peak=schedule.learning_rate, warmup=warmup, total=len(batches))
             norm = optimizer.step(rate, schedule.clip)
@@ -140,12 +147,15 @@ def _batches(lengths: list[int], schedule: Schedule) -> Iterator[list[int]]:
         yield from epoch_batches(lengths, batch_size=schedule.batch_size, seed=schedule.seed, epoch=epoch)
 
 
-def _accumulate(runner: Runner, prefix: Sequence[int], batch: list[Item], budget: int) -> float:
-    """Gradients of the mean loss over the batch's answer tokens, however it is cut into runs."""
+def accumulate(
+    runner: Runner, prefix: Sequence[int], batch: Sequence[Item], budget: int, trunk: Trunk | None = None
+) -> float:
+    """Gradients of the mean loss over the batch's answer tokens, however it is cut into runs; returns the loss."""
     carried = sum(len(answer) for item in batch for answer in item.answers)
     total = 0.0
     for run in sorted_runs(batch, budget, prefix=len(prefix)):
-        values, _ = runner.logprobs([batch[i] for i in run], prefix)
+        part = [batch[i] for i in run]
+        values, _ = runner.logprobs(part, prefix, entry=trunk.entry(part) if trunk else None)
         loss: Tensor = -values.sum() / carried
         loss.backward()  # type: ignore[no-untyped-call]
         total += float(loss.detach())
