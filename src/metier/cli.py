@@ -51,6 +51,31 @@ def run(
 
 
 @app.command()
+def curve(
+    recipe: RecipePath,
+    sizes: Annotated[
+        str | None, typer.Option(help="Numbers of examples, such as 64,256,1024; doubling from 64 if left out.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run directory; runs/<name> if left out.")] = None,
+    data_root: DataRoot = None,
+    offline: Offline = False,
+) -> None:
+    """Learn from ever more examples: at what size does fine-tuning start to win? The run's report shows the plot."""
+    from metier.run import curve as learn_from_more
+
+    try:
+        chosen = [int(size) for size in sizes.split(",")] if sizes else None
+    except ValueError as error:
+        raise MetierError(f"--sizes are whole numbers, not {sizes!r}", fix="such as --sizes 64,256,1024") from error
+    try:
+        target = learn_from_more(recipe, sizes=chosen, out=out, data_root=data_root, offline=offline)
+    except KeyboardInterrupt:
+        typer.echo("stopped; nothing is lost: run the same command again to continue", err=True)
+        raise typer.Exit(130) from None
+    typer.echo(target)
+
+
+@app.command()
 def validate(recipe: RecipePath, data_root: DataRoot = None, offline: Offline = False) -> None:
     """Check a recipe before spending time: everything resolves, first prompt, balance, lengths, memory, time."""
     from metier.run.preflight import preflight

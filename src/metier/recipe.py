@@ -60,6 +60,9 @@ class SplitChoice(_Part):
     train: float = Field(default=0.7, gt=0, lt=1)
     validation: float = Field(default=0.1, gt=0, lt=1)
     test: float = Field(default=0.2, gt=0, lt=1)
+    most_train: int | None = Field(
+        default=None, ge=2, description="learn from at most so many examples, labels in proportion; the rest is unused"
+    )
 
     @model_validator(mode="after")
     def _whole(self) -> SplitChoice:
@@ -105,6 +108,28 @@ class Adapt(_Part):
         return self.alpha or 2.0 * self.rank
 
 
+class Mix(_Part):
+    """Other tasks with the same labels, learnt together with the main one by one adapter."""
+
+    tasks: list[TaskChoice] = Field(min_length=1, description="tasks whose training parts are mixed in")
+    temperature: float = Field(
+        default=1.0, gt=0, description="a task's share is its size to the power 1/temperature; 1 keeps the sizes"
+    )
+    weights: list[float] | None = Field(
+        default=None, description="shares given outright, the main task's first; instead of temperature"
+    )
+    examples: int | None = Field(default=None, ge=2, description="examples an epoch; as many as there are if left out")
+    alone: bool = Field(default=True, description="also train an adapter for each task alone, and compare")
+
+    @model_validator(mode="after")
+    def _shares(self) -> Mix:
+        if self.weights is not None and len(self.weights) != len(self.tasks) + 1:
+            raise ValueError(f"weights needs {len(self.tasks) + 1} numbers: the main task's first")
+        if self.weights is not None and min(self.weights) <= 0:
+            raise ValueError("every weight is above 0")
+        return self
+
+
 class Measure(_Part):
     """What the specialist is compared with."""
 
@@ -137,8 +162,20 @@ class Recipe(_Part):
     retention: Retention | None = Retention()
     max_tokens: int = Field(default=1024, ge=32, description="longest prompt; the middle of a longer text is left out")
     seed: int = 0
+    seeds: list[int] | None = Field(
+        default=None, min_length=2, description="train once with each: mean and spread; the first is the specialist"
+    )
+    mix: Mix | None = None
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     dtype: Literal["auto", "bfloat16", "float32", "float16"] = "auto"
+
+    @model_validator(mode="after")
+    def _first_seed(self) -> Recipe:
+        if self.seeds and len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("every seed is another one")
+        if self.seeds and "seed" in self.model_fields_set and self.seed != self.seeds[0]:
+            raise ValueError("leave seed out where there are seeds: the first of them is the specialist's")
+        return self.model_copy(update={"seed": self.seeds[0]}) if self.seeds and self.seed != self.seeds[0] else self
 
 
 def load_recipe(path: Path) -> Recipe:

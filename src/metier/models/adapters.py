@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
 
 from metier.errors import MetierError, nearest
 from metier.models.layers import decoder_layers
@@ -63,10 +64,13 @@ def attach_lora(
 
 def train_everything(model: Any, lowest: int = 0) -> Any:
     """Full fine-tuning: every weight is trainable, or every weight above the layers below ``lowest``."""
-    model.requires_grad_(True)
+    model.requires_grad_(not lowest)
     if lowest:
-        model.get_input_embeddings().requires_grad_(False)
-        decoder_layers(model)[:lowest].requires_grad_(False)
+        after = [m for m in model.get_decoder().children() if not isinstance(m, (nn.ModuleList, nn.Embedding))]
+        for module in [*decoder_layers(model)[lowest:], *after, model.get_output_embeddings()]:
+            module.requires_grad_(True)
+        if model.config.get_text_config().tie_word_embeddings:  # the head is the embedding, which lies below
+            model.get_input_embeddings().requires_grad_(False)
     return model
 
 

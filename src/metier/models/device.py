@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import platform
 import time
@@ -68,7 +69,7 @@ def choose_device(device: str = "auto", dtype: str = "auto") -> Device:
         chosen = dtype if dtype != "auto" else ("bfloat16" if name == "cuda" else "float32")
         why = "asked for" if dtype != "auto" else f"the usual format on {name}"
         return Device(name, chosen, why, threads, _cpu_name(), _memory_gb(), 0.0)
-    slow, fast = _gflops(torch.float32), _gflops(torch.bfloat16)
+    slow, fast = _rates()
     if dtype != "auto":
         chosen, why = dtype, f"asked for (measured: float32 {slow:.0f}, bfloat16 {fast:.0f} GFLOP/s)"
     elif fast > 1.3 * slow:
@@ -94,16 +95,24 @@ def _available(device: str) -> str:
     return device
 
 
-def _gflops(dtype: torch.dtype, repeats: int = 6) -> float:
+@functools.cache
+def _rates() -> tuple[float, float]:
+    """GFLOP/s of float32 and of bfloat16 matmuls; without bfloat16 instructions a small one already tells."""
+    if _gflops(torch.bfloat16, rows=32, repeats=2) < 0.5 * _gflops(torch.float32, rows=32, repeats=2):
+        return _gflops(torch.float32), _gflops(torch.bfloat16, rows=32, repeats=2)
+    return _gflops(torch.float32), _gflops(torch.bfloat16)
+
+
+def _gflops(dtype: torch.dtype, *, rows: int = 1024, repeats: int = 6) -> float:
     """Best rate of a matmul shaped like a small model's feed-forward layer, in GFLOP/s."""
-    left, right = torch.ones(1024, 576, dtype=dtype), torch.ones(576, 1536, dtype=dtype)
+    left, right = torch.ones(rows, 576, dtype=dtype), torch.ones(576, 1536, dtype=dtype)
     best = float("inf")
     for _ in range(repeats):
         start = time.perf_counter()
         for _ in range(4):
             left @ right
         best = min(best, time.perf_counter() - start)
-    return 4 * 2 * 1024 * 576 * 1536 / best / 1e9
+    return 4 * 2 * rows * 576 * 1536 / best / 1e9
 
 
 def _cpu_name() -> str:

@@ -59,7 +59,7 @@ def lowest_layer(choice: int | str, model: Any) -> int:
     return int(choice)
 
 
-class _Reached(Exception):
+class _Reached(Exception):  # noqa: N818 - a signal, not a fault
     """Ends a forward pass at the layer whose output was wanted."""
 
 

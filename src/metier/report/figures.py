@@ -8,7 +8,7 @@ wide as they are given: their positions are percentages. All output is a functio
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
@@ -97,8 +97,8 @@ class Panel:
         """The vertical position of ``value``; up is more."""
         return self.height - self.bottom - self.y.at(value) * (self.height - self.top - self.bottom)
 
-    def frame(self, x_label: str) -> str:
-        """Grid lines, tick labels and the name of the horizontal axis."""
+    def frame(self, x_label: str, x_ticks: Sequence[tuple[float, str]] | None = None) -> str:
+        """Grid lines, tick labels (those of the axis, or ``(position, text)``) and the horizontal axis' name."""
         parts = []
         right, floor = WIDTH - self.right, self.height - self.bottom
         for tick in self.y.ticks:
@@ -108,10 +108,9 @@ class Panel:
                 f'<text class="tick" x="{_f(self.left - 7)}" y="{_f(y + 4)}" text-anchor="end">'
                 f"{self.y.label(tick)}</text>"
             )
-        for tick in self.x.ticks:
+        for tick, text in x_ticks or [(tick, self.x.label(tick)) for tick in self.x.ticks]:
             parts.append(
-                f'<text class="tick" x="{_f(self.px(tick))}" y="{_f(floor + 17)}" text-anchor="middle">'
-                f"{self.x.label(tick)}</text>"
+                f'<text class="tick" x="{_f(self.px(tick))}" y="{_f(floor + 17)}" text-anchor="middle">{text}</text>'
             )
         parts.append(f'<line class="axis" x1="{_f(self.left)}" x2="{_f(right)}" y1="{_f(floor)}" y2="{_f(floor)}"/>')
         middle = (self.left + right) / 2
@@ -185,6 +184,33 @@ def loss_curve(train: Sequence[Point], validation: Sequence[Point], best: Point 
     ends = [f"training loss starts at {number(train[0][1])} and ends near {number(mean[-1][1])}"] if train else []
     ends += [f"validation loss ends at {number(validation[-1][1])}"] if validation else []
     return panel.svg(body, "Loss by training step", "; ".join(ends))
+
+
+def by_size(series: Mapping[str, Sequence[Sequence[float]]]) -> Markup:
+    """Scores by number of examples, on a scale that doubles: points ``(examples, value, low, high)`` by system.
+
+    The last system stands in the accent, the others in dashes of different length.
+    """
+    every = [p for points in series.values() for p in points]
+    powers = [math.log2(p[0]) for p in every]
+    panel = Panel(
+        Axis(min(powers) - 0.15, max(powers) + 0.15, 1.0), Axis.around([y for p in every for y in p[1:]]), height=290
+    )
+    labels = sorted({p[0] for p in every})
+    body = panel.frame("examples learnt from", [(math.log2(size), f"{size:,.0f}") for size in labels])
+    words = []
+    for place, (title, points) in enumerate(series.items()):
+        last = place == len(series) - 1
+        css = "accent" if last else f"quiet dash-{place}"
+        for size, _, low, high in points:
+            x = _f(panel.px(math.log2(size)) + 2.5 * (place - (len(series) - 1) / 2))
+            ends = f'y1="{_f(panel.py(high))}" y2="{_f(panel.py(low))}"'
+            body += f'<line class="whisker {css.split()[0]}" x1="{x}" x2="{x}" {ends}/>'
+        drawn = [(math.log2(size), value) for size, value, _, _ in points]
+        body += panel.line(drawn, f"line {css}")
+        body += "".join(panel.dot(x, y, f"dot {css.split()[0]}", 3) for x, y in drawn)
+        words.append(f"{title}: " + ", ".join(f"{size:,.0f} examples {number(value)}" for size, value, _, _ in points))
+    return panel.svg(body, "Score by number of examples learnt from", "; ".join(words))
 
 
 def score_curve(points: Sequence[Point], best: Point | None, title: str) -> Markup:

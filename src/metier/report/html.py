@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from metier.files import write_text
-from metier.report import sections, words
+from metier.report import again, sections, words
 from metier.report.prompt import prompt_view
 from metier.report.read import Json, Run, read_run
 from metier.report.verdict import cost_sentence, key_figures, verdict
@@ -16,7 +16,10 @@ from metier.report.verdict import cost_sentence, key_figures, verdict
 CONTENTS = [
     ("verdict", "Verdict"),
     ("systems", "All systems"),
+    ("mixture", "The tasks learnt together"),
     ("elsewhere", "On other test sets"),
+    ("seeds", "With other seeds"),
+    ("sizes", "From fewer examples"),
     ("learning", "How it learnt"),
     ("confusion", "Where it is wrong"),
     ("calibration", "How sure it is"),
@@ -65,14 +68,19 @@ def _pretty(value: Json | list[Json]) -> str:
 
 def render_report(run: Run) -> str:
     """The page as a string; the same run gives the same bytes."""
-    others = sections.other_sets(run)
+    optional = {
+        "mixture": again.other_sets(run, mixed=True),
+        "elsewhere": again.other_sets(run, mixed=False),
+        "seeds": again.seeds(run),
+        "sizes": again.sizes(run),
+    }
     return environment(escape=True).get_template("report.html.jinja").render(
         run=run,
-        contents=[entry for entry in CONTENTS if others or entry[0] != "elsewhere"],
+        contents=[entry for entry in CONTENTS if optional.get(entry[0], True)],
         verdict=verdict(run),
         figures=key_figures(run),
         systems=sections.systems(run),
-        others=others,
+        **optional,
         learning=sections.learning(run),
         confusion=sections.confusion(run),
         calibration=sections.calibration(run),

@@ -45,6 +45,9 @@ class Run:
     log: list[Json]
     recipe: str
     calibration: Json  # specialist/calibration.json: what the specialist really uses
+    curve: Json  # evidence/curve.json: scores by number of training examples
+    seeds: Json  # evidence/seeds.json: scores by seed
+    mixture: Json  # data/mixture.json: what else was learnt by the same adapter
 
     @property
     def name(self) -> str:
@@ -125,6 +128,9 @@ def read_run(run_dir: Path) -> Run:
         log=_read_log(run_dir / "log.jsonl"),
         recipe=recipe.read_text("utf-8") if recipe.is_file() else "",
         calibration=_read_json(run_dir / "specialist" / "calibration.json") or Facts(),
+        curve=_read_json(run_dir / "evidence" / "curve.json") or Facts(),
+        seeds=_read_json(run_dir / "evidence" / "seeds.json") or Facts(),
+        mixture=_read_json(run_dir / "data" / "mixture.json") or Facts(),
     )
 
 

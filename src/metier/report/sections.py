@@ -7,7 +7,7 @@ from typing import Any
 from metier.evaluation.calibration import apply_temperature, log_probabilities, probability_matrix
 from metier.evaluation.intervals import clopper_pearson
 from metier.report import figures
-from metier.report.compare import compare, comparisons, elsewhere, retention
+from metier.report.compare import comparisons, retention
 from metier.report.figures import Axis, Bin
 from metier.report.read import Facts, Json, Run
 from metier.report.words import count, metric, system_key, system_title
@@ -162,21 +162,6 @@ def forgetting(run: Run) -> View:
         ]
         measures.append({"about": r, "metric": metric(r.metric), "rows": rows, "scale": figures.scale(axis)})
     return {"measures": measures, "missing": missing}
-
-
-def other_sets(run: Run) -> list[View]:
-    """Other test sets on which the finished specialist was scored."""
-    views: list[View] = []
-    for task in elsewhere(run):
-        rows: list[View] = []
-        for name in sorted(run.scores[task], key=system_key):
-            record = run.scores[task][name]
-            pair = compare(run, name, task=task) if name != "specialist" and run.ok(name, task) else None
-            rows.append({"title": system_title(name), "name": name, "record": record, "pair": pair})
-        names = {m for row in rows for m in (row["record"].get("metrics") or {})}
-        ordered = [m for m in (run.metric, "accuracy", "macro_f1") if m in names]
-        views.append({"task": task, "rows": rows, "metrics": ordered or sorted(names)})
-    return views
 
 
 def errors(run: Run) -> View:

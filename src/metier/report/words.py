@@ -62,6 +62,7 @@ _SYSTEMS = {
     "tfidf": "TF-IDF + logistic regression",
     "base": "Base, zero-shot",
     "base-fewshot": "Base, few-shot",
+    "alone": "Adapter for this task alone",
     "specialist": "Specialist",
 }
 

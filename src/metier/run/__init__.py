@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from metier.run.pipeline import run
+from metier.run.pipeline import curve, run
 
-__all__ = ["run"]
+__all__ = ["curve", "run"]

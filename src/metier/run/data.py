@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from metier.recipe import Recipe, TaskChoice
 from metier.sources import Lock
-from metier.tasks import Example, Loaded, Split, Task, from_table, load_task, prepare, split
+from metier.tasks import Example, Loaded, Split, Task, fewer, from_table, load_task, prepare, split
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,11 @@ class Data:
     loaded: Loaded
     split: Split
     duplicates: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The task's name in the evidence."""
+        return self.loaded.task.name
 
     @property
     def task(self) -> Task:
@@ -52,7 +57,11 @@ def prepare_data(recipe: Recipe, *, data_root: Path | None, lock: Lock | None, o
     loaded = load(recipe.task, data_root=data_root, lock=lock, offline=offline)
     prepared = prepare(loaded.examples)
     fractions = {"train": recipe.split.train, "validation": recipe.split.validation, "test": recipe.split.test}
-    return Data(loaded, split(prepared.examples, seed=recipe.split.seed, fractions=fractions), prepared.report)
+    made = split(prepared.examples, seed=recipe.split.seed, fractions=fractions)
+    if recipe.split.most_train and recipe.split.most_train < len(made.parts["train"]):
+        train = fewer(made.parts["train"], recipe.split.most_train, recipe.split.seed)
+        made = replace(made, parts={**made.parts, "train": train})
+    return Data(loaded, made, prepared.report)
 
 
 def choose_shots(data: Data, count: int, seed: int) -> list[tuple[dict[str, str], str]]:

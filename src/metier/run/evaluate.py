@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from metier.errors import MetierError
-from metier.evaluation import baselines
 from metier.evaluation.calibration import Temperature
 from metier.evaluation.evidence import evaluate_classification, merge_scores, write_predictions
 from metier.evaluation.scores import Prediction
@@ -17,6 +16,7 @@ from metier.evaluation.scoring import normalise
 from metier.inference.specialist import Specialist
 from metier.recipe import Recipe, TaskChoice
 from metier.run.data import Data, load, prepare_data
+from metier.run.measure import classical_answers
 from metier.sources import Lock
 from metier.tasks import Example, prepare
 from metier.tasks.prepare import key_of
@@ -47,7 +47,7 @@ def evaluate(
         name += "-elsewhere"
     logprobs, seconds = specialist.score_examples(examples)
     found = _predictions(examples, labels, normalise(logprobs), seconds / len(examples))
-    others = _baselines(data, examples, labels)
+    others = classical_answers(data, examples)
     evidence = run / "evidence"
     for system, predictions in {**others, "specialist": found}.items():
         write_predictions(evidence / "predictions" / f"{name}.{system}.parquet", predictions)
@@ -114,22 +114,3 @@ def _predictions(
         )
         for example, row in zip(examples, probabilities, strict=True)
     ]
-
-
-def _baselines(data: Data, examples: list[Example], labels: list[str]) -> dict[str, list[Prediction]]:
-    train, validation = data.part("train"), data.part("validation")
-    models: dict[str, Any] = {
-        "majority": baselines.majority([e.target for e in train], labels),
-        "tfidf": baselines.tfidf(
-            [e.text for e in train],
-            [e.target for e in train],
-            [e.text for e in validation],
-            [e.target for e in validation],
-            labels,
-        ),
-    }
-    ids, texts, golds = ([getattr(e, name) for e in examples] for name in ("id", "text", "target"))
-    return {
-        name: baselines.predict(model, ids=ids, texts=texts, golds=golds, split="test")
-        for name, model in models.items()
-    }

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from metier.errors import MetierError
+from metier.evaluation import baselines
 from metier.evaluation.calibration import Temperature, fit_temperature
 from metier.evaluation.evidence import (
     evaluate_choices,
@@ -26,6 +27,7 @@ from metier.models.encode import Encoder, split_prefix
 from metier.models.forward import Runner
 from metier.models.trunk import Trunk, compute_trunk
 from metier.recipe import Retention
+from metier.run.data import Data
 from metier.sources import Lock
 from metier.tasks import Example, Loaded, get, load_task
 
@@ -169,16 +171,48 @@ def score_retention(folder: Path, general: Loaded, seed: int) -> dict[str, Any]:
     return entries
 
 
+def classical_answers(data: Data, examples: Sequence[Example]) -> dict[str, list[Prediction]]:
+    """Majority and TF-IDF with logistic regression, fitted on a task's own train part, on any ``examples``."""
+    train, validation = data.part("train"), data.part("validation")
+    models: dict[str, Any] = {
+        "majority": baselines.majority([e.target for e in train], data.task.labels),
+        "tfidf": baselines.tfidf(
+            [e.text for e in train],
+            [e.target for e in train],
+            [e.text for e in validation],
+            [e.target for e in validation],
+            data.task.labels,
+        ),
+    }
+    ids, texts, golds = ([getattr(e, name) for e in examples] for name in ("id", "text", "target"))
+    return {
+        name: baselines.predict(model, ids=ids, texts=texts, golds=golds, split="test")
+        for name, model in models.items()
+    }
+
+
 def fit_calibration(predictions: Sequence[Prediction], labels: Sequence[str]) -> Temperature:
     """Temperature from the validation part's probabilities."""
     logprobs = np.log(np.array([[max(p.probabilities[label], 1e-30) for label in labels] for p in predictions]))
     return fit_temperature(logprobs, np.array([list(labels).index(p.gold) for p in predictions]))
 
 
+_RIVALS = ("base", "base-fewshot", "tfidf", "majority", "alone")
+
+
 def write_task_scores(
-    evidence: Path, task: str, labels: Sequence[str], metric: str, systems: Sequence[str], seed: int
+    evidence: Path,
+    task: str,
+    labels: Sequence[str],
+    metric: str,
+    systems: Sequence[str],
+    seed: int,
+    fit_on: str | None = None,
 ) -> dict[str, Any]:
-    """Score every system on the test part from its predictions file; returns the task's entries."""
+    """Score every system on the test part from its predictions file; returns the task's entries.
+
+    The specialist's temperature is fitted on its validation answers to ``fit_on``, the task itself if left out.
+    """
     folder = evidence / "predictions"
     found = {
         name: [p for p in read_predictions(folder / f"{task}.{name}.parquet") if p.split == "test"] for name in systems
@@ -188,9 +222,9 @@ def write_task_scores(
         temperature = None
         others: dict[str, list[Prediction]] = {}
         if name == "specialist":
-            everything = read_predictions(folder / f"{task}.{name}.parquet")
+            everything = read_predictions(folder / f"{fit_on or task}.{name}.parquet")
             temperature = fit_calibration([p for p in everything if p.split == "validation"], labels)
-            others = {other: found[other] for other in ("base", "base-fewshot", "tfidf", "majority") if other in found}
+            others = {other: found[other] for other in _RIVALS if other in found}
         entries[name] = evaluate_classification(
             labels, found[name], seed=seed, others=others, metric=metric, temperature=temperature
         )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from metier.evaluation import baselines
 from metier.evaluation.evidence import failed, read_predictions, read_scores, write_predictions
@@ -19,9 +21,11 @@ from metier.models.forward import Runner
 from metier.models.layers import lowest_layer
 from metier.models.load import fitting, load_model, load_tokenizer, parameters
 from metier.recipe import Recipe, load_recipe
+from metier.run.again import each_alone, from_fewer, with_other_seeds
 from metier.run.data import Data, choose_shots, prepare_data
 from metier.run.measure import (
     answer_labels,
+    classical_answers,
     fit_calibration,
     label_trunk,
     measure_retention,
@@ -30,6 +34,7 @@ from metier.run.measure import (
     validation_metrics,
     write_task_scores,
 )
+from metier.run.mixture import Mixture, mix_tasks
 from metier.run.progress import bar, console
 from metier.run.stages import RunDirectory, now, open_run, versions
 from metier.sources import Lock
@@ -45,17 +50,58 @@ def run(recipe_path: Path, *, out: Path | None = None, data_root: Path | None = 
     Errors: :class:`MetierError` for what the user can mend; the directory can always be continued.
     """
     recipe = load_recipe(recipe_path)
-    with open_run(out or Path("runs") / recipe.name) as directory:
-        write_text(directory.path / "recipe.yaml", recipe_path.read_text(encoding="utf-8"))
+    text = recipe_path.read_text(encoding="utf-8")
+    return _carry_out(recipe, text, out or Path("runs") / recipe.name, data_root=data_root, offline=offline)
+
+
+def curve(
+    recipe_path: Path,
+    *,
+    sizes: Sequence[int] | None = None,
+    out: Path | None = None,
+    data_root: Path | None = None,
+    offline: bool = False,
+) -> Path:
+    """Carry out a recipe from ever more examples: at what size does fine-tuning start to win?
+
+    Returns:
+        ``evidence/curve.json`` of the run directory, whose report shows it as a plot.
+    """
+    from metier.report import write_report
+    from metier.report.read import read_run
+
+    path = run(recipe_path, out=out, data_root=data_root, offline=offline)
+    recipe = load_recipe(recipe_path)
+    found = read_run(path)
+
+    def carry(smaller: Recipe, folder: Path) -> Path:
+        console.print(f"[bold]from {smaller.split.most_train} examples[/]")
+        return _carry_out(smaller, _as_yaml(smaller), folder, data_root=data_root, offline=offline)
+
+    count = sum(found.splits["counts"]["train"].values())
+    target = from_fewer(recipe, path, found.task["name"], found.metric, count, carry, sizes)
+    write_report(path)
+    return target
+
+
+def _carry_out(recipe: Recipe, text: str, path: Path, *, data_root: Path | None, offline: bool) -> Path:
+    with open_run(path) as directory:
+        write_text(directory.path / "recipe.yaml", text)
         work = _Work(recipe, directory, data_root, offline)
         work.resolve()
         work.baselines()
         work.measure_base()
         work.adapt()
         work.measure_specialist()
+        work.measure_mixture()
         work.score()
+        work.repeat()
         work.report()
-    return out or Path("runs") / recipe.name
+    return path
+
+
+def _as_yaml(recipe: Recipe) -> str:
+    return yaml.safe_dump(recipe.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
 
 
 class _Work:
@@ -73,6 +119,7 @@ class _Work:
         self.device: Device
         self.encoder: Encoder
         self.general: list[Loaded] = []
+        self.mixture: Mixture | None = None
         self._runner: Runner | None = None
 
     # -- resolve -------------------------------------------------------------------------------------------------
@@ -82,6 +129,8 @@ class _Work:
         recipe, where = self.recipe, {"data_root": self.data_root, "offline": self.offline}
         lock = Lock.load(self.path / "lock.json")
         self.data = prepare_data(recipe, lock=lock, **where)  # type: ignore[arg-type]
+        if recipe.mix:
+            self.mixture = mix_tasks(recipe, self.data, lock=lock, **where)  # type: ignore[arg-type]
         self.base = resolve(recipe.base, lock=lock, offline=self.offline)
         if recipe.retention:
             found = retention_data(recipe.retention, recipe.seed, lock=lock, **where)  # type: ignore[arg-type]
@@ -91,6 +140,9 @@ class _Work:
         prepare_process(self.device.device)
         self.encoder = self._encoder(recipe.max_tokens)
         write_json(self.path / "data" / "splits.json", self.data.to_json())
+        if self.mixture:
+            splits = {data.name: data.to_json() for data in self.mixture.others}
+            write_json(self.path / "data" / "mixture.json", {"drawn": self.mixture.drawn, "splits": splits})
         retention = {general.task.name: {"title": general.task.title} for general in self.general}
         self.directory.record(**self._description(), retention=retention)
         counts = " · ".join(f"{part} {len(self.data.part(part))}" for part in ("train", "validation", "test"))
@@ -222,7 +274,7 @@ class _Work:
         else:
             model = train_everything(model, lowest)
         self._runner = runner = Runner(model, packing=self.runner().packing if self._runner else None)
-        train_part, validation = self.data.part("train"), self.data.part("validation")
+        train_part = self.mixture.train if self.mixture else self.data.part("train")
         items = [self.encoder.training_item(e.inputs, e.target) for e in train_part]
         trainable, everything = parameters(model)
         steps = adapt.epochs * -(-len(items) // adapt.batch_size)
@@ -232,10 +284,14 @@ class _Work:
             f"{len(items)} examples × {adapt.epochs} epochs = {steps} steps, peak rate {adapt.rate:g}"
             + (f", layers below {lowest} computed once" if lowest else "")
         )
-        trunk = label_trunk(runner, self.encoder, validation, lowest, self.checkpoints / "validation-trunk")
+        looks = [data.part("validation") for data in (self.data, *(self.mixture.others if self.mixture else ()))]
+        spill = self.checkpoints / "validation-trunk"
+        trunks = [label_trunk(runner, self.encoder, examples, lowest, spill) for examples in looks]
 
         def validate() -> dict[str, float]:
-            return validation_metrics(runner, self.encoder, validation, trunk)
+            """Of a mixture: the mean over its tasks, however large each is."""
+            found = [validation_metrics(runner, self.encoder, *look) for look in zip(looks, trunks, strict=True)]
+            return {name: sum(metrics[name] for metrics in found) / len(found) for name in found[0]}
 
         with bar("adapt", steps) as advance:
             shown = 0
@@ -280,8 +336,7 @@ class _Work:
 
     def measure_specialist(self) -> None:
         """The specialist on validation (for calibration) and, once, on test; then what it forgot."""
-        weights = [sha256_file(file) for file in sorted(self.specialist.glob("*.safetensors"))]
-        reads = [self._data_key(), self._model_key(), weights]
+        reads = [self._data_key(), self._model_key(), self._weights()]
         file = self._file("specialist")
 
         def work() -> None:
@@ -295,12 +350,53 @@ class _Work:
         self._stage("specialist", reads, [file], work)
         self._retention("specialist", reads, self._adapted)
 
+    def measure_mixture(self) -> None:
+        """The specialist, and rivals that learnt one task alone, on the test part of every task mixed in."""
+        if not self.mixture:
+            return
+        for data in self.mixture.others:
+            reads = [data.to_json()["hash"], self._model_key(), self._weights()]
+            files = {name: self.predictions / f"{data.name}.{name}.parquet" for name in ("tfidf", "specialist")}
+
+            def work(data: Data = data, files: dict[str, Path] = files) -> None:
+                write_predictions(files["tfidf"], classical_answers(data, data.part("test"))["tfidf"])
+                with bar(f"measure on {data.name}", len(data.part("test"))) as tick:
+                    found = answer_labels(self._adapted(), self.encoder, data.part("test"), "test", tick)
+                write_predictions(files["specialist"], found)
+
+            self._stage(f"mixture-{data.name}", reads, list(files.values()), work)
+        if self.recipe.mix and self.recipe.mix.alone:
+            self._runner, self._loaded_back = None, False
+            each_alone(self.recipe, self.path, [d.name for d in (self.data, *self.mixture.others)], self._carry)
+
+    def repeat(self) -> None:
+        """The same training with other seeds."""
+        (self.path / "evidence" / "seeds.json").unlink(missing_ok=True)
+        if self.recipe.seeds:
+            self._runner, self._loaded_back = None, False
+            with_other_seeds(self.recipe, self.path, self.data.name, self.data.task.metric, self._carry)
+
+    def _carry(self, recipe: Recipe, folder: Path) -> Path:
+        where = {"data_root": self.data_root, "offline": self.offline}
+        return _carry_out(recipe, _as_yaml(recipe), folder, **where)  # type: ignore[arg-type]
+
     def score(self) -> None:
         """Scores with intervals from the predictions; calibration into the specialist."""
         task, seed = self.data.task, self.recipe.seed
-        systems = [*self.recipe.measure.systems, "specialist"]
+        together = ["alone"] if self.recipe.mix and self.recipe.mix.alone else []
+        systems = [*self.recipe.measure.systems, *together, "specialist"]
         evidence = self.path / "evidence"
         entries = write_task_scores(evidence, task.name, task.labels, task.metric, systems, seed)
+        for data in self.mixture.others if self.mixture else ():
+            write_task_scores(
+                evidence,
+                data.name,
+                task.labels,
+                task.metric,
+                ["tfidf", *together, "specialist"],
+                seed,
+                fit_on=task.name,
+            )
         scores = read_scores(evidence / "scores.json")
         for general in self.general:
             scores[general.task.name] = score_retention(self.predictions, general, seed)
@@ -345,13 +441,19 @@ class _Work:
     def _data_key(self) -> list[Any]:
         return [self.data.to_json()["hash"], self.data.task.model_dump(mode="json", exclude={"sources", "variants"})]
 
+    def _weights(self) -> list[str]:
+        return [sha256_file(file) for file in sorted(self.specialist.glob("*.safetensors"))]
+
     def _model_key(self) -> list[Any]:
         return [self.base.sha256, self.device.dtype, self.device.device, self.recipe.max_tokens]
 
     def _training_key(self) -> list[Any]:
         library = versions()
         adapt = self.recipe.adapt.model_dump(mode="json", exclude={"checkpoint_every"})
-        return [self._data_key(), self._model_key(), adapt, self.recipe.seed, library["torch"], library["peft"]]
+        key = [self._data_key(), self._model_key(), adapt, self.recipe.seed, library["torch"], library["peft"]]
+        if self.mixture:
+            key += [[e.id for e in self.mixture.train], [data.to_json()["hash"] for data in self.mixture.others]]
+        return key
 
     def _encoder(self, max_tokens: int, shots: list[Any] | None = None) -> Encoder:
         limit = fitting(self.base.path, max_tokens)

@@ -6,7 +6,7 @@ from metier.tasks import catalogue
 from metier.tasks.catalogue import get, load_task, names
 from metier.tasks.example import Example, Loaded
 from metier.tasks.prepare import Prepared, prepare
-from metier.tasks.splits import PARTS, Split, split
+from metier.tasks.splits import PARTS, Split, fewer, split
 from metier.tasks.table import from_table
 from metier.tasks.task import DataSource, Task, Template
 from metier.tasks.templates import Shot, messages, plain
@@ -22,6 +22,7 @@ __all__ = [
     "Task",
     "Template",
     "catalogue",
+    "fewer",
     "from_table",
     "get",
     "load_task",

@@ -75,6 +75,20 @@ def split(examples: Sequence[Example], *, seed: int, fractions: Mapping[str, flo
     return Split(parts, seed, shares, grouped, published=False)
 
 
+def fewer(train: Sequence[Example], count: int, seed: int) -> list[Example]:
+    """``count`` of the examples with labels in proportion; a larger count holds all of a smaller one's."""
+    by_label: dict[str, list[Example]] = defaultdict(list)
+    for example in sorted(train, key=lambda e: hashlib.sha256(f"{seed}\x1f{e.id}".encode()).digest()):
+        by_label[example.target].append(example)
+    placed = [
+        ((place + 0.5) / len(members), label, example)
+        for label, members in by_label.items()
+        for place, example in enumerate(members)
+    ]
+    chosen = sorted(placed, key=lambda entry: entry[:2])[:count]
+    return sorted((example for _, _, example in chosen), key=lambda example: example.id)
+
+
 def _enough(shares: Mapping[str, float]) -> int:
     """So many rows of a class that no part can lack it: dealing stays within two thirds of a row of every share."""
     return math.ceil(1 / min(share for share in shares.values() if share > 0))

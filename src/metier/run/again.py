@@ -1,0 +1,125 @@
+"""The same recipe again: with other seeds, with each task of a mixture alone, from fewer examples."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from metier.errors import MetierError
+from metier.evaluation.evidence import read_scores
+from metier.files import write_json
+from metier.recipe import Recipe
+from metier.run.mixture import alone
+
+Carry = Callable[[Recipe, Path], Path]
+"""Carries out a recipe in a run directory of its own; stages that are done are not repeated."""
+
+FEWEST_STEPS = 60
+"""Optimizer steps that the smallest set is given: a handful of steps would measure the schedule, not the data."""
+
+
+def with_other_seeds(recipe: Recipe, path: Path, task: str, metric: str, carry: Carry) -> None:
+    """Train once with each further seed in ``seeds/<n>`` and write mean and spread to ``evidence/seeds.json``."""
+    assert recipe.seeds is not None
+    found = [{"seed": recipe.seeds[0], **_score(path, task, "specialist", metric)}]
+    for seed in recipe.seeds[1:]:
+        measure = recipe.measure.model_copy(update={"systems": []})
+        changes: dict[str, Any] = {"seed": seed, "seeds": None, "retention": None, "measure": measure}
+        if recipe.mix:
+            changes["mix"] = recipe.mix.model_copy(update={"alone": False})
+        folder = carry(recipe.model_copy(update=changes), path / "seeds" / str(seed))
+        found.append({"seed": seed, **_score(folder, task, "specialist", metric)})
+    write_json(path / "evidence" / "seeds.json", {"task": task, "metric": metric, "runs": found, **spread(found)})
+
+
+def spread(runs: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Mean, sample standard deviation and range of the runs' values."""
+    values = [float(run["value"]) for run in runs]
+    return {
+        "mean": statistics.fmean(values),
+        "sd": statistics.stdev(values),
+        "min": min(values),
+        "max": max(values),
+    }
+
+
+def each_alone(recipe: Recipe, path: Path, names: Sequence[str], carry: Carry) -> None:
+    """Train an adapter for each task of the mixture alone; its answers become the system ``alone``."""
+    for number, name in enumerate(names):
+        folder = carry(alone(recipe, number), path / "alone" / name)
+        answers = Path("evidence") / "predictions"
+        shutil.copyfile(folder / answers / f"{name}.specialist.parquet", path / answers / f"{name}.alone.parquet")
+
+
+def sizes_up_to(count: int, smallest: int = 64) -> list[int]:
+    """Doubling from ``smallest``, the last one being all ``count`` examples."""
+    doubled = [smallest * 2**power for power in range(max(0, math.ceil(math.log2(max(count, 1) / smallest))))]
+    return [*(size for size in doubled if size < count), count]
+
+
+def from_fewer(
+    recipe: Recipe, path: Path, task: str, metric: str, count: int, carry: Carry, sizes: Sequence[int] | None = None
+) -> Path:
+    """Learn from 64, 128, … examples in ``curve/<n>`` and write every system's scores to ``evidence/curve.json``.
+
+    The smaller sets are parts of the larger ones and keep the labels' proportions; test and validation stay the same.
+    The run in ``path`` itself is the last point.
+
+    Errors: :class:`MetierError` for sizes that the training part does not have.
+    """
+    chosen = sorted(set(sizes or sizes_up_to(count)) | {count})
+    if chosen[0] < 2 or chosen[-1] > count:
+        raise MetierError(f"the training part has {count} examples", fix=f"give sizes from 2 to {count}")
+    kept = [name for name in ("tfidf", "base-fewshot") if name in recipe.measure.systems]
+    points = []
+    for size in chosen:
+        folder = path if size == count else carry(_smaller(recipe, size, kept), path / "curve" / str(size))
+        systems = {name: _score(folder, task, name, metric) for name in (*kept, "specialist")}
+        points.append({"examples": size, "systems": systems, "against": _against(folder, task)})
+    target = path / "evidence" / "curve.json"
+    write_json(target, {"task": task, "metric": metric, "points": points, "wins_from": wins_from(points)})
+    return target
+
+
+def _smaller(recipe: Recipe, size: int, systems: Sequence[str]) -> Recipe:
+    steps = math.ceil(size / recipe.adapt.batch_size)
+    epochs = max(recipe.adapt.epochs, math.ceil(FEWEST_STEPS / steps))
+    validations = max(1, round(recipe.adapt.epochs * recipe.adapt.validations_per_epoch / epochs))
+    return recipe.model_copy(
+        update={
+            "split": recipe.split.model_copy(update={"most_train": size}),
+            "adapt": recipe.adapt.model_copy(update={"epochs": epochs, "validations_per_epoch": validations}),
+            "measure": recipe.measure.model_copy(update={"systems": list(systems)}),
+            "retention": None,
+            "seeds": None,
+            "mix": None,
+        }
+    )
+
+
+def wins_from(points: Sequence[dict[str, Any]]) -> int | None:
+    """The smallest size from which on the specialist beats TF-IDF at every size, each beyond chance (95 %)."""
+    first = None
+    for point in reversed(points):
+        found = point["against"].get("tfidf")
+        if not found or found["low"] <= 0:
+            break
+        first = int(point["examples"])
+    return first
+
+
+def _score(folder: Path, task: str, system: str, metric: str) -> dict[str, Any]:
+    entry = read_scores(folder / "evidence" / "scores.json")[task][system]
+    if entry.get("status") != "ok":
+        raise MetierError(f"{system} was not scored: {entry.get('reason')}", where=str(folder))
+    found: dict[str, Any] = entry["metrics"][metric]
+    return found
+
+
+def _against(folder: Path, task: str) -> dict[str, Any]:
+    entry = read_scores(folder / "evidence" / "scores.json")[task]["specialist"]
+    return {name: pair["difference"] for name, pair in entry.get("against", {}).items() if "difference" in pair}

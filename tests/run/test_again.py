@@ -1,0 +1,165 @@
+"""The same recipe again: other seeds, several tasks together, fewer examples; on the toy base."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metier.errors import MetierError
+from metier.evaluation.evidence import read_scores
+from metier.files import sha256_file
+from metier.recipe import Mix, load_recipe
+from metier.run import curve, run
+from metier.run.again import sizes_up_to, spread, wins_from
+from metier.run.mixture import shares
+from metier.tasks import Example, fewer
+from tests.toy import write_recipe, write_table
+
+TASK = {"name": "x"}
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_seeds_give_mean_and_spread(toy_base: Path, tmp_path: Path) -> None:
+    extra = "seeds: [3, 4]\nmeasure: {systems: [majority]}\n"
+    path = run(write_recipe(tmp_path, toy_base, extra=extra), out=tmp_path / "run")
+    found = read(path / "evidence" / "seeds.json")
+    assert [r["seed"] for r in found["runs"]] == [3, 4]
+    first = read_scores(path / "evidence" / "scores.json")["table"]["specialist"]["metrics"]["weighted_f1"]
+    assert found["runs"][0]["value"] == first["value"]
+    assert found["mean"] == pytest.approx(sum(r["value"] for r in found["runs"]) / 2)
+    other = path / "seeds" / "4" / "specialist" / "adapter_model.safetensors"
+    assert sha256_file(other) != sha256_file(path / "specialist" / "adapter_model.safetensors")
+    splits = [read(p / "data" / "splits.json")["hash"] for p in (path, path / "seeds" / "4")]
+    assert splits[0] == splits[1]  # another seed is another training, never another test set
+    assert "With other seeds" in (path / "report.html").read_text(encoding="utf-8")
+
+
+def mixed_recipe(folder: Path, base: Path, more: str = "") -> Path:
+    write_table(folder / "other.csv", 60, seed=5)
+    other = "{file: " + str(folder / "other.csv") + ", text: sentence, label: mood}"
+    extra = f"mix: {{tasks: [{other}], temperature: 2{more}}}\n"
+    return write_recipe(folder, base, extra="measure: {systems: [majority, tfidf]}\n" + extra)
+
+
+def test_tasks_learnt_together_are_measured_on_each(toy_base: Path, tmp_path: Path) -> None:
+    path = run(mixed_recipe(tmp_path, toy_base), out=tmp_path / "run")
+    scores = read_scores(path / "evidence" / "scores.json")
+    assert set(scores["table"]) == {"majority", "tfidf", "alone", "specialist"}
+    assert set(scores["other"]) == {"tfidf", "alone", "specialist"}
+    assert "alone" in scores["other"]["specialist"]["against"]
+    drawn = read(path / "data" / "mixture.json")["drawn"]
+    seen = read(path / "manifest.json")["training"]["examples"]
+    assert seen == sum(task["an_epoch"] for task in drawn.values())
+    sizes = {name: task["train"] - task["held_out_elsewhere"] for name, task in drawn.items()}
+    assert drawn["other"]["an_epoch"] / seen > sizes["other"] / sum(sizes.values())  # temperature lifts the small one
+    assert "The tasks learnt together" in (path / "report.html").read_text(encoding="utf-8")
+
+
+def test_nothing_that_one_task_tests_on_is_learnt_from_another(toy_base: Path, tmp_path: Path) -> None:
+    write_table(tmp_path / "table.csv")
+    recipe = tmp_path / "recipe.yaml"
+    twin = tmp_path / "twin.csv"
+    twin.write_bytes((tmp_path / "table.csv").read_bytes())
+    recipe.write_text(
+        f"name: toy\nbase: {toy_base}\ntask: {{file: table.csv, text: sentence, label: mood}}\n"
+        f"mix: {{tasks: [{{file: {twin}, text: sentence, label: mood}}], alone: false}}\n"
+        "split: {seed: 1}\nadapt: {epochs: 1}\nretention: null\nmeasure: {systems: []}\n"
+    )
+    from metier.run.data import prepare_data
+    from metier.run.mixture import mix_tasks
+    from metier.tasks.prepare import key_of
+
+    loaded = load_recipe(recipe)
+    main = prepare_data(loaded, data_root=None, lock=None, offline=True)
+    moved = loaded.model_copy(update={"split": loaded.split.model_copy(update={"seed": 2})})
+    other = prepare_data(moved, data_root=None, lock=None, offline=True)
+    assert {key_of(e) for e in main.part("test")} & {key_of(e) for e in other.part("train")}  # it could leak
+    mixture = mix_tasks(loaded, main, data_root=None, lock=None, offline=True)
+    held_out = {
+        key_of(e) for data in (mixture.main, *mixture.others) for p in ("validation", "test") for e in data.part(p)
+    }
+    assert not held_out & {key_of(e) for e in mixture.train}
+
+
+def test_tasks_with_other_labels_are_not_mixed(toy_base: Path, tmp_path: Path) -> None:
+    path = mixed_recipe(tmp_path, toy_base)
+    text = (tmp_path / "other.csv").read_text(encoding="utf-8").replace("positive", "bullish")
+    (tmp_path / "other.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(MetierError, match="bullish") as error:
+        run(path, out=tmp_path / "run")
+    assert "label_map" in str(error.value)
+
+
+def test_the_curve_ends_in_the_run_itself(toy_base: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, toy_base, extra="measure: {systems: [majority, tfidf]}\n")
+    target = curve(recipe, sizes=[24, 60], out=tmp_path / "run")
+    found = read(target)
+    assert [p["examples"] for p in found["points"]] == [24, 60, 168]
+    assert set(found["points"][0]["systems"]) == {"tfidf", "specialist"}
+    tests = [read(p / "data" / "splits.json") for p in (tmp_path / "run", tmp_path / "run" / "curve" / "24")]
+    assert tests[0]["ids"]["test"] == tests[1]["ids"]["test"]
+    assert len(tests[1]["ids"]["train"]) == 24
+    smallest = set(tests[1]["ids"]["train"])
+    middle = set(read(tmp_path / "run" / "curve" / "60" / "data" / "splits.json")["ids"]["train"])
+    assert smallest < middle < set(tests[0]["ids"]["train"])
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "From fewer examples" in page
+    with pytest.raises(MetierError, match="168 examples"):
+        curve(recipe, sizes=[24, 6000], out=tmp_path / "run")
+
+
+@given(st.integers(2, 100_000))
+def test_sizes_double_and_end_with_all(count: int) -> None:
+    found = sizes_up_to(count)
+    assert found[-1] == count
+    assert found[:-1] == [64 * 2**i for i in range(len(found) - 1)]
+    assert len(found) == 1 or found[-2] < count <= 2 * found[-2]
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=60), st.integers(0, 3))
+def test_fewer_is_nested_and_in_proportion(labels: list[str], seed: int) -> None:
+    examples = [Example(id=str(i), inputs={"text": str(i)}, target=label) for i, label in enumerate(labels)]
+    before: set[str] = set()
+    for count in range(1, len(examples) + 1):
+        chosen = fewer(examples, count, seed)
+        ids = {e.id for e in chosen}
+        assert len(ids) == count
+        assert before < ids
+        before = ids
+        for label in set(labels):
+            share = sum(e.target == label for e in chosen)
+            assert abs(share - count * labels.count(label) / len(labels)) <= 2
+
+
+@given(st.lists(st.integers(1, 10_000), min_size=2, max_size=5), st.floats(1, 10))
+def test_temperature_keeps_the_order_and_the_sum(sizes: list[int], temperature: float) -> None:
+    mix = Mix.model_validate({"tasks": [TASK] * (len(sizes) - 1), "temperature": temperature})
+    found = shares(sizes, mix)
+    assert abs(sum(found) - sum(sizes)) <= len(sizes)
+    assert all(
+        (a <= b) or (x >= y) for a, x in zip(sizes, found, strict=True) for b, y in zip(sizes, found, strict=True)
+    )
+
+
+def test_weights_are_shares() -> None:
+    mix = Mix.model_validate({"tasks": [TASK], "weights": [3, 1], "examples": 400})
+    assert shares([1000, 1000], mix) == [300, 100]
+    with pytest.raises(ValueError, match="2 numbers"):
+        Mix.model_validate({"tasks": [TASK], "weights": [1]})
+
+
+def test_it_wins_from_where_it_always_wins() -> None:
+    def point(size: int, low: float) -> dict[str, Any]:
+        return {"examples": size, "against": {"tfidf": {"low": low}}}
+
+    assert wins_from([point(64, 0.1), point(128, -0.1), point(256, 0.1), point(512, 0.2)]) == 256
+    assert wins_from([point(64, 0.1), point(128, -0.1)]) is None
+    assert spread([{"value": 0.8}, {"value": 0.9}])["sd"] == pytest.approx(0.0707107)
