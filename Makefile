@@ -28,7 +28,8 @@ test: check
 	@$(BIN)/python -m pytest
 
 bench: setup
-	@$(BIN)/python benchmarks/packing.py --json
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@$(BIN)/python benchmarks/all.py
 
 clean:
 	rm -rf .venv runs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

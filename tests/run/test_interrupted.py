@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,3 +114,40 @@ def test_two_runs_in_one_directory(toy_base: Path, tmp_path: Path) -> None:
     assert second.returncode == 2
     assert str(first.pid) in err
     assert "Traceback" not in err
+
+
+@pytest.mark.kills
+@pytest.mark.parametrize("lowest", [0, 1])
+def test_ten_kills_at_random_points_change_no_byte(toy_base: Path, tmp_path: Path, lowest: int) -> None:
+    """Five for each depth: at any step, in the middle of a checkpoint or of scoring, sometimes twice at one place."""
+    from metier.run import run
+
+    def folder(name: str) -> Path:
+        made = prepare(tmp_path / name, toy_base)
+        text = (made / "recipe.yaml").read_text().replace("adapt: {", f"adapt: {{lowest_layer: {lowest}, ")
+        (made / "recipe.yaml").write_text(text)
+        return made
+
+    def carry(where: Path) -> None:
+        run(where / "recipe.yaml", out=where / "out", offline=True)
+
+    whole, killed = folder("whole"), folder("killed")
+    begun = time.monotonic()
+    carry(whole)
+    seconds = time.monotonic() - begun
+    generator = random.Random(lowest)
+    deaths = 0
+    while deaths < 5:
+        child = multiprocessing.get_context("fork").Process(target=carry, args=(killed,))
+        child.start()
+        child.join(generator.uniform(0.05, 0.6) * seconds)
+        deaths += child.is_alive()
+        finished = not child.is_alive()
+        child.kill()
+        child.join()
+        if finished:
+            same_specialist(whole / "out", killed / "out")
+            shutil.rmtree(killed / "out")
+    carry(killed)
+    same_specialist(whole / "out", killed / "out")
+    assert scores(whole / "out") == scores(killed / "out")

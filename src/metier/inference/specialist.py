@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from metier.errors import MetierError
-from metier.evaluation.scoring import normalise, score
+from metier.evaluation.scoring import normalise
 from metier.inference.bundle import Bundle, read_bundle
+from metier.inference.prefix import FixedPrefix
 from metier.models.adapters import load_adapter
 from metier.models.bases import resolve
 from metier.models.device import DTYPES, choose_device, prepare_process
@@ -47,6 +48,7 @@ class Specialist:
     def __init__(self, bundle: Bundle, runner: Runner, encoder: Encoder) -> None:
         self.bundle, self.runner, self.encoder = bundle, runner, encoder
         self.labels = list(bundle.task.labels)
+        self.prefix = FixedPrefix.of(runner, encoder, self.labels)
 
     @classmethod
     def load(
@@ -75,7 +77,7 @@ class Specialist:
         inputs = [self._inputs(text) for text in texts]
         if not inputs:
             return []
-        scored = score(self.runner, [self.encoder.choice_item(i, self.labels) for i in inputs])
+        scored = self.prefix.score([self.encoder.choice_item(i, self.labels) for i in inputs])
         return [self._answer(values, abstain_below) for values in scored.logprobs]
 
     def _answer(self, logprobs: np.ndarray, abstain_below: float) -> Answer:
@@ -91,7 +93,7 @@ class Specialist:
 
     def score_examples(self, examples: Sequence[Example]) -> tuple[np.ndarray, float]:
         """Log-likelihoods ``(examples, labels)`` and the seconds they took."""
-        scored = score(self.runner, [self.encoder.choice_item(e.inputs, self.labels) for e in examples])
+        scored = self.prefix.score([self.encoder.choice_item(e.inputs, self.labels) for e in examples])
         return np.stack(scored.logprobs), scored.seconds
 
     def _inputs(self, text: str | Mapping[str, str]) -> Mapping[str, str]:

@@ -1,0 +1,62 @@
+"""What all benchmarks share: facts of the machine, and systems run one at a time in processes of their own."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import resource
+import statistics
+import subprocess
+import sys
+from typing import Any
+
+from metier.models.device import Device, choose_device
+
+
+def facts() -> dict[str, Any]:
+    """Machine, versions and date, for every JSON line."""
+    packages = ("torch", "transformers", "peft", "trl", "lm_eval", "openvino", "metier")
+    versions = {}
+    for name in packages:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {"machine": choose_device().to_json(), "versions": versions, "date": datetime.date.today().isoformat()}
+
+
+def peak_rss_mb() -> float:
+    """Largest resident memory of this process so far, in MB (10^6 bytes)."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6, 1)
+
+
+def matmul_share(weights: int, tokens: float, passes: float, seconds: float, device: Device) -> float:
+    """Achieved over measured peak: ``passes`` × 2 FLOP a weight and token, without adapters, attention and logits."""
+    return passes * 2 * weights * tokens / seconds / 1e9 / device.gflops
+
+
+def linear_weights(model: Any) -> int:
+    """Weights of the blocks' linear layers: all that a token meets but for embeddings and head."""
+    from metier.models.layers import decoder_layers
+
+    return sum(p.numel() for p in decoder_layers(model).parameters() if p.ndim == 2)
+
+
+def in_turn(script: str, systems: list[str], arguments: list[str], repeats: int) -> dict[str, list[dict[str, Any]]]:
+    """Run each system ``repeats`` times, in turn, each time in a fresh process that prints one JSON line."""
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in systems}
+    for turn in range(repeats):
+        for name in systems:
+            command = [sys.executable, script, "--system", name, *arguments]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
+            found[name].append(json.loads(done.stdout.strip().splitlines()[-1]))
+            print(f"{name} {turn + 1}/{repeats}: {found[name][-1]}", file=sys.stderr)
+    return found
+
+
+def median(runs: list[dict[str, Any]], field: str) -> float:
+    """Median of a field over the runs of one system."""
+    return statistics.median(float(run[field]) for run in runs)
