@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from metier.errors import MetierError, nearest
+from metier.models.fused import fuse_lora
 from metier.models.layers import decoder_layers
 
 # Where people call them by role: every linear layer of a block, or those of attention.
@@ -59,6 +60,7 @@ def attach_lora(
     for parameter in wrapped.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(dtype)
+    fuse_lora(wrapped)
     return wrapped
 
 
@@ -90,6 +92,7 @@ def load_adapter(model: Any, folder: Path) -> Any:
     for name, parameter in wrapped.named_parameters():
         if "lora_" in name:
             parameter.data = parameter.data.to(dtype)
+    fuse_lora(wrapped)
     return wrapped.eval()
 
 

@@ -92,7 +92,6 @@ def train(
     progress = _resume(folder, key, optimizer)
     prefix, bare = split_prefix(items)
     batches = list(_batches([item.tokens for item in bare], schedule))
-    warmup = max(1, round(schedule.warmup * len(batches)))
     every = schedule.validate_every or max(1, math.ceil(len(batches) / schedule.epochs / 2))
     _truncate_log(log, progress.step)
     started = time.perf_counter()
@@ -101,31 +100,8 @@ def train(
     torch.manual_seed(schedule.seed)
     with _stop_gently() as stopping:
         while progress.step < len(batches) and progress.stopped == "completed":
-            started = time.perf_counter()
             batch = [bare[i] for i in batches[progress.step]]
-            runner.model.train()
-            torch.manual_seed(schedule.seed * 1_000_003 + progress.step)  # dropout, the same after a resume
-            loss = accumulate(runner, prefix, batch, schedule.micro_batch_tokens, trunk)
-            _refuse_non_finite(loss, progress.step, folder)
-            rate = learning_rate(progress.step, peak=schedule.learning_rate, warmup=warmup, total=len(batches))
-            norm = optimizer.step(rate, schedule.clip)
-            progress.step += 1
-            progress.seconds += time.perf_counter() - started
-            progress.examples += len(batch)
-            progress.tokens += sum(item.tokens for item in batch) + len(prefix)
-            progress.loss_tokens += sum(len(answer) for item in batch for answer in item.answers)
-            epoch = progress.step * schedule.epochs / len(batches)
-            _log(
-                log,
-                event="train",
-                step=progress.step,
-                epoch=round(epoch, 3),
-                loss=loss,
-                lr=rate,
-                grad_norm=norm,
-                examples_per_s=progress.examples / progress.seconds,
-                seconds=progress.seconds,
-            )
+            loss, rate = _step(runner, optimizer, prefix, batch, trunk, schedule, progress, len(batches), log, folder)
             if report:
                 report(progress, len(batches), loss, rate)
             if validate and (progress.step % every == 0 or progress.step == len(batches)):
@@ -140,6 +116,46 @@ def train(
         optimizer.load(checkpoint.load(folder / "best")[0])
     runner.model.eval()
     return progress
+
+
+def _step(
+    runner: Runner,
+    optimizer: MasterAdamW,
+    prefix: Sequence[int],
+    batch: Sequence[Item],
+    trunk: Trunk | None,
+    schedule: Schedule,
+    progress: Progress,
+    total: int,
+    log: Path,
+    folder: Path,
+) -> tuple[float, float]:
+    """One optimizer step, counted and logged; returns loss and learning rate."""
+    started = time.perf_counter()
+    runner.model.train()
+    torch.manual_seed(schedule.seed * 1_000_003 + progress.step)  # dropout, the same after a resume
+    loss = accumulate(runner, prefix, batch, schedule.micro_batch_tokens, trunk)
+    _refuse_non_finite(loss, progress.step, folder)
+    warmup = max(1, round(schedule.warmup * total))
+    rate = learning_rate(progress.step, peak=schedule.learning_rate, warmup=warmup, total=total)
+    norm = optimizer.step(rate, schedule.clip)
+    progress.step += 1
+    progress.seconds += time.perf_counter() - started
+    progress.examples += len(batch)
+    progress.tokens += sum(item.tokens for item in batch) + len(prefix)
+    progress.loss_tokens += sum(len(answer) for item in batch for answer in item.answers)
+    _log(
+        log,
+        event="train",
+        step=progress.step,
+        epoch=round(progress.step * schedule.epochs / total, 3),
+        loss=loss,
+        lr=rate,
+        grad_norm=norm,
+        examples_per_s=progress.examples / progress.seconds,
+        seconds=progress.seconds,
+    )
+    return loss, rate
 
 
 def _batches(lengths: list[int], schedule: Schedule) -> Iterator[list[int]]:
