@@ -164,7 +164,14 @@ def _explained(url: str) -> Iterator[None]:
     except TimeoutError as error:
         fix = "try again later"
         raise MetierError(f"no answer within {TIMEOUT_SECONDS:.0f} seconds", where=url, fix=fix) from error
-    except (urllib.error.URLError, http.client.HTTPException, ConnectionError, ssl.SSLError, EOFError, zlib.error) as error:
+    except (
+        urllib.error.URLError,
+        http.client.HTTPException,
+        ConnectionError,
+        ssl.SSLError,
+        EOFError,
+        zlib.error,
+    ) as error:
         said = getattr(error, "reason", None) or str(error) or type(error).__name__
         fix = "check the address, the network and the proxy's settings (HTTPS_PROXY); --offline reads what is kept"
         raise MetierError(f"the server cannot be reached, or broke off: {said}", where=url, fix=fix) from error
