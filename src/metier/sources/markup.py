@@ -23,7 +23,7 @@ class _Text(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         self.hidden = max(0, self.hidden - (tag in _HIDDEN))
-        if tag not in _INLINE:
+        if tag not in _INLINE and tag != "br":  # "<br/>" counts as both a start and an end
             self.parts.append("\n")
 
     def handle_data(self, data: str) -> None:

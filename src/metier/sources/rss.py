@@ -14,7 +14,6 @@ import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from metier.errors import MetierError
 from metier.sources.document import Document
@@ -24,6 +23,7 @@ from metier.sources.web import Answer, fetch_url
 log = logging.getLogger(__name__)
 
 _FEED_BYTES = 20_000_000
+_HARMLESS = ("CharacterEncodingOverride", "NonXMLContentType")  # only the server's label is wrong, not the text
 
 
 def read_feed(url: str, *, offline: bool = False) -> Iterator[Document]:
@@ -38,7 +38,7 @@ def read_feed(url: str, *, offline: bool = False) -> Iterator[Document]:
     except ImportError as error:
         fix = "pip install 'metier[collect]'"
         raise MetierError(f"rss: needs feedparser, which cannot be imported: {error}", fix=fix) from error
-    if urlsplit(url).scheme not in ("http", "https"):
+    if not url.lower().startswith(("http://", "https://")):
         raise MetierError(f"not the address of a feed: {url!r}", fix="write rss:https://example.org/feed.xml")
     return _read(feedparser, url, offline)
 
@@ -55,18 +55,14 @@ def _read(feedparser: Any, url: str, offline: bool) -> Iterator[Document]:
 
 def _check(feed: Any, answer: Answer) -> None:
     fault = str(feed.get("bozo_exception", "")) if feed.bozo else ""
-    if not feed.version:
+    if not feed.get("version"):
         kind = f" (the server says it is {answer.content_type})" if answer.content_type else ""
         fix = "look at it in a browser; a site names its feed in <link rel=alternate type=application/rss+xml>"
         raise MetierError(f"not an RSS or Atom feed{kind}" + (f": {fault}" if fault else ""), where=answer.url, fix=fix)
     if fault and not feed.entries:
         fix = "try again later; if it stays so, tell who publishes the feed"
         raise MetierError(f"the feed is damaged, no entry can be read: {fault}", where=answer.url, fix=fix)
-    if (
-        fault
-        and not isinstance(feed.bozo_exception, UserWarning)
-        and "CharacterEncodingOverride" not in str(type(feed.bozo_exception))
-    ):
+    if fault and type(feed.bozo_exception).__name__ not in _HARMLESS:
         log.warning("%s is damaged (%s): %d entries could be read", answer.url, fault, len(feed.entries))
 
 
@@ -74,7 +70,8 @@ def _document(entry: Any, feed: Any, url: str) -> Document:
     title = strip_html(entry.get("title", "")).replace("\n", " ")
     bodies = [_plain(part) for part in [*entry.get("content", []), entry.get("summary_detail", {})]]
     body = max(bodies, key=len)
-    link = entry.get("link") or url
+    link = entry.get("link", "")  # where there is none, the library puts the id in its place
+    link = link if link.startswith(("http://", "https://")) else url
     name = entry.get("id") or f"{link} {title} {entry.get('published', '')}"
     licences = (source.get(key) for source in (entry, feed) for key in ("license", "rights"))
     meta = {"feed": url, "feed_title": strip_html(feed.get("title", ""))}
