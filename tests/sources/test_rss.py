@@ -108,11 +108,11 @@ def test_refusals(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_bounds(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metier.sources.rss._FEED_BYTES", 1000)
-    with pytest.raises(MetierError, match=r"larger than 1,000 bytes[\s\S]*/rss"):
+    monkeypatch.setattr("metier.sources.rss._FEED_BYTES", 900)
+    with pytest.raises(MetierError, match=r"larger than 900 bytes[\s\S]*/rss"):
         read(site, "/rss")
     site.pages["/bomb"] = Reply(gzip.compress(b" " * 5_000_000), headers={"Content-Encoding": "gzip"})
-    with pytest.raises(MetierError, match="larger than 1,000 bytes"):
+    with pytest.raises(MetierError, match="larger than 900 bytes"):
         read(site, "/bomb")
     site.pages["/short"] = Reply("x", headers={"Content-Length": "500"})
     with pytest.raises(MetierError, match=r"broke off[\s\S]*/short"):
