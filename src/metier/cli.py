@@ -265,6 +265,39 @@ def new(name: Annotated[str, typer.Argument(help="finance-sentiment, finance-sta
 
 
 @app.command()
+def collect(
+    ref: Annotated[
+        str, typer.Argument(metavar="REF", help="edgar:AAPL/10-K?limit=3, rss:https://…/feed.xml, or posts:FOLDER.")
+    ],
+    out: Annotated[Path, typer.Option(help="The file to write, JSON lines: documents.jsonl.")],
+    limit: Annotated[int | None, typer.Option(min=1, help="No more documents than this.")] = None,
+    domain: Annotated[str | None, typer.Option(help="What the texts speak of, in place of the source's own.")] = None,
+    offline: Offline = False,
+) -> None:
+    """Collect documents with date, source and licence: SEC filings, a feed, or exported posts.
+
+    edgar:TICKER_OR_CIK[/FORM,…][?limit=N&since=DATE&until=DATE] reads 10-K, 10-Q and 8-K item by item; limit counts
+    filings. It needs METIER_EDGAR_IDENTITY="Name you@example.com".
+
+    rss:URL reads RSS and Atom. posts:FOLDER[?text=COLUMN&date=COLUMN&title=COLUMN&licence=TEXT] reads csv, jsonl, json,
+    parquet and xlsx; authors are not kept.
+    """
+    from metier.run.progress import console
+    from metier.sources.collect import collect as gather
+
+    def show(kept: int) -> None:
+        if kept in (1, 10) or kept % 100 == 0:
+            console.print(f"  {kept} documents", style="dim")
+
+    told = gather(ref, out, limit=limit, offline=offline, domain=domain, progress=show)
+    span = f"{told.first} to {told.last}" if told.first else "none"
+    typer.echo(f"{out}: {told.kept} documents")
+    typer.echo(f"dates     {span}" + (f"; {told.undated} without a date" if told.undated else ""))
+    typer.echo("licences  " + ", ".join(f"{name} ({count})" for name, count in told.licences.most_common()))
+    typer.echo("dropped   " + (", ".join(f"{count} {why}" for why, count in told.dropped.items()) or "none"))
+
+
+@app.command()
 def report(run_path: RunPath) -> None:
     """Write a run's report and model card again, from the run directory alone."""
     from metier.report import write_card, write_report

@@ -1,0 +1,143 @@
+"""``posts:FOLDER``, exports of posts: the csv, tsv, jsonl, json, parquet and xlsx files of a folder.
+
+::
+
+    posts:exports                                     columns are found by their usual names
+    posts:exports?text=body&date=posted&licence=CC-BY-4.0
+
+Each row is a document. Columns are declared in the reference (``text``, ``date``, ``title``) or found by their usual
+names, whatever their case. **Authors are not kept**: of a row only text, title and day go on, and its source is the
+file and row, never a link or a handle. Names inside the texts stay: they are for de-identification.
+
+A date is understood as ISO 8601, as in e-mail (RFC 5322), as ``Wed Oct 10 20:19:24 +0000 2018`` or as seconds or
+milliseconds since 1970. One that can be read in two ways (``03/04/2024``) is not understood: the document has none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import hashlib
+import math
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+from metier.errors import MetierError, nearest
+from metier.sources.document import Document
+from metier.sources.tables import Value, read_table, table_columns
+
+_ENDINGS = {".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".xlsx"}
+_USUAL = {
+    "text": ("text", "full_text", "body", "content", "selftext", "message", "post", "tweet", "comment", "caption"),
+    "date": ("date", "created_at", "created_utc", "created", "published_at", "published", "timestamp", "time"),
+    "title": ("title", "headline", "subject"),
+}
+_PARAMETERS = ("text", "date", "title", "licence")
+
+
+def read_posts(body: str) -> Iterator[Document]:
+    """The rows of every table below the folder, files in the order of their names.
+
+    Raises:
+        MetierError: no folder, no table in it, an unknown parameter (all at once); a table without a column of text or
+            without a declared column, and whatever :func:`~metier.sources.tables.read_table` says of a file.
+    """
+    folder, given = _parse(body)
+    if not folder.is_dir():
+        what = "a file, where a folder is needed" if folder.exists() else "the folder does not exist"
+        raise MetierError(what, where=str(folder), fix="name the folder that holds the exports: posts:exports")
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and _is_table(path))
+    if not files:
+        fix = f"export as one of {', '.join(sorted(_ENDINGS))}"
+        raise MetierError("no export lies in the folder", where=str(folder), fix=fix)
+    return (document for path in files for document in _read(path, folder, given))
+
+
+def _parse(body: str) -> tuple[Path, dict[str, str]]:
+    whole = Path(body).expanduser()
+    if not body or whole.exists() or "?" not in body:  # a folder's own name may hold "?"
+        return whole, {}
+    name, _, parameters = body.rpartition("?")
+    given = dict(parse_qsl(parameters, keep_blank_values=True))
+    for key, value in given.items():
+        if key not in _PARAMETERS or not value:
+            fix = nearest(key, _PARAMETERS) if value else f"{key}=NAME"
+            raise MetierError(f"not a parameter: {key}={value}", where=f"posts:{body}", fix=fix)
+    return Path(name).expanduser(), given
+
+
+def _is_table(path: Path) -> bool:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in (".gz", ".zst"):
+        suffixes.pop()
+    return bool(suffixes) and suffixes[-1] in _ENDINGS and not path.name.startswith(".")
+
+
+def _read(path: Path, folder: Path, given: dict[str, str]) -> Iterator[Document]:
+    columns = table_columns(path)
+    text, date, title = (_column(kind, columns, given, path) for kind in ("text", "date", "title"))
+    name = path.relative_to(folder).as_posix()
+    for row in read_table(path):
+        body = _string(row.values.get(text)) if text else ""
+        day = _day(row.values.get(date)) if date else None
+        heading = _string(row.values.get(title)) if title else ""
+        whole = body if not heading or body.startswith(heading) else f"{heading}\n\n{body}".strip()
+        yield Document(
+            id=f"posts:{hashlib.sha256(f'{name} {row.number} {whole}'.encode()).hexdigest()[:24]}",
+            text=whole,
+            source=f"{path}#{row.number}",
+            domain="social",
+            date=day,
+            licence=given.get("licence", "unknown"),
+            title=heading or None,
+        )
+
+
+def _column(kind: str, columns: Sequence[str], given: dict[str, str], path: Path) -> str | None:
+    """The declared column, or the first of the usual names that the table has; only text is required."""
+    if declared := given.get(kind):
+        if declared in columns:
+            return declared
+        raise MetierError(f"there is no column {declared!r}", where=str(path), fix=nearest(declared, columns))
+    lowered = {name.lower(): name for name in reversed(columns)}
+    found = next((lowered[name] for name in _USUAL[kind] if name in lowered), None)
+    if found is None and kind == "text":
+        fix = f"declare it: posts:FOLDER?text=COLUMN, one of {', '.join(columns)[:300]}"
+        raise MetierError("no column has a usual name for the text of a post", where=str(path), fix=fix)
+    return found
+
+
+def _string(value: Value) -> str:
+    return "" if value is None else str(value).strip()
+
+
+def _day(value: Value) -> str | None:
+    """The day of a moment as it stands (in its own time zone; UTC for seconds since 1970), or None."""
+    if value is None or isinstance(value, bool):
+        return None
+    text = str(value).strip()
+    if re.fullmatch(r"\d{4}-\d{2}-\d{2}(?:[T ].*)?", text):
+        return _try_iso(text)
+    with contextlib.suppress(ValueError, OverflowError, OSError):
+        seconds = float(text)
+        if math.isfinite(seconds) and seconds >= 1e8:  # 1973; below it could be a year or a yyyymmdd
+            if re.fullmatch(r"(?:19|20)\d{6}", text):
+                return datetime.strptime(text, "%Y%m%d").date().isoformat()
+            return datetime.fromtimestamp(seconds / (1000 if seconds >= 1e11 else 1), UTC).date().isoformat()
+        return datetime.strptime(text, "%Y%m%d").date().isoformat() if re.fullmatch(r"\d{8}", text) else None
+    with contextlib.suppress(ValueError):
+        return datetime.strptime(text, "%a %b %d %H:%M:%S %z %Y").date().isoformat()
+    with contextlib.suppress(ValueError, IndexError, TypeError):
+        return email.utils.parsedate_to_datetime(text).date().isoformat()
+    return None
+
+
+def _try_iso(text: str) -> str | None:
+    with contextlib.suppress(ValueError):
+        return datetime.fromisoformat(text).date().isoformat()
+    with contextlib.suppress(ValueError):  # "2024-01-31 10:00:00 UTC" and the like: the day is plain
+        return datetime.strptime(text[:10], "%Y-%m-%d").date().isoformat()
+    return None
