@@ -42,8 +42,8 @@ _METRICS = {
             "average_weighted_f1",
             "average weighted F1",
             True,
-            "Average weighted F1 is the plain mean, over the questions that are asked of every text, of each question's "
-            "weighted F1. 1 is perfect.",
+            "Average weighted F1 is the plain mean, over the questions that are asked of every text, of each "
+            "question's weighted F1. 1 is perfect.",
         ),
         Metric("accuracy", "accuracy", True, "Accuracy is the share of answers that are right."),
         Metric("exact_match", "exact match", True, "Exact match is the share of answers equal to the reference."),

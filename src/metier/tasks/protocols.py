@@ -32,9 +32,8 @@ def under(task: Task, name: str) -> tuple[Task, Protocol | None]:
             fix=f"'{task.name}' has: {', '.join([OWN, *task.protocols])}",
         )
     chosen = task.protocols[name]
-    changed: dict[str, Any] = {"template": chosen.template} if chosen.template else {}
-    if chosen.sources:
-        changed["sources"] = chosen.sources
+    own = {"template": chosen.template, "labels": chosen.labels, "sources": chosen.sources}
+    changed: dict[str, Any] = {field: value for field, value in own.items() if value}
     return bare.model_copy(update=changed), chosen
 
 

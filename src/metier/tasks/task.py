@@ -69,6 +69,7 @@ class Protocol(_Part):
         test_rows: how many test rows were published with; checked where the rows are the same.
         variant: the variant of the task that it is defined on.
         template: the published wording; None keeps the task's own.
+        labels: the published labels; empty keeps the task's own.
         split: how rows become train and test; None where the sources say it, or where the rows are own.
         shots: solved examples drawn from train anew for every test example; 0 for none.
         sources: where its rows are read from; empty for the task's own places.
@@ -80,6 +81,7 @@ class Protocol(_Part):
     test_rows: int
     variant: str | None = None
     template: Template | None = None
+    labels: list[str] = Field(default_factory=list)
     split: RowSplit | None = None
     shots: int = Field(default=0, ge=0)
     sources: list[DataSource] = Field(default_factory=list)
