@@ -210,6 +210,35 @@ def evaluate(
 
 
 @app.command()
+def compare(
+    run_path: RunPath,
+    task: Annotated[str | None, typer.Option(help="A task the run was scored on; its own if left out.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON list, with sources and notes.")] = False,
+) -> None:
+    """Set a run's specialist and its baselines beside published systems: interval, rows, size, cost."""
+    from metier.report.published import beside
+
+    lines = beside(run_path, task)
+    if as_json:
+        typer.echo(json.dumps([line.to_json() for line in lines], ensure_ascii=False))
+        return
+    table = _table(
+        "system", lines[0].metric.replace("_", " "), "95 % interval", "n", "rows", "the specialist is", "parameters",
+        "hardware", "cost",
+    )  # fmt: skip
+    for line in lines:
+        interval = "-" if line.low is None else f"{'≈ ' * line.approximate}[{line.low:.3f}, {line.high:.3f}]"
+        size = f"{line.parameters:,.0f}" if line.parameters else "-"
+        name = line.system + "*" * (line.mark == "secondary")
+        cells = [name, f"{line.value:.3f}", interval, str(line.n or "-"), line.rows, line.verdict or "-", size]
+        table.add_row(*cells, line.hardware or "-", line.cost or "-")
+    _print(table)
+    typer.echo(
+        "≈ from n alone, as if the figure were a proportion; * read in another text. --json has sources and notes."
+    )
+
+
+@app.command()
 def show(run_path: RunPath, text: Annotated[str | None, typer.Argument(help="A text of your own.")] = None) -> None:
     """Print the exact prompt that the specialist was trained on and answers, with its special tokens."""
     from metier.inference.bundle import read_bundle

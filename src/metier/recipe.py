@@ -155,6 +155,9 @@ class Recipe(_Part):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     task: TaskChoice
+    protocol: Literal["metier", "fingpt", "bloomberg"] = Field(
+        default="metier", description="whose rows and wording to test by: metier, fingpt or bloomberg"
+    )
     base: str = "smollm2-135m-instruct"
     adapt: Adapt = Adapt()
     split: SplitChoice = SplitChoice()
@@ -168,6 +171,14 @@ class Recipe(_Part):
     mix: Mix | None = None
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     dtype: Literal["auto", "bfloat16", "float32", "float16"] = "auto"
+
+    @model_validator(mode="after")
+    def _published_protocols_are_of_the_catalogue(self) -> Recipe:
+        if self.protocol != "metier" and self.task.file:
+            raise ValueError(
+                f"the protocol '{self.protocol}' is for tasks of the catalogue, not for a table of one's own"
+            )
+        return self
 
     @model_validator(mode="after")
     def _first_seed(self) -> Recipe:

@@ -60,3 +60,46 @@ def test_documents(data_root: Path, name: str, documents: int, size: float) -> N
     examples = load_task(name, data_root=data_root, offline=True).examples
     assert len(examples) == documents
     assert sum(len(e.inputs["text"].encode()) for e in examples) == pytest.approx(size, rel=0.1)
+
+
+def test_gold_headlines_ask_nine_questions(data_root: Path) -> None:
+    examples = load_task("gold-headlines", data_root=data_root, offline=True).examples
+    assert len(examples) == 9 * 10570
+    yes = Counter(e.inputs["question"] for e in examples if e.target == "yes")
+    assert sorted(yes.values()) == sorted([8602, 4412, 444, 3912, 8455, 147, 1797, 172, 2001])
+
+
+def test_financial_entities(data_root: Path) -> None:
+    loaded = load_task("financial-ner", data_root=data_root, offline=True)
+    assert Counter(e.split for e in loaded.examples) == {"train": 1164, "test": 303}
+    assert {part: len({e.group for e in loaded.examples if e.split == part}) for part in ("train", "test")} == {
+        "train": 5,
+        "test": 3,
+    }
+    kinds = Counter(item.split(": ")[0] for e in loaded.examples for item in e.target.split("; "))
+    assert (kinds["MISC"], sum(kinds.values()) - kinds["none"]) == (14, 1486)
+    prepared = prepare(loaded.examples).examples
+    parts = split(prepared, seed=0, fractions={"train": 0.7, "validation": 0.1, "test": 0.2}, stratify=False).parts
+    assert all(parts.values())
+    groups = [{e.group for e in parts[part]} for part in PARTS]
+    assert sum(map(len, groups)) == len(set().union(*groups)) == 8
+
+
+def test_financial_entities_of_bloomberg(data_root: Path) -> None:
+    loaded = load_task("financial-ner", protocol="bloomberg", data_root=data_root, offline=True)
+    assert Counter(e.split for e in loaded.examples) == {"train": 511, "test": 98}
+    assert not any(e.target == "none" or "MISC" in e.target for e in loaded.examples)
+
+
+def test_convfinqa_has_a_row_for_each_turn(data_root: Path) -> None:
+    examples = load_task("convfinqa", data_root=data_root, offline=True).examples
+    assert (len(examples), len({e.id.rsplit(" turn ", 1)[0] for e in examples})) == (1490, 421)
+    assert len({e.group for e in examples}) == 218
+
+
+def test_the_rows_that_fingpt_tests_on(data_root: Path) -> None:
+    loaded = load_task("financial-phrasebank", protocol="fingpt", data_root=data_root, offline=True)
+    assert Counter(e.split for e in loaded.examples) == {"train": 3634, "test": 1212}
+    parts = split(loaded.examples, seed=0, fractions={"train": 0.7, "validation": 0.1, "test": 0.2}).parts
+    assert len(parts["test"]) == 1212
+    assert {e.id for e in parts["train"] + parts["validation"]} == {e.id for e in loaded.examples if e.split == "train"}

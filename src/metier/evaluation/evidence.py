@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metier.errors import MetierError
+from metier.evaluation.averaged import AVERAGE, Slices, average_difference, average_weighted_f1
 from metier.evaluation.calibration import (
     Temperature,
     apply_temperature,
@@ -112,6 +113,7 @@ def evaluate_classification(
     metric: str = "weighted_f1",
     temperature: Temperature | None = None,
     seconds: float | None = None,
+    slices: Slices | None = None,
 ) -> dict[str, Any]:
     """One system's entry in ``scores.json``.
 
@@ -124,12 +126,15 @@ def evaluate_classification(
         temperature: fitted on other examples. With it the entry has ``calibration``, before and after, and the
             thresholds of ``risk_coverage`` are calibrated probabilities.
         seconds: time spent; the sum over predictions unless given.
+        slices: questions and texts, for a task that averages over questions.
 
     Raises:
         MetierError: nothing to score, an undeclared label, or another system that answered other examples.
     """
     golds, answers = [p.gold for p in predictions], [p.answer for p in predictions]
     scores = classification_metrics(golds, answers, labels, seed=seed)
+    if slices:
+        scores = {AVERAGE: average_weighted_f1(predictions, labels, slices, seed=seed), **scores}
     entry = _head(predictions) | {
         "metrics": {name: score.to_json() for name, score in scores.items()},
         "per_class": per_class(golds, answers, labels),
@@ -138,7 +143,8 @@ def evaluate_classification(
     entry |= _confidence(labels, predictions, temperature)
     if others:
         entry["against"] = {
-            name: against(predictions, other, labels=labels, metric=metric, seed=seed) for name, other in others.items()
+            name: against(predictions, other, labels=labels, metric=metric, seed=seed, slices=slices)
+            for name, other in others.items()
         }
     return entry | _speed(predictions, seconds)
 
@@ -171,6 +177,7 @@ def against(
     labels: Sequence[str] = (),
     metric: str = "weighted_f1",
     seed: int,
+    slices: Slices | None = None,
 ) -> dict[str, Any]:
     """Two systems on the same examples, joined by id, whatever their order.
 
@@ -178,8 +185,9 @@ def against(
         this: the system in question.
         other: the system it is held against.
         labels: the task's labels; not needed for accuracy.
-        metric: ``accuracy``, ``weighted_f1`` or ``macro_f1``.
+        metric: ``accuracy``, ``weighted_f1``, ``macro_f1``, or with slices ``average_weighted_f1``.
         seed: seed of the bootstrap.
+        slices: questions and texts, for a task that averages over questions.
 
     Returns:
         ``{"only_this", "only_other", "p", "metric", "difference"}``: examples that only one system answers
@@ -206,6 +214,8 @@ def against(
     test = mcnemar_exact(right_a, right_b)
     if metric == "accuracy":
         gap = accuracy_difference(right_a, right_b, seed=seed)
+    elif metric == AVERAGE and slices:
+        gap = average_difference([a for a, _ in pairs], [b for _, b in pairs], labels, slices, seed=seed)
     else:
         golds, a, b = [p.gold for p in this], [a.answer for a, _ in pairs], [b.answer for _, b in pairs]
         gap = difference(golds, a, b, labels, metric=metric, seed=seed)

@@ -29,9 +29,14 @@ class Encoder:
     truncated: int = 0
     _answers: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
+    @property
+    def chat(self) -> bool:
+        """Whether prompts are chat turns: the tokenizer has a template for them and the task's wording allows them."""
+        return bool(self.tokenizer.chat_template) and self.task.template.chat
+
     def render(self, inputs: Mapping[str, str]) -> str:
         """The exact prompt, up to where the answer begins."""
-        if not self.tokenizer.chat_template:
+        if not self.chat:
             return plain(self.task, inputs, self.shots)[0]
         return str(
             self.tokenizer.apply_chat_template(
@@ -50,7 +55,7 @@ class Encoder:
     def answer(self, text: str) -> tuple[int, ...]:
         """Token ids of an answer, without its end token."""
         if text not in self._answers:
-            lead = "" if self.tokenizer.chat_template else plain(self.task, _blank(self.task), ())[1]
+            lead = "" if self.chat else plain(self.task, _blank(self.task), ())[1]
             ids = tuple(self.tokenizer.encode(lead + text, add_special_tokens=False))
             if not ids:
                 raise MetierError("an answer without a single token cannot be learnt or scored", where=repr(text))
@@ -60,7 +65,7 @@ class Encoder:
     @property
     def end(self) -> int:
         """The token that ends an answer: what the chat template puts there, else the tokenizer's end token."""
-        if self.tokenizer.chat_template:
+        if self.chat:
             turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "answer"}]
             text = str(self.tokenizer.apply_chat_template(turns, tokenize=False))
             after = text.rsplit("answer", 1)[1]
@@ -81,7 +86,7 @@ class Encoder:
         return Item(self.prompt(inputs), tuple(answers))
 
     def _ids(self, text: str) -> tuple[int, ...]:
-        special = not self.tokenizer.chat_template  # a chat template writes its own begin token
+        special = not self.chat  # a chat template writes its own begin token
         return tuple(self.tokenizer.encode(text, add_special_tokens=special))
 
     def _cut(self, inputs: Mapping[str, str], length: int) -> tuple[int, ...]:

@@ -64,4 +64,4 @@ def _forward(layer: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return result
     base, a, b = layer.base_layer, layer.lora_A["default"].weight, layer.lora_B["default"].weight
     rows: Tensor = _LoraLinear.apply(x.flatten(0, -2), base.weight, base.bias, a, b, layer.scaling["default"])  # type: ignore[no-untyped-call]
-    return rows.unflatten(0, x.shape[:-1])
+    return rows.reshape(*x.shape[:-1], rows.shape[-1])

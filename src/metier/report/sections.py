@@ -204,6 +204,7 @@ _DUPLICATES = {
     "exact_merged": "repeats of the same text, merged",
     "normalised_merged": "repeats but for case, spaces or punctuation, merged",
     "crossing_parts": "of these, repeats across published parts",
+    "test_rows_also_in_train": "test rows that also stand in train, as published",
     "contradictory_texts": "texts that carry different labels",
     "contradictory_rows_dropped": "rows dropped with them",
     "kept": "examples kept",

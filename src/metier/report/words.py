@@ -38,6 +38,13 @@ _METRICS = {
             "Macro F1 joins, for each class, how often an answer of that class is right and how many of the class "
             "are found, and gives every class the same weight. 1 is perfect.",
         ),
+        Metric(
+            "average_weighted_f1",
+            "average weighted F1",
+            True,
+            "Average weighted F1 is the plain mean, over the questions that are asked of every text, of each "
+            "question's weighted F1. 1 is perfect.",
+        ),
         Metric("accuracy", "accuracy", True, "Accuracy is the share of answers that are right."),
         Metric("exact_match", "exact match", True, "Exact match is the share of answers equal to the reference."),
         Metric("entity_f1", "entity F1", True, "Entity F1 counts an entity as found if its span and type agree."),

@@ -9,7 +9,10 @@ from typing import Any
 
 from metier.recipe import Recipe, TaskChoice
 from metier.sources import Lock
-from metier.tasks import Example, Loaded, Split, Task, fewer, from_table, load_task, prepare, split
+from metier.tasks import Example, Loaded, Split, Task, fewer, from_table, load_task, prepare, protocols, split
+from metier.tasks.protocols import OWN
+
+Shots = list[tuple[dict[str, str], str]]
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,7 @@ class Data:
     loaded: Loaded
     split: Split
     duplicates: dict[str, Any]
+    protocol: dict[str, Any]
 
     @property
     def name(self) -> str:
@@ -36,10 +40,12 @@ class Data:
 
     def to_json(self) -> dict[str, Any]:
         """What ``data/splits.json`` holds."""
-        return self.split.to_json(self.task.labels, self.duplicates)
+        return {**self.split.to_json(self.task.labels, self.duplicates), "protocol": self.protocol}
 
 
-def load(choice: TaskChoice, *, data_root: Path | None, lock: Lock | None, offline: bool) -> Loaded:
+def load(
+    choice: TaskChoice, *, data_root: Path | None, lock: Lock | None, offline: bool, protocol: str = OWN
+) -> Loaded:
     """The examples a recipe names: of the catalogue, or of a table."""
     if choice.file:
         return from_table(
@@ -49,22 +55,41 @@ def load(choice: TaskChoice, *, data_root: Path | None, lock: Lock | None, offli
             offline=offline,
             **choice.model_dump(exclude={"name", "variant", "file"}),
         )
-    return load_task(str(choice.name), choice.variant, data_root=data_root, lock=lock, offline=offline)
+    return load_task(
+        str(choice.name), choice.variant, protocol=protocol, data_root=data_root, lock=lock, offline=offline
+    )
 
 
 def prepare_data(recipe: Recipe, *, data_root: Path | None, lock: Lock | None, offline: bool) -> Data:
-    """Load, merge duplicates, split."""
-    loaded = load(recipe.task, data_root=data_root, lock=lock, offline=offline)
+    """Load, merge duplicates, split. Published rows are kept as they are, and only validation is cut out of train."""
+    loaded = load(recipe.task, data_root=data_root, lock=lock, offline=offline, protocol=recipe.protocol)
+    about = protocols.describe(recipe.protocol, loaded.protocol)
+    shares = {"train": recipe.split.train, "validation": recipe.split.validation, "test": recipe.split.test}
+    stratify = loaded.task.kind == "classification"
+    if loaded.protocol and loaded.protocol.rows == "same":
+        parts = split(loaded.examples, seed=recipe.split.seed, fractions=shares, stratify=stratify)
+        return Data(loaded, parts, protocols.untouched(parts.parts), about)
     prepared = prepare(loaded.examples)
-    fractions = {"train": recipe.split.train, "validation": recipe.split.validation, "test": recipe.split.test}
-    made = split(prepared.examples, seed=recipe.split.seed, fractions=fractions)
-    if recipe.split.most_train and recipe.split.most_train < len(made.parts["train"]):
-        train = fewer(made.parts["train"], recipe.split.most_train, recipe.split.seed)
-        made = replace(made, parts={**made.parts, "train": train})
-    return Data(loaded, made, prepared.report)
+    parts = split(prepared.examples, seed=recipe.split.seed, fractions=shares, stratify=stratify)
+    if recipe.split.most_train and recipe.split.most_train < len(parts.parts["train"]):
+        train = fewer(parts.parts["train"], recipe.split.most_train, recipe.split.seed)
+        parts = replace(parts, parts={**parts.parts, "train": train})
+    return Data(loaded, parts, prepared.report, about)
 
 
-def choose_shots(data: Data, count: int, seed: int) -> list[tuple[dict[str, str], str]]:
+def few_shots(data: Data, count: int, seed: int) -> tuple[Shots, dict[str, Shots]]:
+    """The shots before every prompt, and those of each test example where the protocol draws them anew (by its id)."""
+    drawn = data.protocol["shots"]
+    if not drawn:
+        return choose_shots(data, count, seed), {}
+    train = data.part("train")
+    return [], {
+        example.id: [(e.inputs, e.target) for e in random.Random(f"{seed} {example.id}").sample(train, drawn)]
+        for example in data.part("test")
+    }
+
+
+def choose_shots(data: Data, count: int, seed: int) -> Shots:
     """Solved examples from train: labels in turn, short texts (at most the median length), seeded order."""
     median = sorted(len(example.text) for example in data.part("train"))[len(data.part("train")) // 2]
     by_label = {

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from metier.errors import MetierError
+from metier.evaluation.averaged import Slices
 from metier.evaluation.calibration import Temperature
 from metier.evaluation.evidence import evaluate_classification, merge_scores, write_predictions
 from metier.evaluation.scores import Prediction
@@ -51,9 +52,12 @@ def evaluate(
     evidence = run / "evidence"
     for system, predictions in {**others, "specialist": found}.items():
         write_predictions(evidence / "predictions" / f"{name}.{system}.parquet", predictions)
+    slices = Slices.of(loaded.task, examples)
     temperature = Temperature(specialist.bundle.temperature, False, 0.0, 0.0, 0)
-    entries = {system: evaluate_classification(labels, p, seed=seed) for system, p in others.items()}
-    entries["specialist"] = evaluate_classification(labels, found, seed=seed, others=others, temperature=temperature)
+    entries = {system: evaluate_classification(labels, p, seed=seed, slices=slices) for system, p in others.items()}
+    entries["specialist"] = evaluate_classification(
+        labels, found, seed=seed, others=others, temperature=temperature, slices=slices
+    )
     for system, entry in entries.items():
         merge_scores(evidence / "scores.json", name, system, entry)
     counts = {

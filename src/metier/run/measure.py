@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from metier.errors import MetierError
 from metier.evaluation import baselines
+from metier.evaluation.averaged import Slices, average_weighted_f1
 from metier.evaluation.calibration import Temperature, fit_temperature
 from metier.evaluation.evidence import (
     evaluate_choices,
@@ -23,7 +24,7 @@ from metier.evaluation.retention import document_bits, read_bits, write_bits
 from metier.evaluation.scores import Prediction
 from metier.evaluation.scoring import normalise, score
 from metier.files import write_json
-from metier.models.encode import Encoder, split_prefix
+from metier.models.encode import Encoder, Shot, split_prefix
 from metier.models.forward import Runner
 from metier.models.trunk import Trunk, compute_trunk
 from metier.recipe import Retention
@@ -41,10 +42,14 @@ def answer_labels(
     part: str,
     tick: Tick | None = None,
     trunk: Trunk | None = None,
+    own_shots: Mapping[str, Sequence[Shot]] | None = None,
 ) -> list[Prediction]:
-    """Label likelihoods for each example, as predictions."""
-    labels = encoder.task.labels
-    items = [encoder.choice_item(example.inputs, labels) for example in examples]
+    """Label likelihoods for each example, as predictions; ``own_shots`` are solved examples by the example's id."""
+    labels, items = encoder.task.labels, []
+    for example in examples:
+        if own_shots:
+            encoder.shots = own_shots[example.id]
+        items.append(encoder.choice_item(example.inputs, labels))
     scored = score(runner, items, trunk=trunk, progress=tick)
     share = scored.seconds / max(1, len(items))
     return [
@@ -86,15 +91,17 @@ def label_trunk(
 def validation_metrics(
     runner: Runner, encoder: Encoder, examples: Sequence[Example], trunk: Trunk | None = None
 ) -> dict[str, float]:
-    """Loss in nats an answer and weighted F1 on the validation part."""
+    """Loss in nats an answer, weighted F1 and the task's own metric on the validation part."""
     from sklearn.metrics import accuracy_score, f1_score
 
     found = answer_labels(runner, encoder, examples, "validation", trunk=trunk)
     golds, answers = [p.gold for p in found], [p.answer for p in found]
     weighted = float(f1_score(golds, answers, average="weighted", labels=encoder.task.labels, zero_division=0))
+    slices = Slices.of(encoder.task, examples)
+    own = average_weighted_f1(found, encoder.task.labels, slices, seed=0, resamples=1).value if slices else weighted
     loss = float(np.mean([-np.log(max(p.probabilities[p.gold], 1e-12)) for p in found]))
     return {
-        "metric": weighted,
+        "metric": own,
         "weighted_f1": weighted,
         "accuracy": float(accuracy_score(golds, answers)),
         "loss": loss,
@@ -208,6 +215,7 @@ def write_task_scores(
     systems: Sequence[str],
     seed: int,
     fit_on: str | None = None,
+    slices: Slices | None = None,
 ) -> dict[str, Any]:
     """Score every system on the test part from its predictions file; returns the task's entries.
 
@@ -226,7 +234,7 @@ def write_task_scores(
             temperature = fit_calibration([p for p in everything if p.split == "validation"], labels)
             others = {other: found[other] for other in _RIVALS if other in found}
         entries[name] = evaluate_classification(
-            labels, found[name], seed=seed, others=others, metric=metric, temperature=temperature
+            labels, found[name], seed=seed, others=others, metric=metric, temperature=temperature, slices=slices
         )
     scores = read_scores(evidence / "scores.json")
     write_json(evidence / "scores.json", {**scores, task: entries})

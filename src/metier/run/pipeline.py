@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from metier.evaluation import baselines
+from metier.evaluation.averaged import Slices
 from metier.evaluation.evidence import failed, read_predictions, read_scores, write_predictions
 from metier.files import sha256_file, write_json, write_text
 from metier.inference.bundle import write_bundle
@@ -22,7 +23,7 @@ from metier.models.layers import lowest_layer
 from metier.models.load import fitting, load_model, load_tokenizer, parameters
 from metier.recipe import Recipe, load_recipe
 from metier.run.again import each_alone, from_fewer, with_other_seeds
-from metier.run.data import Data, choose_shots, prepare_data
+from metier.run.data import Data, Shots, few_shots, prepare_data
 from metier.run.measure import (
     answer_labels,
     classical_answers,
@@ -174,6 +175,7 @@ class _Work:
                 **task.model_dump(mode="json", exclude={"sources", "variants"}),
                 "where": self.data.loaded.where,
                 "variant": self.recipe.task.variant,
+                "protocol": self.data.protocol,
             },
             "base": self.base.to_json(),
             "prompt": {
@@ -222,18 +224,21 @@ class _Work:
         """The base as it is: zero-shot, few-shot, and what it can do outside the trade."""
         for name in ("base", "base-fewshot"):
             if name in self.recipe.measure.systems:
-                shots = choose_shots(self.data, self.recipe.measure.shots, self.recipe.seed) if "few" in name else []
+                few = "few" in name
+                shots = few_shots(self.data, self.recipe.measure.shots, self.recipe.seed) if few else ([], {})
                 reads = [self._data_key(), self._model_key(), shots]
                 self._stage(name, reads, [self._file(name)], lambda n=name, s=shots: self._answer(n, s))  # type: ignore[misc]
         self._retention("base", [self._model_key()], self.runner)
 
-    def _answer(self, name: str, shots: list[Any]) -> dict[str, Any]:
-        encoder = self._encoder(self.recipe.max_tokens * (2 if shots else 1), shots)
+    def _answer(self, name: str, chosen: tuple[Shots, dict[str, Shots]]) -> dict[str, Any]:
+        shots, own = chosen
+        encoder = self._encoder(self.recipe.max_tokens * (2 if shots or own else 1), shots)
         test = self.data.part("test")
         runner = self.runner()
         with bar(f"measure {name}", len(test)) as tick:
-            write_predictions(self._file(name), answer_labels(runner, encoder, test, "test", tick))
-        return {"truncated": encoder.truncated, "shots": [answer for _, answer in shots]}
+            write_predictions(self._file(name), answer_labels(runner, encoder, test, "test", tick, own_shots=own))
+        about: Any = {"each": self.data.protocol["shots"]} if own else [answer for _, answer in shots]
+        return {"truncated": encoder.truncated, "shots": about}
 
     def _retention(self, system: str, reads: list[Any], runner: Callable[[], Runner]) -> None:
         for general in self.general:
@@ -386,7 +391,8 @@ class _Work:
         together = ["alone"] if self.recipe.mix and self.recipe.mix.alone else []
         systems = [*self.recipe.measure.systems, *together, "specialist"]
         evidence = self.path / "evidence"
-        entries = write_task_scores(evidence, task.name, task.labels, task.metric, systems, seed)
+        slices = Slices.of(task, self.data.part("test"))
+        entries = write_task_scores(evidence, task.name, task.labels, task.metric, systems, seed, slices=slices)
         for data in self.mixture.others if self.mixture else ():
             write_task_scores(
                 evidence,

@@ -10,11 +10,12 @@ from pathlib import Path
 import yaml
 
 from metier.errors import MetierError, nearest
-from metier.sources import Lock, fetch_file, hub_reachable
+from metier.sources import Lock, fetch_file, hub_reachable, load_hub_dataset
 from metier.tasks.example import Example, Loaded
 from metier.tasks.formats import READERS
-from metier.tasks.records import unique_ids
-from metier.tasks.task import DataSource, Task
+from metier.tasks.protocols import OWN, arrange, under
+from metier.tasks.records import Columns, to_examples, unique_ids
+from metier.tasks.task import DataSource, Protocol, Task
 
 FOLDER = resources.files("metier.tasks") / "catalogue"
 _FATAL = ("wrong hash", "the disk is full")
@@ -39,16 +40,21 @@ def load_task(
     name: str,
     variant: str | None = None,
     *,
+    protocol: str = OWN,
     data_root: Path | None = None,
     lock: Lock | None = None,
     offline: bool = False,
 ) -> Loaded:
     """Read a task's examples from the first of its places that has them: embedded, data root, package index, hub.
 
-    Errors: :class:`MetierError` that lists every place and why it could not be read.
+    Under a published protocol the task has its wording, and where the rows are the published ones, the examples have
+    their parts.
+
+    Errors: :class:`MetierError` that lists every place and why it could not be read; a protocol that the task does not
+    have.
     """
-    task = get(name)
-    value = _variant(task, variant)
+    task, chosen = under(get(name), protocol)
+    value = _variant(task, _agreed(chosen, variant))
     failures: list[str] = []
     for place in ("embedded", "local", "pypi", "hub"):
         sources = [source for source in task.sources if source.where == place]
@@ -63,7 +69,15 @@ def load_task(
             continue
         _check_labels(task, examples)
         examples = list(unique_ids(examples))
-        return Loaded(task, examples, f"{place}: " + ", ".join(_ref(source, value) for source in sources))
+        examples = arrange(examples, chosen, name) if chosen else examples
+        where = f"{place}: " + ", ".join(_ref(source, value) for source in sources)
+        return Loaded(task, examples, where, protocol=chosen)
+    if chosen and chosen.sources:
+        raise MetierError(
+            f"the rows of the protocol '{protocol}' for '{name}' cannot be had: {chosen.note}",
+            where="; ".join(failures),
+            fix="put the file there or connect to the hub, or leave protocol out for metier's own split",
+        )
     raise MetierError(
         f"the data of '{name}' cannot be had",
         where="; ".join(failures),
@@ -73,6 +87,16 @@ def load_task(
 
 class _AbsentError(Exception):
     """This place does not have the data; the next may."""
+
+
+def _agreed(protocol: Protocol | None, variant: str | None) -> str | None:
+    if protocol is None or protocol.variant is None or variant in (None, protocol.variant):
+        return variant if protocol is None or variant else protocol.variant
+    raise MetierError(
+        f"{protocol.title} is defined on the variant '{protocol.variant}', not on '{variant}'",
+        where="recipe, task.variant",
+        fix="leave the variant out",
+    )
 
 
 def _variant(task: Task, variant: str | None) -> str:
@@ -95,12 +119,29 @@ def _ref(source: DataSource, value: str) -> str:
 def _read(
     source: DataSource, task: Task, value: str, data_root: Path | None, lock: Lock | None, offline: bool
 ) -> list[Example]:
+    if source.where == "hub" and "!" not in source.ref:
+        examples = _whole_set(source, lock, offline)
+        return [replace(example, split=source.split) for example in examples] if source.split else examples
     path = _locate(source, _ref(source, value), data_root, lock, offline)
     name = path.name if source.where != "embedded" else task.name
     examples = READERS[source.reader](path, name, source.options)
     if source.split is None:
         return list(examples)
     return [replace(example, split=source.split) for example in examples]
+
+
+def _whole_set(source: DataSource, lock: Lock | None, offline: bool) -> list[Example]:
+    """One split of a data set of the Hub, in the order it has there."""
+    options = {**source.options}
+    part = str(options.pop("hub_split"))
+    name = f"{source.ref.removeprefix('hf:')} {part}"
+    try:
+        rows = load_hub_dataset(source.ref, split=part, lock=lock, offline=offline or not hub_reachable(offline))
+        return to_examples(rows, Columns(**options), name).examples
+    except MetierError as error:
+        if error.what.startswith(_FATAL) or (error.where or "").startswith(name):
+            raise
+        raise _AbsentError(f"{source.ref}: {error.what}") from error
 
 
 def _locate(source: DataSource, ref: str, data_root: Path | None, lock: Lock | None, offline: bool) -> Path:

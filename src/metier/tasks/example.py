@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from metier.tasks.task import Task
+    from metier.tasks.task import Protocol, Task
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,13 @@ class Example:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A task with its examples, where they came from, and what a user should know about them."""
+    """A task with its examples, where they came from, and what a user should know about them.
+
+    ``protocol`` is the published way of testing that the examples follow; None is metier's own.
+    """
 
     task: Task
     examples: list[Example]
     where: str
     warnings: list[str] = field(default_factory=list)
+    protocol: Protocol | None = None

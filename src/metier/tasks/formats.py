@@ -15,11 +15,13 @@ from typing import Any
 from metier.errors import MetierError
 from metier.sources.tables import Row, read_table
 from metier.tasks.example import Example
+from metier.tasks.finance import conll, convfinqa, headlines
 from metier.tasks.records import Columns, to_examples
 
 Options = Mapping[str, Any]
 Reader = Callable[[Path, str, Options], list[Example]]
 _TABLE = ("format", "encoding", "delimiter", "columns", "sheet")
+_READERS_OWN = ("questions", "types", "empty", "hub_split")
 _CHOICES = tuple(f"choice{i}" for i in range(1, 11))
 """The columns that readers of multiple-choice questions give, as many as a question has options."""
 
@@ -28,10 +30,15 @@ def _reader(rows: Callable[[Path, Options], Iterator[Row]], **usual: Any) -> Rea
     """A reader of the rows that ``rows`` makes of a file; ``usual`` options hold where the catalogue says nothing."""
 
     def read(path: Path, name: str, options: Options) -> list[Example]:
-        chosen = {**usual, **{key: value for key, value in options.items() if key not in _TABLE}}
+        chosen = {**usual, **of_columns(options)}
         return to_examples(rows(path, options), Columns(**chosen), name).examples
 
     return read
+
+
+def of_columns(options: Options) -> dict[str, Any]:
+    """Those options that say which column means what."""
+    return {key: value for key, value in options.items() if key not in (*_TABLE, *_READERS_OWN)}
 
 
 def _table(path: Path, options: Options) -> Iterator[Row]:
@@ -141,6 +148,17 @@ READERS: dict[str, Reader] = {
     "arc": _reader(_arc, label="answer", choices=_CHOICES),
     "wikitext": _reader(_wikitext, label=None),
     "distinct": _reader(_distinct, label=None),
+    "headlines": _reader(
+        headlines, inputs={"headline": "headline", "question": "question"}, label="answer", group="headline"
+    ),
+    "conll": _reader(conll, label="entities", group="document"),
+    "convfinqa": _reader(
+        convfinqa,
+        inputs={"document": "document", "conversation": "conversation"},
+        label="answer",
+        group="page",
+        id="id",
+    ),
 }
 
 

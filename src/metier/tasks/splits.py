@@ -27,13 +27,15 @@ class Split:
     fractions: dict[str, float]
     grouped: bool
     published: bool
+    stratified: bool = True
 
     def to_json(self, labels: Sequence[str], duplicates: Mapping[str, Any]) -> dict[str, Any]:
         """What ``data/splits.json`` holds: membership, counts a class, a hash of it all."""
         rows = {
             part: [[example.id, *key_of(example), example.target] for example in self.parts[part]] for part in PARTS
         }
-        counts = {part: Counter(example.target for example in self.parts[part]) for part in PARTS}
+        counts = {part: Counter(_class(e, self.stratified) for e in self.parts[part]) for part in PARTS}
+        labels = labels if self.stratified else [_ALL]
         return {
             "seed": self.seed,
             "fractions": self.fractions,
@@ -46,33 +48,42 @@ class Split:
         }
 
 
-def split(examples: Sequence[Example], *, seed: int, fractions: Mapping[str, float]) -> Split:
+_ALL = "all"
+
+
+def _class(example: Example, stratify: bool) -> str:
+    return example.target if stratify else _ALL
+
+
+def split(examples: Sequence[Example], *, seed: int, fractions: Mapping[str, float], stratify: bool = True) -> Split:
     """Cut examples into parts by ``fractions`` (train, validation, test).
 
-    Every class is spread in proportion. Where examples carry groups, whole groups are assigned. Where all examples
-    say themselves which part they belong to, that is kept, and a part that is missing is cut from train.
+    Every class is spread in proportion, unless targets are no classes (``stratify`` false). Where examples carry
+    groups, whole groups are assigned. Where all examples say themselves which part they belong to, that is kept, and a
+    part that is missing is cut from train.
 
     Errors: :class:`MetierError` for a single class or one with too few rows, an id or a group in two parts, a split
     that only some rows have.
     """
-    _check_classes(examples)
+    if stratify or not examples:
+        _check_classes(examples)
     shares = {part: float(fractions[part]) for part in PARTS}
     grouped = any(example.group for example in examples)
     _check_ids(examples)
     if any(example.split for example in examples):
-        parts = _published(examples, seed, shares)
-        return Split(parts, seed, shares, grouped, published=True)
-    parts = _assign(examples, seed, shares)
-    for label in {example.target for example in examples}:
+        parts = _published(examples, seed, shares, stratify)
+        return Split(parts, seed, shares, grouped, published=True, stratified=stratify)
+    parts = _assign(examples, seed, shares, stratify)
+    for label in {_class(example, stratify) for example in examples}:
         for part in PARTS:
-            if not any(example.target == label for example in parts[part]):
+            if not any(_class(example, stratify) == label for example in parts[part]):
                 raise MetierError(
-                    f"the class '{label}' has no example in {part}",
+                    f"the class '{label}' has no example in {part}" if stratify else f"no example is left for {part}",
                     where="its rows stand in too few groups" if grouped else None,
                     fix=f"give at least {_enough(shares)} {'groups' if grouped else 'rows'} of it, merge it into "
                     "another class (label_map), or change the shares",
                 )
-    return Split(parts, seed, shares, grouped, published=False)
+    return Split(parts, seed, shares, grouped, published=False, stratified=stratify)
 
 
 def fewer(train: Sequence[Example], count: int, seed: int) -> list[Example]:
@@ -94,7 +105,9 @@ def _enough(shares: Mapping[str, float]) -> int:
     return math.ceil(1 / min(share for share in shares.values() if share > 0))
 
 
-def _published(examples: Sequence[Example], seed: int, shares: dict[str, float]) -> dict[str, list[Example]]:
+def _published(
+    examples: Sequence[Example], seed: int, shares: dict[str, float], stratify: bool
+) -> dict[str, list[Example]]:
     without = [example.source_row for example in examples if not example.split]
     if without:
         raise MetierError(
@@ -112,7 +125,13 @@ def _published(examples: Sequence[Example], seed: int, shares: dict[str, float])
     missing = [part for part in ("validation", "test") if not parts[part]]
     if missing:
         cut = {part: shares[part] if part in ("train", *missing) else 0.0 for part in PARTS}
-        parts |= {part: rows for part, rows in _assign(parts["train"], seed, _whole(cut)).items() if cut[part]}
+        parts |= {
+            part: rows for part, rows in _assign(parts["train"], seed, _whole(cut), stratify).items() if cut[part]
+        }
+        for part in missing:
+            if cut[part] and not parts[part]:
+                fix = f"raise split.{part}: whole groups are moved" if parts["train"][0].group else "give more rows"
+                raise MetierError(f"nothing is left of train for {part}", fix=fix)
     return parts
 
 
@@ -147,7 +166,9 @@ def _check_ids(examples: Sequence[Example]) -> None:
             )
 
 
-def _assign(examples: Sequence[Example], seed: int, shares: dict[str, float]) -> dict[str, list[Example]]:
+def _assign(
+    examples: Sequence[Example], seed: int, shares: dict[str, float], stratify: bool
+) -> dict[str, list[Example]]:
     """Deal units (groups, or single examples) so that every class fills each part in proportion."""
     units: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
@@ -160,7 +181,7 @@ def _assign(examples: Sequence[Example], seed: int, shares: dict[str, float]) ->
     parts: dict[str, list[Example]] = {part: [] for part in PARTS}
     for unit in order:
         members = sorted(units[unit], key=lambda example: example.id)
-        label = Counter(sorted(member.target for member in members)).most_common(1)[0][0]
+        label = Counter(sorted(_class(member, stratify) for member in members)).most_common(1)[0][0]
         seen[label] += len(members)
         # the part that lacks most of this class; test first where they are level, then validation
         part = max(reversed(list(wanted)), key=lambda name: wanted[name] * seen[label] - have[name][label])

@@ -18,12 +18,20 @@ class Template(_Part):
     """The words around an example.
 
     ``system`` and ``instruction`` are the same for every example and come first, so that a model computes them
-    once; ``input`` holds the fields and comes last.
+    once; ``input`` holds the fields and comes last. With ``chat`` false the prompt is ``input`` to the letter, whatever
+    the base: no turns, no marks, which is how a published wording is kept.
     """
 
     system: str | None = None
     instruction: str = ""
     input: str = "{text}"
+    chat: bool = True
+
+    @model_validator(mode="after")
+    def _all_in_the_input(self) -> Template:
+        if not self.chat and (self.system or self.instruction):
+            raise ValueError("a template without chat turns has all its words in its input")
+        return self
 
     def fields(self) -> list[str]:
         """Names of the fields that the input needs, in order."""
@@ -34,7 +42,8 @@ class DataSource(_Part):
     """One place that a task's data can be read from.
 
     ``ref`` is a path below the data root (``local``) or the package (``embedded``), or a reference with ``hf:`` or
-    ``pypi:``; ``{variant}`` stands for the variant's own value. ``reader`` names a function of ``formats.py``.
+    ``pypi:``; ``{variant}`` stands for the variant's own value. ``reader`` names a function of ``formats.py``. A
+    reference to a whole data set of the Hub (no ``!file``) reads the split that the option ``hub_split`` names.
     """
 
     where: Literal["embedded", "local", "pypi", "hub"]
@@ -44,8 +53,52 @@ class DataSource(_Part):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+class RowSplit(_Part):
+    """A random split of rows in file order, as ``datasets.Dataset.train_test_split`` makes it."""
+
+    test: float = Field(gt=0, lt=1)
+    seed: int
+
+
+class Protocol(_Part):
+    """Somebody else's way of testing on a task's data, kept so that figures can stand beside theirs.
+
+    Attributes:
+        rows: ``same``: the published test rows, as they are, duplicates included; ``own``: the published split cannot
+            be had, so the rows are metier's own, without duplicates and grouped.
+        test_rows: how many test rows were published with; checked where the rows are the same.
+        variant: the variant of the task that it is defined on.
+        template: the published wording; None keeps the task's own.
+        labels: the published labels; empty keeps the task's own.
+        split: how rows become train and test; None where the sources say it, or where the rows are own.
+        shots: solved examples drawn from train anew for every test example; 0 for none.
+        sources: where its rows are read from; empty for the task's own places.
+        note: what a reader should know.
+    """
+
+    title: str
+    rows: Literal["same", "own"]
+    test_rows: int
+    variant: str | None = None
+    template: Template | None = None
+    labels: list[str] = Field(default_factory=list)
+    split: RowSplit | None = None
+    shots: int = Field(default=0, ge=0)
+    sources: list[DataSource] = Field(default_factory=list)
+    note: str = ""
+
+    @property
+    def mark(self) -> str:
+        """``same rows`` or ``not the same rows``: whether a figure may be ranked against the published ones."""
+        return "same rows" if self.rows == "same" else "not the same rows"
+
+
 class Task(_Part):
-    """Labelled examples, a template and a metric; the version is printed with every score."""
+    """Labelled examples, a template and a metric; the version is printed with every score.
+
+    ``labels`` are the answers of a classification and the types of an extraction. ``average_over`` names the input
+    whose values are questions of their own: the metric is their plain mean.
+    """
 
     name: str
     version: int
@@ -57,12 +110,14 @@ class Task(_Part):
     labels: list[str] = Field(default_factory=list)
     template: Template = Template()
     metric: str = "weighted_f1"
+    average_over: str | None = None
     licence: str = "unknown"
     commercial: bool | None = None
     citation: str = ""
     homepage: str = ""
     variants: dict[str, str] = Field(default_factory=dict)
     sources: list[DataSource] = Field(default_factory=list)
+    protocols: dict[str, Protocol] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _labels_make_sense(self) -> Task:

@@ -27,7 +27,13 @@ def messages(task: Task, inputs: Mapping[str, str], shots: Sequence[Shot] = ()) 
 
 
 def plain(task: Task, inputs: Mapping[str, str], shots: Sequence[Shot] = ()) -> tuple[str, str]:
-    """``(prompt, lead)``: plain text up to the answer, and what stands between the prompt and the answer."""
+    """``(prompt, lead)``: plain text up to the answer, and what stands between the prompt and the answer.
+
+    A template without chat turns is taken to the letter: nothing is added to it.
+    """
+    if not task.template.chat:
+        lead = "" if task.template.input[-1:].isspace() else " "
+        return "\n\n".join([*(f"{fill(task, s)}{lead}{a}" for s, a in shots), fill(task, inputs)]), lead
     if task.kind == "multiple_choice":
         question, mark = "Question: ", "\nAnswer:"
     else:

@@ -1,0 +1,92 @@
+"""A run beside published systems."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metier import cli
+from metier.errors import MetierError
+from metier.files import write_json
+from metier.report.published import OTHER, OWN_ROWS, SAME, Beside, beside
+from tests.report.rundir import TASK, build
+
+
+def change(run: Path, protocol: dict[str, Any] | None, score: tuple[float, float, float] = (0.88, 0.86, 0.90)) -> Path:
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["task"]["protocol"] = protocol
+    write_json(run / "manifest.json", manifest)
+    scores = json.loads((run / "evidence/scores.json").read_text())
+    value, low, high = score
+    mine = {"value": value, "low": low, "high": high, "n": 1212}
+    scores[TASK]["specialist"]["metrics"]["weighted_f1"] = mine
+    write_json(run / "evidence/scores.json", scores)
+    return run
+
+
+def line(lines: list[Beside], system: str) -> Beside:
+    return next(found for found in lines if found.system.startswith(system))
+
+
+def test_on_the_same_rows_a_difference_is_said(tmp_path: Path) -> None:
+    run = change(build(tmp_path), {"name": "fingpt", "rows": "same"})
+    lines = beside(run)
+    assert (lines[0].system, lines[0].rows, lines[0].verdict) == ("Specialist", OWN_ROWS, "")
+    assert lines[0].cost is not None
+    assert "Wh" in lines[0].cost
+    fingpt = line(lines, "FinGPT v3.3")
+    assert (fingpt.rows, fingpt.verdict, fingpt.n, fingpt.cost) == (SAME, "tie", 1212, "17.25 h, $17.25")
+    assert fingpt.approximate
+    assert line(lines, "FinGPT v3.1.2").verdict == "better"
+    assert line(lines, "BloombergGPT").verdict == f"better ({OTHER})"
+    assert line(lines, "GPT-4, prompted").verdict == f"not ranked: no interval ({OTHER})"
+    assert (
+        line(beside(change(run, {"name": "fingpt", "rows": "same"}, (0.7, 0.68, 0.72))), "FinGPT v3.3").verdict
+        == "worse"
+    )
+
+
+@pytest.mark.parametrize("protocol", [None, {"name": "metier", "rows": "own"}, {"name": "bloomberg", "rows": "own"}])
+def test_nothing_is_ranked_across_rows_without_the_mark(tmp_path: Path, protocol: dict[str, Any] | None) -> None:
+    lines = beside(change(build(tmp_path), protocol))
+    published = [found for found in lines if found.origin == "published"]
+    assert len(published) > 10
+    assert {found.rows for found in published} == {OTHER}
+    assert all(found.verdict.endswith(f"({OTHER})") for found in published)
+
+
+def test_the_runs_own_baselines_are_judged_by_their_paired_tests(tmp_path: Path) -> None:
+    own = [found for found in beside(build(tmp_path)) if found.origin == "run"]
+    assert [found.outcome for found in own] == [None, "better", "better", "better", "better"]
+
+
+def test_a_task_without_a_score_or_without_figures(tmp_path: Path) -> None:
+    run = build(tmp_path)
+    with pytest.raises(MetierError, match="no score on 'fiqa-sentiment'") as error:
+        beside(run, "fiqa-sentiment")
+    assert TASK in str(error.value.fix)
+    scores = json.loads((run / "evidence/scores.json").read_text())
+    write_json(run / "evidence/scores.json", {**scores, "own": scores[TASK]})
+    with pytest.raises(MetierError, match="no published figures are known for 'own'"):
+        beside(run, "own")
+
+
+def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = change(build(tmp_path), {"name": "fingpt", "rows": "same"})
+    monkeypatch.setattr(sys, "argv", ["metier", "compare", str(run), "--json"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert not stopped.value.code
+    rows = json.loads(capsys.readouterr().out)
+    assert rows[0]["system"] == "Specialist"
+    assert {"verdict", "source", "notes", "low", "parameters"} <= set(rows[-1])
+    monkeypatch.setattr(sys, "argv", ["metier", "compare", str(run)])
+    with pytest.raises(SystemExit):
+        cli.main()
+    shown = capsys.readouterr().out
+    assert "not the same rows" in shown
+    assert "50,558,868,480" in shown
