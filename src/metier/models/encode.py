@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,13 +37,30 @@ class Encoder:
 
     def render(self, inputs: Mapping[str, str]) -> str:
         """The exact prompt, up to where the answer begins."""
+        inputs = self._as_text(inputs)
+        shots = [(self._as_text(shot), answer) for shot, answer in self.shots]
         if not self.chat:
-            return plain(self.task, inputs, self.shots)[0]
+            return plain(self.task, inputs, shots)[0]
         return str(
             self.tokenizer.apply_chat_template(
-                messages(self.task, inputs, self.shots), tokenize=False, add_generation_prompt=True
+                messages(self.task, inputs, shots), tokenize=False, add_generation_prompt=True
             )
         )
+
+    def _as_text(self, inputs: Mapping[str, str]) -> dict[str, str]:
+        """Inputs in which no control token can be read: a text that says ``<|im_end|>`` must not end its own turn."""
+        clean = dict(inputs)
+        for name, value in clean.items():
+            for control in self._controls:
+                if control in value:
+                    value = value.replace(control, f"{control[0]} {control[1:]}")
+            clean[name] = value
+        return clean
+
+    @functools.cached_property
+    def _controls(self) -> list[str]:
+        added = self.tokenizer.added_tokens_decoder.values()
+        return sorted({token.content for token in added if token.special and len(token.content) > 1})
 
     def prompt(self, inputs: Mapping[str, str]) -> tuple[int, ...]:
         """Token ids of the prompt, never more than ``max_tokens``."""
