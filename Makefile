@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test check bench clean
+.PHONY: setup demo test check bench notebooks clean
 
 setup: .venv/ready
 
@@ -30,6 +30,11 @@ test: check
 bench: setup
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@$(BIN)/python benchmarks/all.py
+
+notebooks: setup
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[notebook]'
+	@$(BIN)/jupytext --to ipynb --execute notebooks/*.py
+	@echo "Open notebooks/finance_sentiment.ipynb"
 
 clean:
 	rm -rf .venv runs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
