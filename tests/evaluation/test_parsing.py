@@ -13,14 +13,16 @@ LABELS = ["negative", "neutral", "positive"]
 
 @pytest.mark.parametrize(
     "text", ["positive", "Positive.", " POSITIVE\n", '"positive"', "**Positive**", "positive negative",
-             "positive: profit rose", "Positive\n\nThe company", "ｐｏｓｉｔｉｖｅ", "posi\N{ZERO WIDTH SPACE}tive", "- positive"]
+             "positive: profit rose", "Positive\n\nThe company", "ｐｏｓｉｔｉｖｅ", "posi\N{ZERO WIDTH SPACE}tive",
+             "- positive"]
 )  # fmt: skip
 def test_the_first_label_at_the_start_counts(text: str) -> None:
     assert parse_label(text, LABELS) == "positive"
 
 
 @pytest.mark.parametrize(
-    "text", ["", " \n", "1", "not positive", "positively", "positives", "non-positive", "The answer is positive", "posit",
+    "text", ["", " \n", "1", "not positive", "positively", "positives", "non-positive", "The answer is positive",
+             "posit",
              "positive_1", "positif", "positiv", "позитивный", "积极", "إيجابي", "...", "<|im_end|>", "p o s i t i v e"]
 )  # fmt: skip
 def test_anything_else_cannot_be_read(text: str) -> None:

@@ -29,7 +29,7 @@ class Split:
     published: bool
 
     def to_json(self, labels: Sequence[str], duplicates: Mapping[str, Any]) -> dict[str, Any]:
-        """What ``data/splits.json`` holds: membership, counts a class, a hash of it all."""
+        """What ``data/splits.json`` holds: membership, counts a class (of all, without labels), a hash of it all."""
         rows = {
             part: [[example.id, *key_of(example), example.target] for example in self.parts[part]] for part in PARTS
         }
@@ -39,31 +39,42 @@ class Split:
             "fractions": self.fractions,
             "grouped": self.grouped,
             "published": self.published,
-            "counts": {part: {label: counts[part].get(label, 0) for label in labels} for part in PARTS},
+            "counts": {
+                part: {label: counts[part].get(label, 0) for label in labels} or {"all": len(self.parts[part])}
+                for part in PARTS
+            },
             "hash": sha256_json(rows),
             "duplicates": dict(duplicates),
             "ids": {part: [example.id for example in self.parts[part]] for part in PARTS},
         }
 
 
-def split(examples: Sequence[Example], *, seed: int, fractions: Mapping[str, float]) -> Split:
+def split(
+    examples: Sequence[Example], *, seed: int, fractions: Mapping[str, float], classes: bool = True
+) -> Split:
     """Cut examples into parts by ``fractions`` (train, validation, test).
 
-    Every class is spread in proportion. Where examples carry groups, whole groups are assigned. Where all examples
+    Every class is spread in proportion; without ``classes`` targets are free text and play no part. Where examples carry groups, whole groups are assigned. Where all examples
     say themselves which part they belong to, that is kept, and a part that is missing is cut from train.
 
     Errors: :class:`MetierError` for a single class or one with too few rows, an id or a group in two parts, a split
     that only some rows have.
     """
-    _check_classes(examples)
+    if classes:
+        _check_classes(examples)
+    elif len(examples) < FEWEST:
+        raise MetierError(f"{len(examples)} examples are too few to split", fix=f"give at least {FEWEST}")
     shares = {part: float(fractions[part]) for part in PARTS}
     grouped = any(example.group for example in examples)
     _check_ids(examples)
     if any(example.split for example in examples):
-        parts = _published(examples, seed, shares)
+        parts = _published(examples, seed, shares, classes)
         return Split(parts, seed, shares, grouped, published=True)
-    parts = _assign(examples, seed, shares)
-    for label in {example.target for example in examples}:
+    parts = _assign(examples, seed, shares, classes)
+    if not classes and (empty := [part for part in PARTS if not parts[part]]):
+        fix = "give more rows, or change the shares"
+        raise MetierError(f"there is no example in {empty[0]}", where=None, fix=fix)
+    for label in {example.target for example in examples} if classes else ():
         for part in PARTS:
             if not any(example.target == label for example in parts[part]):
                 raise MetierError(
@@ -80,7 +91,9 @@ def _enough(shares: Mapping[str, float]) -> int:
     return math.ceil(1 / min(share for share in shares.values() if share > 0))
 
 
-def _published(examples: Sequence[Example], seed: int, shares: dict[str, float]) -> dict[str, list[Example]]:
+def _published(
+    examples: Sequence[Example], seed: int, shares: dict[str, float], classes: bool
+) -> dict[str, list[Example]]:
     without = [example.source_row for example in examples if not example.split]
     if without:
         raise MetierError(
@@ -98,7 +111,7 @@ def _published(examples: Sequence[Example], seed: int, shares: dict[str, float])
     missing = [part for part in ("validation", "test") if not parts[part]]
     if missing:
         cut = {part: shares[part] if part in ("train", *missing) else 0.0 for part in PARTS}
-        parts |= {part: rows for part, rows in _assign(parts["train"], seed, _whole(cut)).items() if cut[part]}
+        parts |= {part: rows for part, rows in _assign(parts["train"], seed, _whole(cut), classes).items() if cut[part]}
     return parts
 
 
@@ -133,7 +146,9 @@ def _check_ids(examples: Sequence[Example]) -> None:
             )
 
 
-def _assign(examples: Sequence[Example], seed: int, shares: dict[str, float]) -> dict[str, list[Example]]:
+def _assign(
+    examples: Sequence[Example], seed: int, shares: dict[str, float], classes: bool
+) -> dict[str, list[Example]]:
     """Deal units (groups, or single examples) so that every class fills each part in proportion."""
     units: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
@@ -146,7 +161,7 @@ def _assign(examples: Sequence[Example], seed: int, shares: dict[str, float]) ->
     parts: dict[str, list[Example]] = {part: [] for part in PARTS}
     for unit in order:
         members = sorted(units[unit], key=lambda example: example.id)
-        label = Counter(sorted(member.target for member in members)).most_common(1)[0][0]
+        label = Counter(sorted(member.target for member in members)).most_common(1)[0][0] if classes else ""
         seen[label] += len(members)
         # the part that lacks most of this class; test first where they are level, then validation
         part = max(reversed(list(wanted)), key=lambda name: wanted[name] * seen[label] - have[name][label])
