@@ -63,9 +63,7 @@ def evaluate_written(
         "left_out": dict.fromkeys(("confusion", "calibration", "abstaining"), LEFT_OUT),
     }
     if others:
-        entry["against"] = {
-            name: _against(kind, predictions, other, types, seed) for name, other in others.items()
-        }
+        entry["against"] = {name: _against(kind, predictions, other, types, seed) for name, other in others.items()}
     return entry | speed(predictions)
 
 
@@ -78,7 +76,10 @@ def _against(
     gap: Score
     if kind == "extraction":
         golds = read_golds([a.gold for a, _ in pairs], types)
-        read = [[None if p.answer is None else parse_entities(p.answer, types) for p in side] for side in zip(*pairs, strict=True)]
+        read = [
+            [None if p.answer is None else parse_entities(p.answer, types) for p in side]
+            for side in zip(*pairs, strict=True)
+        ]
         metric, gap = "entity_f1", entity_f1_difference(golds, read[0], read[1], seed=seed)
     else:
         metric, gap = "exact_match", accuracy_difference(right_a, right_b, seed=seed)

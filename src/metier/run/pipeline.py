@@ -9,6 +9,7 @@ from typing import Any
 
 from metier.evaluation import baselines
 from metier.evaluation.evidence import failed, read_predictions, read_scores, write_predictions
+from metier.evaluation.scores import Prediction
 from metier.files import sha256_file, write_json, write_text
 from metier.inference.bundle import write_bundle
 from metier.models.adapters import attach_lora, load_adapter, train_everything
@@ -20,7 +21,16 @@ from metier.models.layers import lowest_layer
 from metier.models.load import fitting, load_model, load_tokenizer, parameters
 from metier.recipe import Recipe, load_recipe
 from metier.run.data import Data, choose_shots, prepare_data
+from metier.run.generative import (
+    answer_in_words,
+    answer_room,
+    answer_the_same,
+    score_generated,
+    score_written,
+    validation_loss,
+)
 from metier.run.measure import (
+    Tick,
     answer_labels,
     fit_calibration,
     label_trunk,
@@ -108,6 +118,7 @@ class _Work:
 
     def _description(self) -> dict[str, Any]:
         task, example = self.data.task, self.data.part("train")[0]
+        answers = [example.target] if task.written else task.labels
         prefix, _ = split_prefix(
             [self.encoder.training_item(e.inputs, e.target) for e in self.data.part("train")[:200]]
         )
@@ -129,8 +140,8 @@ class _Work:
                 "inputs": dict(example.inputs),
                 "tokens": len(prompt),
                 "shared_prefix_tokens": len(prefix),
-                "answer_tokens": {label: len(self.encoder.answer(label)) for label in task.labels},
-                "answer_ids": {label: list(self.encoder.answer(label)) for label in task.labels},
+                "answer_tokens": {answer: len(self.encoder.answer(answer)) for answer in answers},
+                "answer_ids": {answer: list(self.encoder.answer(answer)) for answer in answers},
                 "loss_on": "the answer's tokens and its end token",
                 "answer": example.target,
                 "end": self.encoder.tokenizer.decode([self.encoder.end]),
@@ -144,6 +155,9 @@ class _Work:
 
     def baselines(self) -> None:
         """Majority and TF-IDF with logistic regression, tuned on validation."""
+        if self.data.task.written:
+            self._constant()
+            return
         parts = {name: self.data.part(name) for name in ("train", "validation", "test")}
         texts = {name: [e.text for e in part] for name, part in parts.items()}
         golds = {name: [e.target for e in part] for name, part in parts.items()}
@@ -166,13 +180,25 @@ class _Work:
             if name in self.recipe.measure.systems:
                 self._stage(name, [self._data_key()], [self._file(name)], lambda n=name, f=fit: write(n, f))  # type: ignore[misc]
 
+    def _constant(self) -> None:
+        """The majority baseline of a task whose answers are written out."""
+
+        def work() -> dict[str, Any]:
+            answer, found = answer_the_same(self.data.part("train"), self.data.part("test"), "test")
+            write_predictions(self._file("majority"), found)
+            return {"setting": {"answer": answer}}
+
+        if "majority" in self.recipe.measure.systems:
+            self._stage("majority", [self._data_key()], [self._file("majority")], work)
+
     def measure_base(self) -> None:
-        """The base as it is: zero-shot, few-shot, and what it can do outside the trade."""
+        """The base as it is: zero-shot, few-shot, written out, and what it can do outside the trade."""
         for name in ("base", "base-fewshot"):
             if name in self.recipe.measure.systems:
                 shots = choose_shots(self.data, self.recipe.measure.shots, self.recipe.seed) if "few" in name else []
                 reads = [self._data_key(), self._model_key(), shots]
                 self._stage(name, reads, [self._file(name)], lambda n=name, s=shots: self._answer(n, s))  # type: ignore[misc]
+        self._generated("base-generated", [self._data_key(), self._model_key()], self.runner)
         self._retention("base", [self._model_key()], self.runner)
 
     def _answer(self, name: str, shots: list[Any]) -> dict[str, Any]:
@@ -180,8 +206,28 @@ class _Work:
         test = self.data.part("test")
         runner = self.runner()
         with bar(f"measure {name}", len(test)) as tick:
-            write_predictions(self._file(name), answer_labels(runner, encoder, test, "test", tick))
+            if self.data.task.written:
+                found = self._write(runner, encoder, trained=False, tick=tick)
+            else:
+                found = answer_labels(runner, encoder, test, "test", tick)
+        write_predictions(self._file(name), found)
         return {"truncated": encoder.truncated, "shots": [answer for _, answer in shots]}
+
+    def _generated(self, name: str, reads: list[Any], runner: Callable[[], Runner]) -> None:
+        """The second protocol of a classification task: the label is written, and read back."""
+        if self.data.task.written or not self.recipe.measure.generation:
+            return
+
+        def work() -> None:
+            with bar(f"measure {name}", len(self.data.part("test"))) as tick:
+                found = self._write(runner(), self.encoder, trained=name.startswith("specialist"), tick=tick)
+            write_predictions(self._file(name), found)
+
+        self._stage(name, reads, [self._file(name)], work)
+
+    def _write(self, runner: Runner, encoder: Encoder, *, trained: bool, tick: Tick) -> list[Prediction]:
+        room = answer_room(self.encoder, self.data.part("train"))
+        return answer_in_words(runner, encoder, self.data.part("test"), "test", room=room, trained=trained, tick=tick)
 
     def _retention(self, system: str, reads: list[Any], runner: Callable[[], Runner]) -> None:
         for general in self.general:
@@ -234,8 +280,10 @@ class _Work:
         )
         trunk = label_trunk(runner, self.encoder, validation, lowest, self.checkpoints / "validation-trunk")
 
+        look = validation_loss if self.data.task.written else validation_metrics
+
         def validate() -> dict[str, float]:
-            return validation_metrics(runner, self.encoder, validation, trunk)
+            return look(runner, self.encoder, validation, trunk)
 
         with bar("adapt", steps) as advance:
             shown = 0
@@ -250,7 +298,10 @@ class _Work:
                 runner, items, schedule, folder=self.checkpoints, log=self.path / "log.jsonl", key=key,
                 lowest_layer=lowest, validate=validate, report=report,
             )  # fmt: skip
-        write_bundle(self.specialist, model, self.encoder, self.base, self.device.dtype, method=adapt.method)
+        room = answer_room(self.encoder, train_part) if self.data.task.written else None
+        write_bundle(
+            self.specialist, model, self.encoder, self.base, self.device.dtype, method=adapt.method, answer_tokens=room
+        )
         summary = _training_summary(result, adapt.method, trainable, everything, adapt.epochs, len(items))
         summary["lowest_layer"] = lowest
         summary["truncated"] = self.encoder.truncated
@@ -279,12 +330,15 @@ class _Work:
     # -- measuring again -----------------------------------------------------------------------------------------
 
     def measure_specialist(self) -> None:
-        """The specialist on validation (for calibration) and, once, on test; then what it forgot."""
+        """The specialist on validation (for calibration) and, once, on test; written out; then what it forgot."""
         weights = [sha256_file(file) for file in sorted(self.specialist.glob("*.safetensors"))]
         reads = [self._data_key(), self._model_key(), weights]
         file = self._file("specialist")
 
         def work() -> None:
+            if self.data.task.written:
+                self._write_specialist()
+                return
             parts = [(part, self.data.part(part)) for part in ("validation", "test")]
             found = []
             with bar("measure specialist", sum(len(examples) for _, examples in parts)) as tick:
@@ -293,28 +347,44 @@ class _Work:
             write_predictions(file, found)
 
         self._stage("specialist", reads, [file], work)
+        self._generated("specialist-generated", reads, self._adapted)
         self._retention("specialist", reads, self._adapted)
+
+    def _write_specialist(self) -> None:
+        with bar("measure specialist", len(self.data.part("test"))) as tick:
+            found = self._write(self._adapted(), self.encoder, trained=True, tick=tick)
+        write_predictions(self._file("specialist"), found)
 
     def score(self) -> None:
         """Scores with intervals from the predictions; calibration into the specialist."""
         task, seed = self.data.task, self.recipe.seed
         systems = [*self.recipe.measure.systems, "specialist"]
         evidence = self.path / "evidence"
-        entries = write_task_scores(evidence, task.name, task.labels, task.metric, systems, seed)
-        scores = read_scores(evidence / "scores.json")
+        if task.written:
+            entries = score_written(evidence, task, systems, seed)
+        else:
+            entries = write_task_scores(evidence, task.name, task.labels, task.metric, systems, seed)
+        if self.recipe.measure.generation and not task.written:
+            entries |= score_generated(evidence, task, seed)
+        scores = {**read_scores(evidence / "scores.json"), task.name: entries}
         for general in self.general:
             scores[general.task.name] = score_retention(self.predictions, general, seed)
         for name, reason in self.absent.items():
             scores[name] = {system: failed(reason) for system in ("base", "specialist")}
         write_json(evidence / "scores.json", scores)
+        self._entries = entries
+        if not task.written:
+            self._calibrate()
+
+    def _calibrate(self) -> None:
+        """The temperature that the specialist divides its log-probabilities by."""
         validation = [p for p in read_predictions(self._file("specialist")) if p.split == "validation"]
-        temperature = fit_calibration(validation, task.labels)
+        temperature = fit_calibration(validation, self.data.task.labels)
         value = 1.0 if temperature.at_bound else temperature.value
         write_json(
             self.specialist / "calibration.json",
             {"temperature": value, "fitted_on": len(validation), "warning": temperature.warning},
         )
-        self._entries = entries
 
     def report(self) -> None:
         """The report and the model card, from the run directory alone."""
@@ -328,9 +398,14 @@ class _Work:
         write_card(self.path)
         metric = self.data.task.metric
         for name, entry in self._entries.items():
+            if entry["status"] != "ok":
+                console.print(f"  {name:<20} {entry['status']}: {entry['reason']}", markup=False)
+                continue
             found = entry["metrics"][metric]
-            line = f"{found['value']:.3f}  [{found['low']:.3f}, {found['high']:.3f}]  n = {found['n']}"
-            console.print(f"  {name:<14} {metric} {line}", markup=False)
+            ends = "(no interval)" if found["low"] is None else f"[{found['low']:.3f}, {found['high']:.3f}]"
+            line = f"{found['value']:.3f}  {ends}  n = {found['n']}"
+            line += f"  read {entry['parse_rate']:.1%}" if entry["parse_rate"] < 1 else ""
+            console.print(f"  {name:<20} {metric} {line}", markup=False)
         console.print(f"  report: [bold]{page}[/]")
 
     # -- helpers -------------------------------------------------------------------------------------------------

@@ -118,7 +118,11 @@ def from_table(
 def _refuse_labels(kind: str, labels: object, label_map: object, thresholds: object, instruction: str | None) -> None:
     for name, value in (("labels", labels), ("label_map", label_map), ("thresholds", thresholds)):
         if value is not None:
-            raise MetierError(f"'{name}' is for classification", where=f"recipe, task.{name}", fix=f"a task of kind {kind} has none: leave it out")
+            raise MetierError(
+                f"'{name}' is for classification",
+                where=f"recipe, task.{name}",
+                fix=f"a task of kind {kind} has none: leave it out",
+            )
     if not instruction:
         raise MetierError(
             f"a task of kind {kind} needs an instruction: what to write cannot be told from labels",
