@@ -72,7 +72,8 @@ def protocols(run: Run) -> list[View]:
         record = run.ok(f"{name}-generated") or {}
         pair = (record.get("against") or {}).get(name) or Facts()
         rows.append({"title": system_title(name), "chosen": chosen, "written": written, "pair": pair,
-                     "parse_rate": record.get("parse_rate"), "css": "mine" if name == "specialist" else ""})  # fmt: skip
+                     "parse_rate": record.get("parse_rate"),
+                     "css": "mine" if name == "specialist" else ""})  # fmt: skip
     return rows
 
 

@@ -44,8 +44,8 @@ _METRICS = {
             "entity_f1",
             "entity F1",
             True,
-            "Entity F1 joins how many of the entities given are right and how many of the right ones are given, over all "
-            "sentences; an entity is right if its type and its words agree. 1 is perfect.",
+            "Entity F1 joins how many of the entities given are right and how many of the right ones are given, over "
+            "all sentences; an entity is right if its type and its words agree. 1 is perfect.",
         ),
         Metric("entity_precision", "entity precision", True, "Share of the entities given that are right."),
         Metric("entity_recall", "entity recall", True, "Share of the right entities that are given."),

@@ -53,7 +53,8 @@ def split(examples: Sequence[Example], *, seed: int, fractions: Mapping[str, flo
     """Cut examples into parts by ``fractions`` (train, validation, test).
 
     Every class is spread in proportion; without ``classes`` targets are free text and play no part. Where examples
-    carry groups, whole groups are assigned. Where all examples say themselves which part they belong to, that is kept, and a part that is missing is cut from train.
+    carry groups, whole groups are assigned. Where all examples say themselves which part they belong to, that is kept,
+    and a part that is missing is cut from train.
 
     Errors: :class:`MetierError` for a single class or one with too few rows, an id or a group in two parts, a split
     that only some rows have.
