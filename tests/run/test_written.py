@@ -72,7 +72,7 @@ def test_a_table_becomes_a_measured_specialist(finished: dict[str, Path], kind: 
             continue
         score = entry["metrics"][metric]
         assert score["low"] <= score["value"] <= score["high"]
-        assert score["n"] == 20 if kind == "extraction" else 16
+        assert score["n"] == (20 if kind == "extraction" else 16)
         assert 0 <= entry["parse_rate"] <= 1
         assert "calibration" not in entry
     assert set(entries["specialist"]["against"]) == {"majority", "base", "base-fewshot"}

@@ -187,7 +187,7 @@ def render_card(run: Run) -> str:
         missing=retention(run)[1],
         elsewhere=[elsewhere_sentence(run, task) for task in elsewhere(run) if run.score("specialist", task=task)],
         calibration=(run.ok("specialist") or {}).get("calibration"),
-        abstaining=sections.abstaining(run)["eighty"] if run.ok("specialist") else None,
+        abstaining=sections.abstaining(run).get("eighty") if run.ok("specialist") else None,
         commercial=sections.commercial(run.task),
         classes=sections.confusion(run)["classes"],
         pairs_wrong=sections.confusion(run)["pairs"],

@@ -15,12 +15,13 @@ from metier.inference.bundle import write_bundle
 from metier.models.adapters import attach_lora, load_adapter, train_everything
 from metier.models.bases import Base, resolve
 from metier.models.device import Device, choose_device, prepare_process
-from metier.models.encode import Encoder, split_prefix
+from metier.models.encode import Encoder
 from metier.models.forward import Runner
 from metier.models.layers import lowest_layer
 from metier.models.load import fitting, load_model, load_tokenizer, parameters
 from metier.recipe import Recipe, load_recipe
 from metier.run.data import Data, choose_shots, prepare_data
+from metier.run.describe import describe, training_summary
 from metier.run.generative import (
     answer_in_words,
     answer_room,
@@ -102,7 +103,9 @@ class _Work:
         self.encoder = self._encoder(recipe.max_tokens)
         write_json(self.path / "data" / "splits.json", self.data.to_json())
         retention = {general.task.name: {"title": general.task.title} for general in self.general}
-        self.directory.record(**self._description(), retention=retention)
+        before = self.directory.manifest.get("device", {})
+        about = describe(self.recipe, self.data, self.base, self.device, self.encoder, before)
+        self.directory.record(**about, retention=retention)
         counts = " · ".join(f"{part} {len(self.data.part(part))}" for part in ("train", "validation", "test"))
         console.print(f"[bold]{recipe.name}[/]: {self.data.task.title}, {counts}")
         console.print(f"  base {self.base.name} ({self.base.ref}) on {self.device.device}: {self.device.why}")
@@ -115,41 +118,6 @@ class _Work:
         before = self.directory.manifest.get("device", {})
         same = before.get("asked") == [self.recipe.device, self.recipe.dtype]
         return choose_device(self.recipe.device, before["dtype"] if same else self.recipe.dtype)
-
-    def _description(self) -> dict[str, Any]:
-        task, example = self.data.task, self.data.part("train")[0]
-        answers = [example.target] if task.written else task.labels
-        prefix, _ = split_prefix(
-            [self.encoder.training_item(e.inputs, e.target) for e in self.data.part("train")[:200]]
-        )
-        prompt = self.encoder.prompt(example.inputs)
-        before = self.directory.manifest.get("device", {})
-        asked = [self.recipe.device, self.recipe.dtype]
-        device = before if before.get("asked") == asked else {**self.device.to_json(), "asked": asked}
-        return {
-            "name": self.recipe.name,
-            "recipe": self.recipe.model_dump(mode="json"),
-            "task": {
-                **task.model_dump(mode="json", exclude={"sources", "variants"}),
-                "where": self.data.loaded.where,
-                "variant": self.recipe.task.variant,
-            },
-            "base": self.base.to_json(),
-            "prompt": {
-                "rendered": self.encoder.render(example.inputs),
-                "inputs": dict(example.inputs),
-                "tokens": len(prompt),
-                "shared_prefix_tokens": len(prefix),
-                "answer_tokens": {answer: len(self.encoder.answer(answer)) for answer in answers},
-                "answer_ids": {answer: list(self.encoder.answer(answer)) for answer in answers},
-                "loss_on": "the answer's tokens and its end token",
-                "answer": example.target,
-                "end": self.encoder.tokenizer.decode([self.encoder.end]),
-            },
-            "device": device,
-            "versions": versions(),
-            "seed": self.recipe.seed,
-        }
 
     # -- what the specialist is compared with --------------------------------------------------------------------
 
@@ -302,7 +270,7 @@ class _Work:
         write_bundle(
             self.specialist, model, self.encoder, self.base, self.device.dtype, method=adapt.method, answer_tokens=room
         )
-        summary = _training_summary(result, adapt.method, trainable, everything, adapt.epochs, len(items))
+        summary = training_summary(result, adapt.method, trainable, everything, adapt.epochs, len(items))
         summary["lowest_layer"] = lowest
         summary["truncated"] = self.encoder.truncated
         self.directory.record(training=summary)
@@ -451,26 +419,3 @@ class _Work:
             self._runner = Runner(model, packing=self._runner.packing if self._runner else None)
             self._loaded_back = True
         return self.runner()
-
-
-def _training_summary(
-    result: Progress, method: str, trainable: int, everything: int, epochs: int, examples: int
-) -> dict[str, Any]:
-    seconds = max(result.seconds, 1e-9)
-    return {
-        "method": method,
-        "trainable_parameters": trainable,
-        "total_parameters": everything,
-        "steps": result.step,
-        "epochs": epochs,
-        "examples": examples,
-        "examples_seen": result.examples,
-        "examples_per_s": round(result.examples / seconds, 2),
-        "tokens_per_s": round(result.tokens / seconds, 1),
-        "seconds": round(result.seconds, 1),
-        "tokens": result.tokens,
-        "loss_tokens": result.loss_tokens,
-        "best_step": result.best_step,
-        "best_validation": result.best_metric,
-        "stopped": result.stopped,
-    }
