@@ -85,7 +85,7 @@ def validate(recipe: RecipePath, data_root: DataRoot = None, offline: Offline = 
     typer.echo(f"recipe    {found.recipe.name}: {task.title} (version {task.version}, {task.licence})")
     typer.echo(f"data      {found.data.loaded.where}")
     for part, counts in found.balance().items():
-        typer.echo(f"  {part:<10} " + ", ".join(f"{label} {counts.get(label, 0)}" for label in task.labels))
+        typer.echo(f"  {part:<10} " + ", ".join(f"{label} {count}" for label, count in counts.items()))
     typer.echo(f"duplicates {json.dumps(_counts(found.data.duplicates))}")
     typer.echo(f"base      {found.base.name}, {found.parameters:,} weights, {found.base.ref}")
     typer.echo(f"device    {found.device.device}, {found.device.dtype}: {found.device.why}")
@@ -119,7 +119,7 @@ def predict(
     offline: Offline = False,
 ) -> None:
     """Answer texts, a table, or lines of standard input."""
-    from metier.inference.specialist import Specialist
+    from metier.inference.specialist import Specialist, TextAnswer
 
     if source and texts:
         raise MetierError("give texts or --in, not both", fix="leave one of them out")
@@ -137,6 +137,9 @@ def predict(
         )
     specialist = Specialist.load(run_path, offline=offline)
     for text, answer in zip(lines, specialist.predict(lines, abstain_below=abstain_below), strict=True):
+        if isinstance(answer, TextAnswer):
+            typer.echo(answer.answer.replace("\n", "\\n") + f"\t{text}")
+            continue
         label = "(abstained)" if answer.abstained else answer.label
         typer.echo(f"{label}\t{answer.probability:.3f}\t{text}")
 
@@ -164,7 +167,8 @@ def _predict_table(
         specialist, source, out, columns=column or ["text"], abstain_below=abstain_below,
         progress=lambda n: console.print(f"  {n} rows", style="dim"), **options,
     )  # fmt: skip
-    typer.echo(f"{out}: {counts.rows} rows, {counts.abstained} abstained, {counts.empty} with an empty text")
+    abstained = "" if specialist.writes else f"{counts.abstained} abstained, "
+    typer.echo(f"{out}: {counts.rows} rows, {abstained}{counts.empty} with an empty text")
 
 
 @app.command()

@@ -23,6 +23,9 @@ class TaskChoice(_Part):
         default=None, description="a task of `metier tasks`, or the name to give to your own table"
     )
     variant: str | None = Field(default=None, description="e.g. 50agree, 66agree, 75agree, allagree for PhraseBank")
+    kind: Literal["classification", "extraction", "generation"] = Field(
+        default="classification", description="of your own table; a catalogue task has its own"
+    )
     file: str | None = Field(
         default=None, description="csv, tsv, jsonl, json, parquet, xlsx, txt or md, also .gz and .zst"
     )
@@ -50,6 +53,8 @@ class TaskChoice(_Part):
     def _one_way(self) -> TaskChoice:
         if not self.name and not self.file:
             raise ValueError("give a task 'name' of the catalogue, or the 'file' of your own table")
+        if not self.file and self.kind != "classification":
+            raise ValueError("'kind' is for your own table: a task of the catalogue has its own")
         return self
 
 
@@ -140,6 +145,9 @@ class Measure(_Part):
         "base-fewshot",
     ]
     shots: int = Field(default=6, ge=1, description="solved examples in front of every prompt of base-fewshot")
+    generation: bool = Field(
+        default=False, description="also let base and specialist write the label, beside its likelihood"
+    )
 
 
 class Retention(_Part):

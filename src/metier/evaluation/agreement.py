@@ -85,7 +85,7 @@ def agreement(
     kappa: Score | None = None
     if raw.value == 1 and np.isfinite(value):
         expected = float((table.sum(0) / n) @ (table.sum(1) / n))
-        low = float(_corrected(clopper_pearson(n, n)[0], np.float64(expected)))
+        low = float(_corrected(clopper_pearson(n, n)[0], expected))
         kappa = Score(value, min(low, value), value, n)
     elif np.isfinite(value):
         samples = resample_counts(table.ravel(), seed=seed, resamples=resamples).reshape(-1, k, k)
@@ -93,7 +93,7 @@ def agreement(
     return Agreement(list(labels), table.tolist(), raw, kappa)
 
 
-def _corrected(observed: Floats, expected: Floats) -> Floats:
+def _corrected(observed: Floats, expected: Floats | float) -> Floats:
     room = 1 - expected
     # shares are rounded: what is left of 1 - 1 may be a hair above 0
     defined = room > 1e-12

@@ -32,7 +32,7 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
     """Write predictions as parquet (zstd), one row each, by rename.
 
     Columns: ``example_id``, ``split``, ``text``, ``gold``, ``answer`` (null if unreadable), ``parsed``,
-    ``tokens``, ``seconds``, and ``p.<label>`` for each label that has a probability.
+    ``tokens``, ``seconds``, ``output`` if any system wrote, and ``p.<label>`` for each label that has a probability.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -41,6 +41,8 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
     columns = {
         name: pa.array([getattr(p, name) for p in predictions], kinds.get(name, pa.string())) for name in _COLUMNS
     }
+    if any(p.output is not None for p in predictions):
+        columns["output"] = pa.array([p.output for p in predictions], pa.string())
     labels = dict.fromkeys(label for p in predictions for label in p.probabilities)
     for label in labels:
         columns[f"p.{label}"] = pa.array([p.probabilities.get(label) for p in predictions], pa.float64())
@@ -67,6 +69,7 @@ def read_predictions(path: Path) -> list[Prediction]:
     return [
         Prediction(
             **{name: row[name] for name in _COLUMNS},
+            output=row.get("output"),
             probabilities={x: row[f"p.{x}"] for x in labels if row[f"p.{x}"] is not None},
         )
         for row in table.to_pylist()
@@ -135,7 +138,7 @@ def evaluate_classification(
     scores = classification_metrics(golds, answers, labels, seed=seed)
     if slices:
         scores = {AVERAGE: average_weighted_f1(predictions, labels, slices, seed=seed), **scores}
-    entry = _head(predictions) | {
+    entry = head(predictions) | {
         "metrics": {name: score.to_json() for name, score in scores.items()},
         "per_class": per_class(golds, answers, labels),
         "confusion": confusion(golds, answers, labels),
@@ -146,7 +149,7 @@ def evaluate_classification(
             name: against(predictions, other, labels=labels, metric=metric, seed=seed, slices=slices)
             for name, other in others.items()
         }
-    return entry | _speed(predictions, seconds)
+    return entry | speed(predictions, seconds)
 
 
 def evaluate_choices(
@@ -162,12 +165,12 @@ def evaluate_choices(
     """
     require_examples(len(predictions))
     right = proportion(sum(p.correct for p in predictions), len(predictions))
-    entry = _head(predictions) | {"metrics": {"accuracy": right.to_json()}}
+    entry = head(predictions) | {"metrics": {"accuracy": right.to_json()}}
     if others:
         entry["against"] = {
             name: against(predictions, other, metric="accuracy", seed=seed) for name, other in others.items()
         }
-    return entry | _speed(predictions, seconds)
+    return entry | speed(predictions, seconds)
 
 
 def against(
@@ -196,6 +199,25 @@ def against(
     Raises:
         MetierError: the systems did not answer the same examples, or disagree about a right label.
     """
+    pairs = paired(this, other)
+    right_a, right_b = [a.correct for a, _ in pairs], [b.correct for _, b in pairs]
+    test = mcnemar_exact(right_a, right_b)
+    if metric == "accuracy":
+        gap = accuracy_difference(right_a, right_b, seed=seed)
+    elif metric == AVERAGE and slices:
+        gap = average_difference([a for a, _ in pairs], [b for _, b in pairs], labels, slices, seed=seed)
+    else:
+        golds, a, b = [p.gold for p in this], [a.answer for a, _ in pairs], [b.answer for _, b in pairs]
+        gap = difference(golds, a, b, labels, metric=metric, seed=seed)
+    record = {"only_this": test["only_a"], "only_other": test["only_b"], "p": test["p"]}
+    return record | {"metric": metric, "difference": gap.to_json()}
+
+
+def paired(this: Sequence[Prediction], other: Sequence[Prediction]) -> list[tuple[Prediction, Prediction]]:
+    """Predictions of two systems, joined by example, in the order of the first.
+
+    Errors: :class:`MetierError` where the systems did not answer the same examples, or disagree about a right answer.
+    """
     mine, theirs = _by_id(this), _by_id(other)
     if mine.keys() != theirs.keys():
         stray = min(mine.keys() ^ theirs.keys())
@@ -210,17 +232,7 @@ def against(
             f"the systems were scored with different right labels: example '{changed.example_id}'",
             fix="score both systems on the same version of the task",
         )
-    right_a, right_b = [a.correct for a, _ in pairs], [b.correct for _, b in pairs]
-    test = mcnemar_exact(right_a, right_b)
-    if metric == "accuracy":
-        gap = accuracy_difference(right_a, right_b, seed=seed)
-    elif metric == AVERAGE and slices:
-        gap = average_difference([a for a, _ in pairs], [b for _, b in pairs], labels, slices, seed=seed)
-    else:
-        golds, a, b = [p.gold for p in this], [a.answer for a, _ in pairs], [b.answer for _, b in pairs]
-        gap = difference(golds, a, b, labels, metric=metric, seed=seed)
-    record = {"only_this": test["only_a"], "only_other": test["only_b"], "p": test["p"]}
-    return record | {"metric": metric, "difference": gap.to_json()}
+    return pairs
 
 
 def _by_id(predictions: Sequence[Prediction]) -> dict[str, Prediction]:
@@ -230,13 +242,15 @@ def _by_id(predictions: Sequence[Prediction]) -> dict[str, Prediction]:
     return found
 
 
-def _head(predictions: Sequence[Prediction]) -> dict[str, Any]:
+def head(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """``status``, ``parse_rate`` and ``majority``: what every entry begins with."""
     parsed = sum(p.parsed for p in predictions)
     share = majority_share([p.gold for p in predictions])
     return {"status": "ok", "parse_rate": parsed / len(predictions), "majority": share}
 
 
-def _speed(predictions: Sequence[Prediction], seconds: float | None) -> dict[str, float]:
+def speed(predictions: Sequence[Prediction], seconds: float | None = None) -> dict[str, float]:
+    """``seconds`` and ``examples_per_s``: what every entry ends with."""
     spent = float(sum(p.seconds for p in predictions) if seconds is None else seconds)
     return {"seconds": spent} | ({"examples_per_s": len(predictions) / spent} if spent > 0 else {})
 

@@ -63,6 +63,7 @@ class Prediction:
             substitute for an unreadable output would be scored as if the system had said it.
         tokens: tokens that the system read and wrote for this example; 0 for a system without tokens.
         seconds: time spent on this example.
+        output: what the system wrote, word for word; None for one that does not write.
     """
 
     example_id: str
@@ -74,6 +75,7 @@ class Prediction:
     parsed: bool
     tokens: int
     seconds: float
+    output: str | None = None
 
     def __post_init__(self) -> None:
         if self.parsed != (self.answer is not None):

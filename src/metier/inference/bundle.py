@@ -25,9 +25,19 @@ class Bundle:
     dtype: str
     max_tokens: int
     temperature: float
+    answer_tokens: int | None = None  # most tokens of an answer that is written out
 
 
-def write_bundle(folder: Path, model: Any, encoder: Encoder, base: Base, dtype: str, *, method: str) -> None:
+def write_bundle(
+    folder: Path,
+    model: Any,
+    encoder: Encoder,
+    base: Base,
+    dtype: str,
+    *,
+    method: str,
+    answer_tokens: int | None = None,
+) -> None:
     """Write the specialist under a temporary name, then rename it. The same weights give the same bytes."""
     with write_dir(folder) as temporary:
         if method == "lora":
@@ -46,7 +56,7 @@ def write_bundle(folder: Path, model: Any, encoder: Encoder, base: Base, dtype: 
             "dtype": dtype,
             "max_tokens": encoder.max_tokens,
             "labels": encoder.task.labels,
-        }
+        } | ({"answer_tokens": answer_tokens} if answer_tokens else {})
         (temporary / "template.json").write_text(json.dumps(about, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
@@ -67,13 +77,14 @@ def read_bundle(run_or_folder: Path) -> Bundle:
         about = json.loads(file.read_text(encoding="utf-8"))
         task = Task.model_validate(about["task"])
         said = (about["base"], about["method"], about["dtype"], int(about["max_tokens"]))
+        room = int(about["answer_tokens"]) if task.written else None
         file = folder / "calibration.json"
         temperature = float(json.loads(file.read_text(encoding="utf-8"))["temperature"]) if file.exists() else 1.0
     except (ValueError, KeyError, TypeError) as error:
         raise MetierError(
             f"the specialist is damaged: {error}", where=str(file), fix="delete its folder and run the recipe again"
         ) from error
-    return Bundle(folder, task, *said, temperature)
+    return Bundle(folder, task, *said, temperature, room)
 
 
 def _sort_lists(path: Path) -> None:

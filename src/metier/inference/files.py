@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from metier.errors import MetierError, nearest
-from metier.inference.specialist import Specialist
+from metier.inference.specialist import Specialist, TextAnswer
 from metier.sources import Row, read_table, table_columns, write_table
 
 CHUNK = 256
 ADDED = ("label", "probability", "abstained")
+ADDED_WRITTEN = ("answer",)
 
 
 @dataclass
@@ -38,7 +39,8 @@ def predict_table(
     """Read ``source``, answer its ``columns`` (one for each field of the template), write ``target``.
 
     All columns are kept; ``label``, ``probability`` and ``abstained`` are added (with ``metier_`` in front where
-    the table has such a column). A row with an empty text gets no label and counts as abstained.
+    the table has such a column). A row with an empty text gets no label and counts as abstained. Where answers are
+    written out, ``answer`` is all that is added.
     """
     fields = specialist.bundle.task.template.fields()
     known = table_columns(source, **options)
@@ -47,7 +49,9 @@ def predict_table(
     for column in columns:
         if column not in known:
             raise MetierError(f"there is no column '{column}'", where=str(source), fix=nearest(column, known))
-    names = {name: f"metier_{name}" if name in known else name for name in ADDED}
+    names = {
+        name: f"metier_{name}" if name in known else name for name in (ADDED_WRITTEN if specialist.writes else ADDED)
+    }
     counts = Counts()
     pairs = list(zip(fields, columns, strict=True))
     rows = _answered(specialist, read_table(source, **options), pairs, names, abstain_below, counts, progress)
@@ -75,6 +79,10 @@ def _answered(
             answer = answers.get(index)
             counts.rows += 1
             counts.empty += answer is None
+            if specialist.writes:
+                yield {**row.values, names["answer"]: answer.answer if isinstance(answer, TextAnswer) else None}
+                continue
+            assert not isinstance(answer, TextAnswer)
             counts.abstained += answer is None or answer.abstained
             yield {
                 **row.values,

@@ -17,6 +17,7 @@ from metier.models.bases import resolve
 from metier.models.device import DTYPES, choose_device, prepare_process
 from metier.models.encode import Encoder
 from metier.models.forward import Runner
+from metier.models.generate import generate
 from metier.models.load import load_model, load_tokenizer
 from metier.tasks import Example
 
@@ -36,6 +37,19 @@ class Answer:
     probabilities: dict[str, float]
     logprobs: dict[str, float]
     abstained: bool
+
+
+@dataclass(frozen=True)
+class TextAnswer:
+    """What a specialist for extraction or generation writes about one text.
+
+    Attributes:
+        answer: the text, as it was written, without spaces around it.
+        ended: whether it came to its own end; False where it was cut off at the longest answer that is expected.
+    """
+
+    answer: str
+    ended: bool
 
 
 class Specialist:
@@ -72,13 +86,39 @@ class Specialist:
         encoder = Encoder(load_tokenizer(bundle.folder), bundle.task, bundle.max_tokens)
         return cls(bundle, Runner(model), encoder)
 
-    def predict(self, texts: Iterable[str | Mapping[str, str]], *, abstain_below: float = 0.0) -> list[Answer]:
-        """Answer each text (or mapping of the template's fields), in order."""
+    @property
+    def writes(self) -> bool:
+        """Whether its answers are written out (extraction, generation) instead of chosen among labels."""
+        return self.bundle.task.written
+
+    def predict(
+        self, texts: Iterable[str | Mapping[str, str]], *, abstain_below: float = 0.0
+    ) -> Sequence[Answer | TextAnswer]:
+        """Answer each text (or mapping of the template's fields), in order.
+
+        Errors: :class:`MetierError` for a missing field, and for a threshold where answers are written out.
+        """
+        if self.writes and abstain_below > 0:
+            raise MetierError(
+                f"a specialist for {self.bundle.task.kind} cannot abstain: its answers are written out, and carry no "
+                "probability",
+                fix="leave the threshold out (--abstain-below, abstain_below)",
+            )
         inputs = [self._inputs(text) for text in texts]
         if not inputs:
             return []
+        if self.writes:
+            return self._write(inputs)
         scored = self.prefix.score([self.encoder.choice_item(i, self.labels) for i in inputs])
         return [self._answer(values, abstain_below) for values in scored.logprobs]
+
+    def _write(self, inputs: list[Mapping[str, str]]) -> list[TextAnswer]:
+        tokenizer = self.encoder.tokenizer
+        ends = list(dict.fromkeys([self.encoder.end, int(tokenizer.eos_token_id)]))
+        prompts = [self.encoder.prompt(i) for i in inputs]
+        room = self.bundle.answer_tokens or 0
+        found = generate(self.runner, tokenizer, prompts, ends=ends, max_new_tokens=room)
+        return [TextAnswer(written.text.strip(), written.ended) for written in found]
 
     def _answer(self, logprobs: np.ndarray, abstain_below: float) -> Answer:
         probabilities = normalise(logprobs / self.bundle.temperature)

@@ -40,9 +40,14 @@ def load_model(path: Path, *, dtype: torch.dtype, device: str) -> Any:
 def _load(path: Path, dtype: torch.dtype) -> Any:
     options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, **TRUSTED}
     try:
-        return AutoModelForCausalLM.from_pretrained(path, attn_implementation=ATTENTION, **options)
-    except (ValueError, ImportError):  # older architectures compute attention in their own way
-        return AutoModelForCausalLM.from_pretrained(path, **options)
+        model = AutoModelForCausalLM.from_pretrained(path, attn_implementation=ATTENTION, **options)
+        # older architectures (BLOOM, GPT-J, …) compute attention in their own way: some take our name for it all the
+        # same, and would then add up a mask that they do not understand, and look ahead
+        if model._supports_attention_backend:
+            return model
+    except (ValueError, ImportError):
+        pass
+    return AutoModelForCausalLM.from_pretrained(path, **options)
 
 
 def load_config(path: Path) -> Any:

@@ -71,7 +71,7 @@ def _result(run: Run, task: str, title: str, dataset: str, name: str, score: dic
     average = {"weighted_f1": "weighted", "macro_f1": "macro"}.get(name)
     interval = f" (95 % interval {span(score)}, n = {score['n']})".replace("\N{NO-BREAK SPACE}", " ")
     return EvalResult(
-        task_type="text-classification" if task == run.task["name"] else "text-generation",
+        task_type=_task_type(run) if task == run.task["name"] else "text-generation",
         task_name=title,
         dataset_type=dataset,
         dataset_name=title,
@@ -84,12 +84,21 @@ def _result(run: Run, task: str, title: str, dataset: str, name: str, score: dic
     )
 
 
+def _task_type(run: Run) -> str:
+    return "text-generation" if is_written(run) else "text-classification"
+
+
+def is_written(run: Run) -> bool:
+    """Whether the specialist's answers are written out, instead of chosen among labels."""
+    return run.task["kind"] in ("extraction", "generation")
+
+
 def results(run: Run) -> list[EvalResult]:
     """The specialist's scores for the card's model index: its own task, then what it kept of general ability."""
     title = str(run.task["title"] or run.task["name"])
     dataset = _hub_id(run.task["homepage"], "datasets/") or str(run.task["name"])
     found = []
-    for name in dict.fromkeys([run.metric, "accuracy", "macro_f1"]):
+    for name in dict.fromkeys([run.metric, "accuracy", "macro_f1", "exact_match"]):
         if score := run.score("specialist", name):
             found.append(_result(run, run.task["name"], title, dataset, name, score))
     return found + [_result(run, r.task, r.title, r.task, r.metric, r.after) for r in retention(run)[0]]
@@ -101,7 +110,7 @@ def metadata(run: Run) -> ModelCardData:
 
     lora = run.part("training")["method"] == "lora"
     dataset = _hub_id(run.task["homepage"], "datasets/")
-    tags = ["metier", "text-classification", run.task["domain"], run.part("training")["method"]]
+    tags = ["metier", _task_type(run), run.task["domain"], run.part("training")["method"]]
     found = results(run)
     more: dict[str, Any] = dict(licence(run))
     if base_on_hub(run):
@@ -141,6 +150,9 @@ def _usage(run: Run) -> dict[str, Any]:
         "base": base_on_hub(run) or "path/to/the/base",
         "dtype": run.part("device")["dtype"] or "float32",
         "lora": run.part("training")["method"] == "lora",
+        "written": is_written(run),
+        "end": prompt["end"],
+        "room": max([n for n in (prompt["answer_tokens"] or {}).values() if isinstance(n, int)], default=0) * 4 + 32,
     }
 
 
@@ -175,7 +187,7 @@ def render_card(run: Run) -> str:
         missing=retention(run)[1],
         elsewhere=[elsewhere_sentence(run, task) for task in elsewhere(run) if run.score("specialist", task=task)],
         calibration=(run.ok("specialist") or {}).get("calibration"),
-        abstaining=sections.abstaining(run)["eighty"] if run.ok("specialist") else None,
+        abstaining=sections.abstaining(run).get("eighty") if run.ok("specialist") else None,
         commercial=sections.commercial(run.task),
         classes=sections.confusion(run)["classes"],
         pairs_wrong=sections.confusion(run)["pairs"],

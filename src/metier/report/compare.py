@@ -101,10 +101,14 @@ def compare(run: Run, other: str, *, task: str | None = None, metric_name: str |
 
 
 def comparisons(run: Run) -> list[Comparison]:
-    """The specialist against every system that was scored on the main task, the cheapest first."""
+    """The specialist against every system that was scored on the main task, the cheapest first.
+
+    What the same models score by another protocol (``-generated``) is compared beside them, not here.
+    """
     if not run.ok("specialist"):
         return []
-    return [compare(run, s) for s in sorted(run.systems, key=system_key) if s != "specialist" and run.ok(s)]
+    others = [s for s in sorted(run.systems, key=system_key) if s != "specialist" and not s.endswith("-generated")]
+    return [compare(run, s) for s in others if run.ok(s)]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from typing import Any
 
 from metier.evaluation.calibration import apply_temperature, log_probabilities, probability_matrix
 from metier.evaluation.intervals import clopper_pearson
+from metier.evaluation.scores import Prediction
+from metier.evaluation.written import is_right
 from metier.report import figures
 from metier.report.compare import comparisons, retention
 from metier.report.figures import Axis, Bin
@@ -46,9 +48,39 @@ def systems(run: Run) -> View:
         "metric": metric(run.metric),
         "scale": figures.scale(axis),
         "pairs": comparisons(run),
-        "other_metrics": [m for m in ("accuracy", "weighted_f1", "macro_f1") if m != run.metric],
+        "other_metrics": _other_metrics(rows, run.metric),
+        "protocols": protocols(run),
         "n": known[-1]["n"] if known else None,
     }
+
+
+_TABLED = ("accuracy", "weighted_f1", "macro_f1", "entity_precision", "entity_recall", "exact_match")
+
+
+def _other_metrics(rows: list[View], main: str) -> list[str]:
+    found = {name for row in rows for name in row["metrics"]}
+    return [name for name in _TABLED if name in found and name != main]
+
+
+def protocols(run: Run) -> list[View]:
+    """The same model scored twice: by the likelihood of each label, and by the label it writes."""
+    rows: list[View] = []
+    for name in ("base", "specialist"):
+        chosen, written = run.score(name), run.score(f"{name}-generated")
+        if not (chosen and written):
+            continue
+        record = run.ok(f"{name}-generated") or {}
+        pair = (record.get("against") or {}).get(name) or Facts()
+        rows.append({"title": system_title(name), "chosen": chosen, "written": written, "pair": pair,
+                     "parse_rate": record.get("parse_rate"),
+                     "css": "mine" if name == "specialist" else ""})  # fmt: skip
+    return rows
+
+
+def left_out(run: Run, section: str) -> str | None:
+    """Why a section does not apply to this kind of task; None if it does."""
+    found = ((run.ok("specialist") or {}).get("left_out") or {}).get(section)
+    return str(found) if found else None
 
 
 def learning(run: Run) -> View:
@@ -56,7 +88,9 @@ def learning(run: Run) -> View:
     train = {e["step"]: e["loss"] for e in run.log if e.get("event") == "train" and e.get("loss") is not None}
     looks = {e["step"]: e for e in run.log if e.get("event") == "validation"}
     losses = [(float(s), float(looks[s]["loss"])) for s in sorted(looks) if looks[s].get("loss") is not None]
-    name = next((m for m in (run.metric, "metric", "accuracy") if any(m in e for e in looks.values())), None)
+    name = next(
+        (m for m in (run.metric, "log_likelihood", "metric", "accuracy") if any(m in e for e in looks.values())), None
+    )
     values = [(float(s), float(looks[s][name])) for s in sorted(looks) if name and looks[s].get(name) is not None]
     best = run.part("training").get("best_step")
     view: View = {"training": run.part("training"), "best": best, "loss": None, "score": None, "looks": len(looks)}
@@ -64,7 +98,7 @@ def learning(run: Run) -> View:
     if len(curve) > 1:
         view["loss"] = figures.loss_curve(curve, losses, next((p for p in losses if p[0] == best), None))
     if len(values) > 1:
-        title = metric(run.metric).title if name in (run.metric, "metric") else "accuracy"
+        title = metric(run.metric).title if name in (run.metric, "metric") else metric(str(name)).title
         marked = next((p for p in values if p[0] == best), None)
         view["score"] = figures.score_curve(values, marked, f"Validation {title}")
         view["score_title"] = title
@@ -76,6 +110,7 @@ def confusion(run: Run) -> View:
     record = run.ok("specialist") or {}
     found = record.get("confusion")
     view: View = {"labels": [], "rows": [], "classes": [], "pairs": [], "unparsed": False, "large": False}
+    view["reason"] = left_out(run, "confusion")
     if found:
         labels, unparsed = found["labels"], found.get("unparsed")
         view |= {"labels": labels, "unparsed": bool(unparsed), "large": len(labels) > _LARGEST_MATRIX}
@@ -110,7 +145,7 @@ def calibration(run: Run) -> View:
     """Reliability before and after temperature scaling."""
     found = (run.ok("specialist") or {}).get("calibration")
     if not found:
-        return {"found": None}
+        return {"found": None, "reason": left_out(run, "calibration")}
     panels = []
     for when, css in (("before", "quiet"), ("after", "accent")):
         record = found.get(when) or {}
@@ -132,7 +167,7 @@ def abstaining(run: Run) -> View:
     curve = (run.ok("specialist") or {}).get("risk_coverage") or []
     curve = sorted(curve, key=lambda p: p["coverage"])
     if not curve:
-        return {"figure": None}
+        return {"figure": None, "reason": left_out(run, "abstaining")}
     rows = []
     for wanted in (1.0, 0.95, 0.9, 0.8, 0.7, 0.5):
         point = min(curve, key=lambda p: abs(p["coverage"] - wanted))
@@ -170,6 +205,8 @@ def errors(run: Run) -> View:
     if answers is None:
         return {"rows": None, "count": 0, "n": 0}
     test = [p for p in answers if p.split == "test"]
+    if run.task.get("kind") in ("extraction", "generation"):
+        return _written_errors(str(run.task["kind"]), test)
     wrong = [p for p in test if not p.correct and p.answer is not None and p.probabilities]
     labels = list(dict.fromkeys([*run.task.get("labels", []), *(x for p in wrong for x in p.probabilities)]))
     rows = []
@@ -190,6 +227,17 @@ def errors(run: Run) -> View:
             )
     rows.sort(key=lambda row: (-row["p"], row["id"]))
     return {"rows": rows[:SHOWN_ERRORS], "count": sum(not p.correct for p in test), "n": len(test)}
+
+
+def _written_errors(kind: str, test: list[Prediction]) -> View:
+    """Wrong answers in the order of their ids: nothing tells of which it was surest."""
+    wrong = sorted((p for p in test if not is_right(kind, p)), key=lambda p: p.example_id)
+    rows = [
+        {"id": p.example_id, "text": _short(p.text), "gold": p.gold, "p": None, "p_gold": None,
+         "answer": p.answer if p.answer is not None else f"(not readable) {_short(p.output or '')}"}
+        for p in wrong[:SHOWN_ERRORS]
+    ]  # fmt: skip
+    return {"rows": rows, "count": len(wrong), "n": len(test)}
 
 
 def _short(text: str) -> str:
@@ -221,6 +269,7 @@ def data(run: Run) -> View:
         by_label = by_label if isinstance(by_label, dict) else {"all": by_label}
         parts.append({"name": part, "counts": by_label, "total": sum(by_label.values())})
     labels = list(dict.fromkeys(label for part in parts for label in part["counts"]))
+    labels = [] if labels == ["all"] else labels  # no classes: the total says it
     samples = duplicates.get("contradictory_samples") or []
     return {
         "commercial": commercial(task),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from metier.evaluation.written import NOT_APPLICABLE
 from metier.report.compare import Comparison, Retention, comparisons, elsewhere, retention
 from metier.report.read import Json, Run
 from metier.report.words import (
@@ -66,15 +67,21 @@ def _decide(run: Run, pairs: list[Comparison]) -> tuple[Stamp, str]:
             return "not proven", f"Not proven: the tests disagree on whether it beats {_prose(c.other)}."
         if c.outcome == "unknown":
             return "not proven", f"Not proven: whether it beats {_prose(c.other)} is not settled ({c.basis})."
-    absent = [s for s in ("tfidf", "base") if not run.ok(s)]
+    absent = [s for s in ("tfidf", "base") if not (run.ok(s) or _does_not_apply(run, s))]
     if absent:
         names = joined([_prose(s) for s in absent])
         return "not proven", f"Not proven: {names} could not be compared with it ({_why_absent(run, absent[0])})."
     return "worth using", "Worth using: it beats every simpler system here by more than chance explains."
 
 
+def _does_not_apply(run: Run, system: str) -> bool:
+    return (run.systems.get(system) or {}).get("status") == NOT_APPLICABLE
+
+
 def _why_absent(run: Run, system: str) -> str:
     record = run.systems.get(system)
+    if record and _does_not_apply(run, system):
+        return NOT_APPLICABLE
     return f"failed: {record.get('reason', 'no reason was recorded')}" if record else "not measured"
 
 
@@ -100,7 +107,7 @@ def _rivals(run: Run, pairs: list[Comparison]) -> list[str]:
         if c.other in ("base", "tfidf"):
             by_outcome.setdefault(c.outcome, []).append(c)
     sentences += [_against(outcome, group) for outcome, group in by_outcome.items()]
-    failed = [s for s in _RIVALS if s in run.systems and not run.ok(s)]
+    failed = [s for s in _RIVALS if s in run.systems and not (run.ok(s) or _does_not_apply(run, s))]
     sentences += [f"{_capital(_prose(s))} could not be scored ({_why_absent(run, s)})." for s in failed]
     return sentences
 
@@ -182,7 +189,8 @@ def verdict(run: Run) -> Verdict:
 
 def key_figures(run: Run) -> list[dict[str, str]]:
     """The few numbers above the fold: ``label``, ``value``, ``note``."""
-    score, pair = run.score("specialist"), next((c for c in comparisons(run) if c.other == "tfidf"), None)
+    rival, named = ("base", "the base") if _does_not_apply(run, "tfidf") else ("tfidf", "TF-IDF")
+    score, pair = run.score("specialist"), next((c for c in comparisons(run) if c.other == rival), None)
     kept, _ = retention(run)
     name = metric(run.metric).title
     if score:
@@ -192,9 +200,9 @@ def key_figures(run: Run) -> list[dict[str, str]]:
     if pair and pair.difference:
         p = f", {p_value(pair.p)}" if pair.p is not None else ""
         value = number(pair.difference["value"], sign=True)
-        figures.append(_figure("against TF-IDF", value, span(pair.difference, sign=True) + p))
+        figures.append(_figure(f"against {named}", value, span(pair.difference, sign=True) + p))
     else:
-        figures.append(_figure("against TF-IDF", None, _why_absent(run, "tfidf")))
+        figures.append(_figure(f"against {named}", None, _why_absent(run, rival)))
     if kept:
         figures.append(_figure(f"forgotten ({metric(kept[0].metric).title})", kept[0].size, kept[0].verdict))
     else:

@@ -47,7 +47,15 @@ _METRICS = {
         ),
         Metric("accuracy", "accuracy", True, "Accuracy is the share of answers that are right."),
         Metric("exact_match", "exact match", True, "Exact match is the share of answers equal to the reference."),
-        Metric("entity_f1", "entity F1", True, "Entity F1 counts an entity as found if its span and type agree."),
+        Metric(
+            "entity_f1",
+            "entity F1",
+            True,
+            "Entity F1 joins how many of the entities given are right and how many of the right ones are given, over "
+            "all sentences; an entity is right if its type and its words agree. 1 is perfect.",
+        ),
+        Metric("entity_precision", "entity precision", True, "Share of the entities given that are right."),
+        Metric("entity_recall", "entity recall", True, "Share of the right entities that are given."),
         Metric(
             "bits_per_byte",
             "bits per byte",
@@ -63,7 +71,7 @@ def metric(name: str) -> Metric:
     return _METRICS.get(name) or Metric(name, name.replace("_", " "), True, "")
 
 
-SYSTEM_ORDER = ("majority", "tfidf", "base", "base-fewshot")
+SYSTEM_ORDER = ("majority", "tfidf", "base", "base-generated", "base-fewshot")
 _SYSTEMS = {
     "majority": "Most frequent class",
     "tfidf": "TF-IDF + logistic regression",
@@ -71,6 +79,8 @@ _SYSTEMS = {
     "base-fewshot": "Base, few-shot",
     "alone": "Adapter for this task alone",
     "specialist": "Specialist",
+    "base-generated": "Base, zero-shot, written",
+    "specialist-generated": "Specialist, written",
 }
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from metier.errors import MetierError
 from metier.recipe import Recipe, TaskChoice
 from metier.sources import Lock
 from metier.tasks import Example, Loaded, Split, Task, fewer, from_table, load_task, prepare, protocols, split
@@ -40,7 +41,8 @@ class Data:
 
     def to_json(self) -> dict[str, Any]:
         """What ``data/splits.json`` holds."""
-        return {**self.split.to_json(self.task.labels, self.duplicates), "protocol": self.protocol}
+        labels = [] if self.task.written else self.task.labels
+        return {**self.split.to_json(labels, self.duplicates), "protocol": self.protocol}
 
 
 def load(
@@ -70,6 +72,12 @@ def prepare_data(recipe: Recipe, *, data_root: Path | None, lock: Lock | None, o
         parts = split(loaded.examples, seed=recipe.split.seed, fractions=shares, stratify=stratify)
         return Data(loaded, parts, protocols.untouched(parts.parts), about)
     prepared = prepare(loaded.examples)
+    if loaded.task.kind in ("multiple_choice", "perplexity"):
+        raise MetierError(
+            f"'{loaded.task.name}' is a task of kind {loaded.task.kind}, which is measured but not trained on",
+            where="recipe, task.name",
+            fix="name it under retention.tasks, or choose another task to train on",
+        )
     parts = split(prepared.examples, seed=recipe.split.seed, fractions=shares, stratify=stratify)
     if recipe.split.most_train and recipe.split.most_train < len(parts.parts["train"]):
         train = fewer(parts.parts["train"], recipe.split.most_train, recipe.split.seed)
@@ -90,13 +98,14 @@ def few_shots(data: Data, count: int, seed: int) -> tuple[Shots, dict[str, Shots
 
 
 def choose_shots(data: Data, count: int, seed: int) -> Shots:
-    """Solved examples from train: labels in turn, short texts (at most the median length), seeded order."""
+    """Solved examples from train: labels in turn, short texts (at most the median length), seeded order.
+
+    Where answers are written out there is nothing to take turns.
+    """
     median = sorted(len(example.text) for example in data.part("train"))[len(data.part("train")) // 2]
-    by_label = {
-        label: [e for e in data.part("train") if e.target == label and len(e.text) <= median]
-        or [e for e in data.part("train") if e.target == label]
-        for label in data.task.labels
-    }
+    labels = [None] if data.task.written else data.task.labels
+    members = {label: [e for e in data.part("train") if label in (None, e.target)] for label in labels}
+    by_label = {label: [e for e in pool if len(e.text) <= median] or pool for label, pool in members.items()}
     generator = random.Random(seed)
     pools = [generator.sample(pool, len(pool)) for pool in by_label.values() if pool]
     chosen = [pools[turn % len(pools)][turn // len(pools) % len(pools[turn % len(pools)])] for turn in range(count)]

@@ -34,6 +34,12 @@ def evaluate(
         ``(task name, entries a system as in scores.json, counts)``; also written to the run's evidence.
     """
     specialist = Specialist.load(run, offline=offline)
+    if specialist.writes:
+        raise MetierError(
+            f"only classification is scored elsewhere; this specialist is one for {specialist.bundle.task.kind}",
+            where=str(run),
+            fix="answer the rows with metier predict --in FILE --out FILE, and compare",
+        )
     loaded = load(choice, data_root=data_root, lock=None, offline=offline)
     prepared = prepare(loaded.examples)
     labels = specialist.labels

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from metier.errors import MetierError, nearest
 from metier.run.labelled import Item, Items, cell, checked_labels, read_items
@@ -25,7 +25,7 @@ class Suggests(Protocol):
 
     labels: list[str]
 
-    def predict(self, texts: Iterable[str], /) -> list[Answer]:
+    def predict(self, texts: Iterable[str], /) -> Sequence[Any]:
         """Answer each text, in order."""
         ...
 

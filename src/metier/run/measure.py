@@ -83,8 +83,13 @@ def answer_choices(
 def label_trunk(
     runner: Runner, encoder: Encoder, examples: Sequence[Example], lowest: int, spill: Path
 ) -> Trunk | None:
-    """What the frozen layers give for ``examples`` and their candidate labels; ``None`` if there is none to keep."""
-    items = [encoder.choice_item(example.inputs, encoder.task.labels) for example in examples]
+    """What the frozen layers give for ``examples`` and the answers that validation scores; ``None`` if there is nothing
+    to keep.
+    """
+    if encoder.task.written:
+        items = [encoder.training_item(example.inputs, example.target) for example in examples]
+    else:
+        items = [encoder.choice_item(example.inputs, encoder.task.labels) for example in examples]
     return compute_trunk(runner, lowest, *split_prefix(items), spill=spill)
 
 

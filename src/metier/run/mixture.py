@@ -74,6 +74,10 @@ def _draw(pool: Sequence[Example], count: int, generator: random.Random) -> list
 
 
 def _check(main: Data, other: Data) -> None:
+    if main.task.written or other.task.written:
+        raise MetierError(
+            "tasks whose answers are written out have no labels to share", where="recipe, mix", fix="leave mix out"
+        )
     ours, theirs = main.task.labels, other.task.labels
     if set(ours) != set(theirs):
         raise MetierError(

@@ -12,27 +12,35 @@ import yaml
 from metier.evaluation import baselines
 from metier.evaluation.averaged import Slices
 from metier.evaluation.evidence import failed, read_predictions, read_scores, write_predictions
+from metier.evaluation.scores import Prediction
 from metier.files import sha256_file, write_json, write_text
 from metier.inference.bundle import write_bundle
-from metier.models.adapters import attach_lora, load_adapter, train_everything
+from metier.models.adapters import load_adapter
 from metier.models.bases import Base, resolve
 from metier.models.device import Device, choose_device, prepare_process
-from metier.models.encode import Encoder, split_prefix
+from metier.models.encode import Encoder
 from metier.models.forward import Runner
-from metier.models.layers import lowest_layer
-from metier.models.load import fitting, load_model, load_tokenizer, parameters
+from metier.models.load import fitting, load_model, load_tokenizer
 from metier.recipe import Recipe, load_recipe
+from metier.run.adapt import train_specialist
 from metier.run.again import each_alone, from_fewer, with_other_seeds
 from metier.run.data import Data, Shots, few_shots, prepare_data
+from metier.run.describe import describe
+from metier.run.generative import (
+    answer_in_words,
+    answer_room,
+    answer_the_same,
+    score_generated,
+    score_written,
+)
 from metier.run.measure import (
+    Tick,
     answer_labels,
     classical_answers,
     fit_calibration,
-    label_trunk,
     measure_retention,
     retention_data,
     score_retention,
-    validation_metrics,
     write_task_scores,
 )
 from metier.run.mixture import Mixture, mix_tasks
@@ -40,7 +48,6 @@ from metier.run.progress import bar, console
 from metier.run.stages import RunDirectory, now, open_run, versions
 from metier.sources import Lock
 from metier.tasks import Loaded
-from metier.training.loop import Progress, Schedule, train
 
 WATTS = 65.0  # a laptop or server core pair under load; the report says that it is an assumption
 
@@ -145,7 +152,9 @@ class _Work:
             splits = {data.name: data.to_json() for data in self.mixture.others}
             write_json(self.path / "data" / "mixture.json", {"drawn": self.mixture.drawn, "splits": splits})
         retention = {general.task.name: {"title": general.task.title} for general in self.general}
-        self.directory.record(**self._description(), retention=retention)
+        before = self.directory.manifest.get("device", {})
+        about = describe(self.recipe, self.data, self.base, self.device, self.encoder, before)
+        self.directory.record(**about, retention=retention)
         counts = " · ".join(f"{part} {len(self.data.part(part))}" for part in ("train", "validation", "test"))
         console.print(f"[bold]{recipe.name}[/]: {self.data.task.title}, {counts}")
         console.print(f"  base {self.base.name} ({self.base.ref}) on {self.device.device}: {self.device.why}")
@@ -159,45 +168,13 @@ class _Work:
         same = before.get("asked") == [self.recipe.device, self.recipe.dtype]
         return choose_device(self.recipe.device, before["dtype"] if same else self.recipe.dtype)
 
-    def _description(self) -> dict[str, Any]:
-        task, example = self.data.task, self.data.part("train")[0]
-        prefix, _ = split_prefix(
-            [self.encoder.training_item(e.inputs, e.target) for e in self.data.part("train")[:200]]
-        )
-        prompt = self.encoder.prompt(example.inputs)
-        before = self.directory.manifest.get("device", {})
-        asked = [self.recipe.device, self.recipe.dtype]
-        device = before if before.get("asked") == asked else {**self.device.to_json(), "asked": asked}
-        return {
-            "name": self.recipe.name,
-            "recipe": self.recipe.model_dump(mode="json"),
-            "task": {
-                **task.model_dump(mode="json", exclude={"sources", "variants"}),
-                "where": self.data.loaded.where,
-                "variant": self.recipe.task.variant,
-                "protocol": self.data.protocol,
-            },
-            "base": self.base.to_json(),
-            "prompt": {
-                "rendered": self.encoder.render(example.inputs),
-                "inputs": dict(example.inputs),
-                "tokens": len(prompt),
-                "shared_prefix_tokens": len(prefix),
-                "answer_tokens": {label: len(self.encoder.answer(label)) for label in task.labels},
-                "answer_ids": {label: list(self.encoder.answer(label)) for label in task.labels},
-                "loss_on": "the answer's tokens and its end token",
-                "answer": example.target,
-                "end": self.encoder.tokenizer.decode([self.encoder.end]),
-            },
-            "device": device,
-            "versions": versions(),
-            "seed": self.recipe.seed,
-        }
-
     # -- what the specialist is compared with --------------------------------------------------------------------
 
     def baselines(self) -> None:
         """Majority and TF-IDF with logistic regression, tuned on validation."""
+        if self.data.task.written:
+            self._constant()
+            return
         parts = {name: self.data.part(name) for name in ("train", "validation", "test")}
         texts = {name: [e.text for e in part] for name, part in parts.items()}
         golds = {name: [e.target for e in part] for name, part in parts.items()}
@@ -220,14 +197,26 @@ class _Work:
             if name in self.recipe.measure.systems:
                 self._stage(name, [self._data_key()], [self._file(name)], lambda n=name, f=fit: write(n, f))  # type: ignore[misc]
 
+    def _constant(self) -> None:
+        """The majority baseline of a task whose answers are written out."""
+
+        def work() -> dict[str, Any]:
+            answer, found = answer_the_same(self.data.part("train"), self.data.part("test"), "test")
+            write_predictions(self._file("majority"), found)
+            return {"setting": {"answer": answer}}
+
+        if "majority" in self.recipe.measure.systems:
+            self._stage("majority", [self._data_key()], [self._file("majority")], work)
+
     def measure_base(self) -> None:
-        """The base as it is: zero-shot, few-shot, and what it can do outside the trade."""
+        """The base as it is: zero-shot, few-shot, written out, and what it can do outside the trade."""
         for name in ("base", "base-fewshot"):
             if name in self.recipe.measure.systems:
                 few = "few" in name
                 shots = few_shots(self.data, self.recipe.measure.shots, self.recipe.seed) if few else ([], {})
                 reads = [self._data_key(), self._model_key(), shots]
                 self._stage(name, reads, [self._file(name)], lambda n=name, s=shots: self._answer(n, s))  # type: ignore[misc]
+        self._generated("base-generated", [self._data_key(), self._model_key()], self.runner)
         self._retention("base", [self._model_key()], self.runner)
 
     def _answer(self, name: str, chosen: tuple[Shots, dict[str, Shots]]) -> dict[str, Any]:
@@ -236,9 +225,29 @@ class _Work:
         test = self.data.part("test")
         runner = self.runner()
         with bar(f"measure {name}", len(test)) as tick:
-            write_predictions(self._file(name), answer_labels(runner, encoder, test, "test", tick, own_shots=own))
+            if self.data.task.written:
+                found = self._write(runner, encoder, trained=False, tick=tick)
+            else:
+                found = answer_labels(runner, encoder, test, "test", tick, own_shots=own)
+        write_predictions(self._file(name), found)
         about: Any = {"each": self.data.protocol["shots"]} if own else [answer for _, answer in shots]
         return {"truncated": encoder.truncated, "shots": about}
+
+    def _generated(self, name: str, reads: list[Any], runner: Callable[[], Runner]) -> None:
+        """The second protocol of a classification task: the label is written, and read back."""
+        if self.data.task.written or not self.recipe.measure.generation:
+            return
+
+        def work() -> None:
+            with bar(f"measure {name}", len(self.data.part("test"))) as tick:
+                found = self._write(runner(), self.encoder, trained=name.startswith("specialist"), tick=tick)
+            write_predictions(self._file(name), found)
+
+        self._stage(name, reads, [self._file(name)], work)
+
+    def _write(self, runner: Runner, encoder: Encoder, *, trained: bool, tick: Tick) -> list[Prediction]:
+        room = answer_room(self.encoder, self.data.part("train"))
+        return answer_in_words(runner, encoder, self.data.part("test"), "test", room=room, trained=trained, tick=tick)
 
     def _retention(self, system: str, reads: list[Any], runner: Callable[[], Runner]) -> None:
         for general in self.general:
@@ -262,89 +271,33 @@ class _Work:
         self._stage("adapt", self._training_key(), outputs, self._train)
 
     def _train(self) -> dict[str, Any]:
-        adapt, recipe = self.recipe.adapt, self.recipe
         key = self.directory.sha(self._training_key())
-        model = self._fresh_model()
-        lowest = lowest_layer(adapt.lowest_layer, model)
-        if adapt.method == "lora":
-            model = attach_lora(
-                model,
-                rank=adapt.rank,
-                alpha=adapt.scale,
-                dropout=adapt.dropout,
-                targets=adapt.targets,
-                seed=recipe.seed,
-                lowest=lowest,
-            )
-        else:
-            model = train_everything(model, lowest)
-        self._runner = runner = Runner(model, packing=self.runner().packing if self._runner else None)
-        train_part = self.mixture.train if self.mixture else self.data.part("train")
-        items = [self.encoder.training_item(e.inputs, e.target) for e in train_part]
-        trainable, everything = parameters(model)
-        steps = adapt.epochs * -(-len(items) // adapt.batch_size)
-        schedule = self._schedule(steps)
-        console.print(
-            f"  adapt {adapt.method}: {trainable:,} of {everything:,} weights, "
-            f"{len(items)} examples × {adapt.epochs} epochs = {steps} steps, peak rate {adapt.rate:g}"
-            + (f", layers below {lowest} computed once" if lowest else "")
-        )
-        looks = [data.part("validation") for data in (self.data, *(self.mixture.others if self.mixture else ()))]
-        spill = self.checkpoints / "validation-trunk"
-        trunks = [label_trunk(runner, self.encoder, examples, lowest, spill) for examples in looks]
-
-        def validate() -> dict[str, float]:
-            """Of a mixture: the mean over its tasks, however large each is."""
-            found = [validation_metrics(runner, self.encoder, *look) for look in zip(looks, trunks, strict=True)]
-            return {name: sum(metrics[name] for metrics in found) / len(found) for name in found[0]}
-
-        with bar("adapt", steps) as advance:
-            shown = 0
-
-            def report(progress: Progress, total: int, loss: float, rate: float) -> None:
-                nonlocal shown
-                speed = progress.examples / progress.seconds
-                advance(progress.step - shown, f"loss {loss:.3f} · {speed:.1f} examples/s")
-                shown = progress.step
-
-            result = train(
-                runner, items, schedule, folder=self.checkpoints, log=self.path / "log.jsonl", key=key,
-                lowest_layer=lowest, validate=validate, report=report,
-            )  # fmt: skip
-        write_bundle(self.specialist, model, self.encoder, self.base, self.device.dtype, method=adapt.method)
-        summary = _training_summary(result, adapt.method, trainable, everything, adapt.epochs, len(items))
-        summary["lowest_layer"] = lowest
-        summary["truncated"] = self.encoder.truncated
+        packing = self.runner().packing if self._runner else None
+        self._runner, summary, room = train_specialist(
+            self.recipe, self.data, self.mixture, self.encoder, self._fresh_model(),
+            packing=packing, folder=self.checkpoints, log=self.path / "log.jsonl", key=key,
+        )  # fmt: skip
+        write_bundle(
+            self.specialist, self._runner.model, self.encoder, self.base, self.device.dtype,
+            method=self.recipe.adapt.method, answer_tokens=room,
+        )  # fmt: skip
         self.directory.record(training=summary)
         shutil.rmtree(self.checkpoints / "best", ignore_errors=True)
         # also what `metier evaluate` found is of the specialist that was here before
         (self.path / "evidence" / "scores.json").unlink(missing_ok=True)
         return {}
 
-    def _schedule(self, steps: int) -> Schedule:
-        adapt = self.recipe.adapt
-        return Schedule(
-            epochs=adapt.epochs,
-            batch_size=adapt.batch_size,
-            learning_rate=adapt.rate,
-            warmup=adapt.warmup,
-            weight_decay=adapt.weight_decay,
-            clip=adapt.clip,
-            validate_every=max(1, steps // (adapt.epochs * adapt.validations_per_epoch)),
-            patience=adapt.patience,
-            checkpoint_every=adapt.checkpoint_every,
-            micro_batch_tokens=adapt.micro_batch_tokens,
-            seed=self.recipe.seed,
-        )
-
     # -- measuring again -----------------------------------------------------------------------------------------
 
     def measure_specialist(self) -> None:
-        """The specialist on validation (for calibration) and, once, on test; then what it forgot."""
+        """The specialist on validation (for calibration) and, once, on test; written out; then what it forgot."""
         reads = [self._data_key(), self._model_key(), self._weights()]
         file = self._file("specialist")
 
         def work() -> None:
+            if self.data.task.written:
+                self._write_specialist()
+                return
             parts = [(part, self.data.part(part)) for part in ("validation", "test")]
             found = []
             with bar("measure specialist", sum(len(examples) for _, examples in parts)) as tick:
@@ -353,6 +306,7 @@ class _Work:
             write_predictions(file, found)
 
         self._stage("specialist", reads, [file], work)
+        self._generated("specialist-generated", reads, self._adapted)
         self._retention("specialist", reads, self._adapted)
 
     def measure_mixture(self) -> None:
@@ -385,14 +339,24 @@ class _Work:
         where = {"data_root": self.data_root, "offline": self.offline}
         return _carry_out(recipe, _as_yaml(recipe), folder, **where)  # type: ignore[arg-type]
 
+    def _write_specialist(self) -> None:
+        with bar("measure specialist", len(self.data.part("test"))) as tick:
+            found = self._write(self._adapted(), self.encoder, trained=True, tick=tick)
+        write_predictions(self._file("specialist"), found)
+
     def score(self) -> None:
         """Scores with intervals from the predictions; calibration into the specialist."""
         task, seed = self.data.task, self.recipe.seed
         together = ["alone"] if self.recipe.mix and self.recipe.mix.alone else []
         systems = [*self.recipe.measure.systems, *together, "specialist"]
         evidence = self.path / "evidence"
-        slices = Slices.of(task, self.data.part("test"))
-        entries = write_task_scores(evidence, task.name, task.labels, task.metric, systems, seed, slices=slices)
+        if task.written:
+            entries = score_written(evidence, task, systems, seed)
+        else:
+            slices = Slices.of(task, self.data.part("test"))
+            entries = write_task_scores(evidence, task.name, task.labels, task.metric, systems, seed, slices=slices)
+        if self.recipe.measure.generation and not task.written:
+            entries |= score_generated(evidence, task, seed)
         for data in self.mixture.others if self.mixture else ():
             write_task_scores(
                 evidence,
@@ -403,20 +367,25 @@ class _Work:
                 seed,
                 fit_on=task.name,
             )
-        scores = read_scores(evidence / "scores.json")
+        scores = {**read_scores(evidence / "scores.json"), task.name: entries}
         for general in self.general:
             scores[general.task.name] = score_retention(self.predictions, general, seed)
         for name, reason in self.absent.items():
             scores[name] = {system: failed(reason) for system in ("base", "specialist")}
         write_json(evidence / "scores.json", scores)
+        self._entries = entries
+        if not task.written:
+            self._calibrate()
+
+    def _calibrate(self) -> None:
+        """The temperature that the specialist divides its log-probabilities by."""
         validation = [p for p in read_predictions(self._file("specialist")) if p.split == "validation"]
-        temperature = fit_calibration(validation, task.labels)
+        temperature = fit_calibration(validation, self.data.task.labels)
         value = 1.0 if temperature.at_bound else temperature.value
         write_json(
             self.specialist / "calibration.json",
             {"temperature": value, "fitted_on": len(validation), "warning": temperature.warning},
         )
-        self._entries = entries
 
     def report(self) -> None:
         """The report and the model card, from the run directory alone."""
@@ -430,9 +399,14 @@ class _Work:
         write_card(self.path)
         metric = self.data.task.metric
         for name, entry in self._entries.items():
+            if entry["status"] != "ok":
+                console.print(f"  {name:<20} {entry['status']}: {entry['reason']}", markup=False)
+                continue
             found = entry["metrics"][metric]
-            line = f"{found['value']:.3f}  [{found['low']:.3f}, {found['high']:.3f}]  n = {found['n']}"
-            console.print(f"  {name:<14} {metric} {line}", markup=False)
+            ends = "(no interval)" if found["low"] is None else f"[{found['low']:.3f}, {found['high']:.3f}]"
+            line = f"{found['value']:.3f}  {ends}  n = {found['n']}"
+            line += f"  read {entry['parse_rate']:.1%}" if entry["parse_rate"] < 1 else ""
+            console.print(f"  {name:<20} {metric} {line}", markup=False)
         console.print(f"  report: [bold]{page}[/]")
 
     # -- helpers -------------------------------------------------------------------------------------------------
@@ -484,26 +458,3 @@ class _Work:
             self._runner = Runner(model, packing=self._runner.packing if self._runner else None)
             self._loaded_back = True
         return self.runner()
-
-
-def _training_summary(
-    result: Progress, method: str, trainable: int, everything: int, epochs: int, examples: int
-) -> dict[str, Any]:
-    seconds = max(result.seconds, 1e-9)
-    return {
-        "method": method,
-        "trainable_parameters": trainable,
-        "total_parameters": everything,
-        "steps": result.step,
-        "epochs": epochs,
-        "examples": examples,
-        "examples_seen": result.examples,
-        "examples_per_s": round(result.examples / seconds, 2),
-        "tokens_per_s": round(result.tokens / seconds, 1),
-        "seconds": round(result.seconds, 1),
-        "tokens": result.tokens,
-        "loss_tokens": result.loss_tokens,
-        "best_step": result.best_step,
-        "best_validation": result.best_metric,
-        "stopped": result.stopped,
-    }

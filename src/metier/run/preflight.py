@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,8 +37,9 @@ class Preflight:
     notes: list[str]
 
     def balance(self) -> dict[str, dict[str, int]]:
-        """Examples a part and label."""
-        return {part: dict(Counter(e.target for e in examples)) for part, examples in self.data.split.parts.items()}
+        """Examples a part and label, in the task's order; of all where answers are written out."""
+        counts: dict[str, dict[str, int]] = self.data.to_json()["counts"]
+        return counts
 
 
 def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight:

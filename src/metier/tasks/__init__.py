@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from metier.tasks import catalogue
 from metier.tasks.catalogue import get, load_task, names
+from metier.tasks.entities import Entity, format_entities, parse_entities
 from metier.tasks.example import Example, Loaded
 from metier.tasks.prepare import Prepared, prepare
 from metier.tasks.splits import PARTS, Split, fewer, split
@@ -14,6 +15,7 @@ from metier.tasks.templates import Shot, messages, plain
 __all__ = [
     "PARTS",
     "DataSource",
+    "Entity",
     "Example",
     "Loaded",
     "Prepared",
@@ -23,11 +25,13 @@ __all__ = [
     "Template",
     "catalogue",
     "fewer",
+    "format_entities",
     "from_table",
     "get",
     "load_task",
     "messages",
     "names",
+    "parse_entities",
     "plain",
     "prepare",
     "split",

@@ -6,11 +6,13 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 
 from metier.errors import MetierError, nearest
 from metier.sources import Lock, fetch_file, read_table, table_columns
+from metier.tasks.entities import parse_entities
 from metier.tasks.example import Example, Loaded
 from metier.tasks.prepare import normalised
 from metier.tasks.records import Columns, to_examples, unique_ids
@@ -27,6 +29,7 @@ def from_table(
     *,
     text: str | Sequence[str] = "text",
     label: str = "label",
+    kind: Literal["classification", "extraction", "generation"] = "classification",
     labels: Sequence[str] | None = None,
     label_map: Mapping[str, str] | None = None,
     thresholds: Sequence[tuple[float, str]] | None = None,
@@ -54,6 +57,7 @@ def from_table(
         text: the column to read, which is the field ``{text}``; or several, each a field of its own name (with ``_``
             for what is no letter or digit).
         label: the column of labels, or of scores if there are thresholds.
+        kind: what the label column holds: a class; entities as ``PER: Ann Lee; ORG: Acme Corp`` or ``none``; any text.
         labels: the labels in the order to report; None takes those of the map, the thresholds or the file (sorted).
         label_map: from what the file holds (as text: ``"0"``, ``"true"``) to label names.
         thresholds: turn a score into a label: ``(upper bound, label)`` in rising order, the last bound infinite.
@@ -69,8 +73,11 @@ def from_table(
 
     Raises:
         MetierError: a missing column (with the nearest), empty texts or labels, cells that are not text, an unknown or
-            a lone label, labels that look like free text, labels that differ only in letter case.
+            a lone label, labels that look like free text, labels that differ only in letter case, entities in another
+            form than the one above, labels declared for answers that are written out, which then need an instruction.
     """
+    if kind != "classification":
+        _refuse_labels(kind, labels, label_map, thresholds, instruction)
     inputs = _fields(text)
     template = own_template(instruction, tuple(inputs)) if instruction else None  # its faults show before any reading
     mapping = {str(key): str(value) for key, value in (label_map or {}).items()}
@@ -82,8 +89,12 @@ def from_table(
     file = fetched.path.name
     read = to_examples(rows, source, file, columns=columns)
     warnings = [f"{n} rows labelled {was!r} are read as {now!r}" for (was, now), n in sorted(read.recased.items())]
-    found = declared or _inferred(read.examples, file, label)
-    warnings += _check_labels(found, read.examples, file, label)
+    found: Sequence[str] = ()
+    if kind == "classification":
+        found = declared or _inferred(read.examples, file, label)
+        warnings += _check_labels(found, read.examples, file, label)
+    elif kind == "extraction":
+        found = _entity_types(read.examples, label)
     if template is None:
         made = default_instruction(found, domain, question)
         template = Template(instruction=made, input=default_input(tuple(inputs)))
@@ -91,17 +102,50 @@ def from_table(
     task = Task(
         name=name,
         version=1,
-        kind="classification",
+        kind=kind,
         title=title or name,
         description=f"Examples from {Path(str(path)).name}",
         domain=domain or "own",
         labels=list(found),
         template=template,
-        metric="weighted_f1",
+        metric={"classification": "weighted_f1", "extraction": "entity_f1", "generation": "exact_match"}[kind],
         licence=licence,
         commercial=commercial,
     )
     return Loaded(task, list(unique_ids(read.examples)), f"file: {path}", warnings)
+
+
+def _refuse_labels(kind: str, labels: object, label_map: object, thresholds: object, instruction: str | None) -> None:
+    for name, value in (("labels", labels), ("label_map", label_map), ("thresholds", thresholds)):
+        if value is not None:
+            raise MetierError(
+                f"'{name}' is for classification",
+                where=f"recipe, task.{name}",
+                fix=f"a task of kind {kind} has none: leave it out",
+            )
+    if not instruction:
+        raise MetierError(
+            f"a task of kind {kind} needs an instruction: what to write cannot be told from labels",
+            where="recipe, task.instruction",
+            fix="say what the answer is: 'List the companies as ORG: name; ORG: name, or none.'",
+        )
+
+
+def _entity_types(examples: Sequence[Example], column: str) -> list[str]:
+    """The types that occur, sorted."""
+    types: set[str] = set()
+    for example in examples:
+        entities = parse_entities(example.target)
+        if entities is None:
+            raise MetierError(
+                f"not a list of entities: {example.target[:80]!r}",
+                where=f"{example.source_row}, column {column!r}",
+                fix="write TYPE: words, joined by ';' (PER: Ann Lee; ORG: Acme Corp), or none; a type is one word",
+            )
+        types |= {name for name, _ in entities}
+    if not types:
+        raise MetierError("no row holds an entity", where=f"column {column!r}", fix="name the column of entities")
+    return sorted(types)
 
 
 def _columns(

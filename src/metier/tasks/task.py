@@ -119,6 +119,11 @@ class Task(_Part):
     sources: list[DataSource] = Field(default_factory=list)
     protocols: dict[str, Protocol] = Field(default_factory=dict)
 
+    @property
+    def written(self) -> bool:
+        """Whether answers are written out, instead of chosen among candidates."""
+        return self.kind in ("extraction", "generation")
+
     @model_validator(mode="after")
     def _labels_make_sense(self) -> Task:
         if self.kind == "classification" and len(set(self.labels)) < 2:

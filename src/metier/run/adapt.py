@@ -1,0 +1,120 @@
+"""From a base and training examples to trained weights: attach what trains, run the loop, keep the best."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from metier.models.adapters import attach_lora, train_everything
+from metier.models.encode import Encoder
+from metier.models.forward import Runner
+from metier.models.layers import lowest_layer
+from metier.models.load import parameters
+from metier.recipe import Adapt, Recipe
+from metier.run.data import Data
+from metier.run.describe import training_summary
+from metier.run.generative import answer_room, validation_loss
+from metier.run.measure import label_trunk, validation_metrics
+from metier.run.mixture import Mixture
+from metier.run.progress import bar, console
+from metier.training.loop import Progress, Schedule, train
+
+
+def train_specialist(
+    recipe: Recipe,
+    data: Data,
+    mixture: Mixture | None,
+    encoder: Encoder,
+    model: Any,
+    *,
+    packing: bool | None,
+    folder: Path,
+    log: Path,
+    key: str,
+) -> tuple[Runner, dict[str, Any], int | None]:
+    """Train ``model`` as the recipe says; a checkpoint in ``folder`` with the same ``key`` is continued.
+
+    Returns:
+        The trained model, what the manifest says of the training, and the tokens that an answer may need where answers
+        are written out.
+    """
+    adapt = recipe.adapt
+    lowest = lowest_layer(adapt.lowest_layer, model)
+    model = _attach(adapt, model, recipe.seed, lowest)
+    runner = Runner(model, packing=packing)
+    examples = mixture.train if mixture else data.part("train")
+    items = [encoder.training_item(e.inputs, e.target) for e in examples]
+    trainable, everything = parameters(model)
+    steps = adapt.epochs * -(-len(items) // adapt.batch_size)
+    console.print(
+        f"  adapt {adapt.method}: {trainable:,} of {everything:,} weights, "
+        f"{len(items)} examples × {adapt.epochs} epochs = {steps} steps, peak rate {adapt.rate:g}"
+        + (f", layers below {lowest} computed once" if lowest else "")
+    )
+    validate = _validation(runner, encoder, [data, *(mixture.others if mixture else ())], lowest, folder)
+    with bar("adapt", steps) as advance:
+        shown = 0
+
+        def report(progress: Progress, total: int, loss: float, rate: float) -> None:
+            nonlocal shown
+            speed = progress.examples / progress.seconds
+            advance(progress.step - shown, f"loss {loss:.3f} · {speed:.1f} examples/s")
+            shown = progress.step
+
+        schedule = schedule_of(adapt, steps, recipe.seed)
+        result = train(
+            runner, items, schedule, folder=folder, log=log, key=key,
+            lowest_layer=lowest, validate=validate, report=report,
+        )  # fmt: skip
+    summary = training_summary(result, adapt.method, trainable, everything, adapt.epochs, len(items))
+    summary |= {"lowest_layer": lowest, "truncated": encoder.truncated}
+    return runner, summary, answer_room(encoder, examples) if data.task.written else None
+
+
+def _attach(adapt: Adapt, model: Any, seed: int, lowest: int) -> Any:
+    if adapt.method == "full":
+        return train_everything(model, lowest)
+    return attach_lora(
+        model,
+        rank=adapt.rank,
+        alpha=adapt.scale,
+        dropout=adapt.dropout,
+        targets=adapt.targets,
+        seed=seed,
+        lowest=lowest,
+    )
+
+
+def _validation(
+    runner: Runner, encoder: Encoder, tasks: list[Data], lowest: int, folder: Path
+) -> Callable[[], dict[str, float]]:
+    """What the loop looks at: of a mixture the mean over its tasks, however large each is."""
+    written = tasks[0].task.written
+    parts = [data.part("validation") for data in tasks]
+    spill = folder / "validation-trunk"
+    trunks = [None if written else label_trunk(runner, encoder, part, lowest, spill) for part in parts]
+    look = validation_loss if written else validation_metrics
+
+    def validate() -> dict[str, float]:
+        found = [look(runner, encoder, part, trunk) for part, trunk in zip(parts, trunks, strict=True)]
+        return {name: sum(metrics[name] for metrics in found) / len(found) for name in found[0]}
+
+    return validate
+
+
+def schedule_of(adapt: Adapt, steps: int, seed: int) -> Schedule:
+    """The loop's schedule for a recipe's ``adapt`` and so many optimizer steps."""
+    return Schedule(
+        epochs=adapt.epochs,
+        batch_size=adapt.batch_size,
+        learning_rate=adapt.rate,
+        warmup=adapt.warmup,
+        weight_decay=adapt.weight_decay,
+        clip=adapt.clip,
+        validate_every=max(1, steps // (adapt.epochs * adapt.validations_per_epoch)),
+        patience=adapt.patience,
+        checkpoint_every=adapt.checkpoint_every,
+        micro_batch_tokens=adapt.micro_batch_tokens,
+        seed=seed,
+    )

@@ -1,0 +1,78 @@
+"""What the manifest says of a run: everything it was made from, and how its training went."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from metier.models.bases import Base
+from metier.models.device import Device
+from metier.models.encode import Encoder, split_prefix
+from metier.recipe import Recipe
+from metier.run.data import Data
+from metier.run.stages import versions
+from metier.training.loop import Progress
+
+
+def describe(
+    recipe: Recipe, data: Data, base: Base, device: Device, encoder: Encoder, before: dict[str, Any]
+) -> dict[str, Any]:
+    """What the manifest says about a run before anything is done.
+
+    Args:
+        before: the device as an earlier run of the same directory recorded it; kept where the same was asked for.
+    """
+    task, example = data.task, data.part("train")[0]
+    answers = [example.target] if task.written else task.labels
+    prefix, _ = split_prefix([encoder.training_item(e.inputs, e.target) for e in data.part("train")[:200]])
+    prompt = encoder.prompt(example.inputs)
+    asked = [recipe.device, recipe.dtype]
+    recorded = before if before.get("asked") == asked else {**device.to_json(), "asked": asked}
+    return {
+        "name": recipe.name,
+        "recipe": recipe.model_dump(mode="json"),
+        "task": {
+            **task.model_dump(mode="json", exclude={"sources", "variants"}),
+            "where": data.loaded.where,
+            "variant": recipe.task.variant,
+            "protocol": data.protocol,
+        },
+        "base": base.to_json(),
+        "prompt": {
+            "rendered": encoder.render(example.inputs),
+            "inputs": dict(example.inputs),
+            "tokens": len(prompt),
+            "shared_prefix_tokens": len(prefix),
+            "answer_tokens": {answer: len(encoder.answer(answer)) for answer in answers},
+            "answer_ids": {answer: list(encoder.answer(answer)) for answer in answers},
+            "loss_on": "the answer's tokens and its end token",
+            "answer": example.target,
+            "end": encoder.tokenizer.decode([encoder.end]),
+        },
+        "device": recorded,
+        "versions": versions(),
+        "seed": recipe.seed,
+    }
+
+
+def training_summary(
+    result: Progress, method: str, trainable: int, everything: int, epochs: int, examples: int
+) -> dict[str, Any]:
+    """What the manifest says about a training that is done."""
+    seconds = max(result.seconds, 1e-9)
+    return {
+        "method": method,
+        "trainable_parameters": trainable,
+        "total_parameters": everything,
+        "steps": result.step,
+        "epochs": epochs,
+        "examples": examples,
+        "examples_seen": result.examples,
+        "examples_per_s": round(result.examples / seconds, 2),
+        "tokens_per_s": round(result.tokens / seconds, 1),
+        "seconds": round(result.seconds, 1),
+        "tokens": result.tokens,
+        "loss_tokens": result.loss_tokens,
+        "best_step": result.best_step,
+        "best_validation": result.best_metric,
+        "stopped": result.stopped,
+    }

@@ -1,0 +1,184 @@
+"""Written answers: a batch with a shared prefix and padding writes what each prompt alone would."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    BloomForCausalLM,
+    GenerationConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+)
+
+from metier.errors import MetierError
+from metier.models import generate as module
+from metier.models.forward import Runner
+from metier.models.generate import Written, generate
+from metier.models.load import load_model, load_tokenizer
+from tests.toy import sentences, write_tokenizer
+
+END = 2
+NEVER = 0  # a token that these models do not happen to write
+
+
+@pytest.fixture(scope="module")
+def tokenizer(toy_base: Path) -> Any:
+    return load_tokenizer(toy_base)
+
+
+@pytest.fixture(scope="module")
+def wild(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
+    """A base whose weights are so large that it does not repeat one token."""
+    folder = tmp_path_factory.mktemp("wild")
+    torch.manual_seed(4)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=48, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, initializer_range=0.3,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runner(wild: Path) -> Runner:
+    return Runner(load_model(wild, dtype=torch.float32, device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def prompts(tokenizer: Any) -> list[tuple[int, ...]]:
+    texts = [text + " and so on" * (number % 4) for number, (text, _) in enumerate(sentences(15, seed=3))]
+    return [tuple(tokenizer.encode(f"Say what follows from this: {text}")) for text in texts]
+
+
+def write(runner: Runner, tokenizer: Any, prompts: list[tuple[int, ...]], **more: Any) -> list[Written]:
+    return generate(runner, tokenizer, prompts, **{"ends": [END], "max_new_tokens": 12, **more})
+
+
+def by_hand(model: torch.nn.Module, prompt: tuple[int, ...], count: int) -> tuple[int, ...]:
+    """Greedy decoding in its plainest form: the whole text again for every token."""
+    ids = list(prompt)
+    with torch.inference_mode():
+        while len(ids) < len(prompt) + count:
+            token = int(model(torch.tensor([ids])).logits[0, -1].argmax())
+            if token == END:
+                break
+            ids.append(token)
+    return tuple(ids[len(prompt) :])
+
+
+@pytest.mark.parametrize("share_prefix", [True, False])
+@pytest.mark.parametrize("budget", [1, 200, 4096])
+def test_a_batch_writes_what_each_prompt_alone_would(
+    runner: Runner, tokenizer: Any, prompts: list[tuple[int, ...]], wild: Path, share_prefix: bool, budget: int
+) -> None:
+    plain = AutoModelForCausalLM.from_pretrained(wild, dtype=torch.float32).eval()
+    found = write(runner, tokenizer, prompts, share_prefix=share_prefix, budget=budget)
+    assert [w.ids for w in found] == [by_hand(plain, prompt, 12) for prompt in prompts]
+    assert len({len(p) for p in prompts}) > 5
+    assert len({token for w in found for token in w.ids}) > 30
+    assert all(w.text == tokenizer.decode(w.ids, skip_special_tokens=True) for w in found)
+
+
+def other(kind: str, size: int) -> torch.nn.Module:
+    torch.manual_seed(1)
+    if kind == "gpt2":
+        return GPT2LMHeadModel(
+            GPT2Config(vocab_size=size, n_embd=32, n_layer=2, n_head=2, n_positions=128, initializer_range=0.5)
+        )
+    if kind == "bloom":
+        return BloomForCausalLM(
+            BloomConfig(vocab_size=size, hidden_size=32, n_layer=2, n_head=4, initializer_range=0.5)
+        )
+    return MistralForCausalLM(
+        MistralConfig(vocab_size=size, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+                      num_attention_heads=4, num_key_value_heads=2, sliding_window=8, initializer_range=0.3)
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "bloom", "mistral"])
+def test_learned_positions_alibi_and_sliding_windows(tmp_path: Path, prompts: list[tuple[int, ...]], kind: str) -> None:
+    tokenizer = write_tokenizer(tmp_path)
+    other(kind, len(tokenizer)).save_pretrained(tmp_path)
+    runner = Runner(load_model(tmp_path, dtype=torch.float32, device="cpu"))
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    found = write(runner, tokenizer, prompts)
+    assert [w.ids for w in found] == [by_hand(plain, prompt, 12) for prompt in prompts]
+    assert len({token for w in found for token in w.ids}) > 5
+    assert (module._stored(runner, prompts[0][:4]) is not None) == (kind == "gpt2")
+
+
+def test_learned_positions_end_the_answer_or_the_attempt(tmp_path: Path) -> None:
+    tokenizer = write_tokenizer(tmp_path)
+    other("gpt2", len(tokenizer)).save_pretrained(tmp_path)
+    runner = Runner(load_model(tmp_path, dtype=torch.float32, device="cpu"))
+    [found] = write(runner, tokenizer, [(5,) * 125], ends=[NEVER])
+    assert len(found.ids) == 3
+    assert not found.ended
+    with pytest.raises(MetierError, match="no room for an answer"):
+        write(runner, tokenizer, [(5,) * 128])
+
+
+def test_the_toy_base_too(toy_base: Path, tokenizer: Any, prompts: list[tuple[int, ...]]) -> None:
+    runner = Runner(load_model(toy_base, dtype=torch.float32, device="cpu"))
+    plain = AutoModelForCausalLM.from_pretrained(toy_base, dtype=torch.float32).eval()
+    assert [w.ids for w in write(runner, tokenizer, prompts)] == [by_hand(plain, prompt, 12) for prompt in prompts]
+
+
+def test_it_stops_before_an_end_token_and_says_whether_there_was_one(
+    runner: Runner, tokenizer: Any, prompts: list[tuple[int, ...]]
+) -> None:
+    [free] = write(runner, tokenizer, prompts[:1], ends=[NEVER])
+    assert (len(free.ids), free.ended) == (12, False)
+    place = next(i for i, token in enumerate(free.ids) if i and token not in free.ids[:i])
+    [stopped] = write(runner, tokenizer, prompts[:1], ends=[free.ids[place], END])
+    assert stopped.ended
+    assert stopped.ids == free.ids[:place]
+
+
+def test_settings_that_the_base_carries_do_not_count(
+    runner: Runner, tokenizer: Any, prompts: list[tuple[int, ...]]
+) -> None:
+    model = runner.model
+    plain, own = write(runner, tokenizer, prompts), model.generation_config
+    model.generation_config = GenerationConfig(repetition_penalty=9.0, do_sample=True, temperature=3.0, min_length=400)
+    try:
+        assert write(runner, tokenizer, prompts) == plain
+        assert model.generation_config.repetition_penalty == 9.0
+    finally:
+        model.generation_config = own
+
+
+def test_sampling_is_seeded_and_does_not_depend_on_the_batch(
+    runner: Runner, tokenizer: Any, prompts: list[tuple[int, ...]]
+) -> None:
+    first = write(runner, tokenizer, prompts, temperature=1.0, seed=7)
+    assert first == write(runner, tokenizer, prompts, temperature=1.0, seed=7)
+    assert first == write(runner, tokenizer, prompts, temperature=1.0, seed=7, budget=1)
+    assert first != write(runner, tokenizer, prompts, temperature=1.0, seed=8)
+    assert write(runner, tokenizer, prompts, temperature=1e-6) == write(runner, tokenizer, prompts)
+
+
+def test_sampling_draws_from_the_softmax() -> None:
+    logits = torch.tensor([[0.0, 1.0, 2.0]])
+    drawn = Counter(int(module._Draw(2.0, [s])(logits, logits).argmax()) for s in range(4000))
+    for token, share in enumerate(torch.softmax(logits[0] / 2, 0).tolist()):
+        assert drawn[token] / 4000 == pytest.approx(share, abs=0.03)
+
+
+def test_progress_counts_every_prompt_once(runner: Runner, tokenizer: Any, prompts: list[tuple[int, ...]]) -> None:
+    seen: list[int] = []
+    write(runner, tokenizer, prompts, budget=300, progress=seen.append)
+    assert sum(seen) == len(prompts)
+    assert len(seen) > 1
+    assert write(runner, tokenizer, []) == []

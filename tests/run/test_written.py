@@ -1,0 +1,183 @@
+"""Specialists whose answers are written out, from a table to a report; and labels written beside their likelihood."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metier import Specialist, cli
+from metier.errors import MetierError
+from metier.evaluation.evidence import read_predictions
+from metier.evaluation.extraction import normalised_answer
+from metier.report import write_card, write_report
+from metier.run import run as carry_out
+from metier.run.preflight import preflight
+from metier.sources import read_table, write_table
+from metier.tasks import parse_entities
+from tests.toy import sentences, write_recipe
+
+KINDS = {
+    "extraction": ("entity_f1", "List the firms as ORG: name, or none.", lambda text: f"ORG: {text.split(':')[0]}"),
+    "generation": ("exact_match", "In which year was it?", lambda text: text.rsplit("/", 1)[1]),
+}
+
+
+def table(folder: Path, kind: str) -> Path:
+    answer: Callable[[str], str] = KINDS[kind][2]
+    rows = [{"sentence": text, "told": answer(text)} for text, _ in sentences(80)]
+    if kind == "extraction":
+        rows += [{"sentence": f"nothing happened in {year}", "told": "none"} for year in range(1990, 2010)]
+    write_table(folder / "answers.csv", rows, ["sentence", "told"])
+    return folder / "answers.csv"
+
+
+def recipe_for(folder: Path, base: Path, kind: str, extra: str = "") -> Path:
+    table(folder, kind)
+    path = write_recipe(folder, base, name=kind, extra=extra)
+    text = path.read_text().replace(
+        "task: {file: table.csv, text: sentence, label: mood}",
+        f"task: {{file: answers.csv, text: sentence, label: told, kind: {kind}, instruction: '{KINDS[kind][1]}'}}",
+    )
+    path.write_text(text.replace("epochs: 3", "epochs: 2"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(toy_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    out = {}
+    for kind in KINDS:
+        folder = tmp_path_factory.mktemp(kind)
+        out[kind] = carry_out(recipe_for(folder, toy_base, kind), out=folder / "out")
+    return out
+
+
+def scores(out: Path, task: str) -> dict[str, Any]:
+    return dict(json.loads((out / "evidence" / "scores.json").read_text())[task])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_table_becomes_a_measured_specialist(finished: dict[str, Path], kind: str) -> None:
+    out, metric = finished[kind], KINDS[kind][0]
+    entries = scores(out, kind)
+    assert set(entries) == {"majority", "tfidf", "base", "base-fewshot", "specialist"}
+    assert entries["tfidf"]["status"] == "not applicable"
+    assert "TF-IDF" in entries["tfidf"]["reason"]
+    for name, entry in entries.items():
+        if name == "tfidf":
+            continue
+        score = entry["metrics"][metric]
+        assert score["low"] <= score["value"] <= score["high"]
+        assert score["n"] == (20 if kind == "extraction" else 16)
+        assert 0 <= entry["parse_rate"] <= 1
+        assert "calibration" not in entry
+    assert set(entries["specialist"]["against"]) == {"majority", "base", "base-fewshot"}
+    assert "calibration" in entries["specialist"]["left_out"]
+    assert entries["majority"]["parse_rate"] == 1
+    found = read_predictions(out / "evidence" / "predictions" / f"{kind}.specialist.parquet")
+    assert {p.split for p in found} == {"test"}
+    assert all(p.output is not None and p.parsed == (p.answer is not None) for p in found)
+    log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    looks = [entry for entry in log if entry["event"] == "validation"]
+    training = json.loads((out / "manifest.json").read_text())["training"]
+    assert training["best_validation"] == max(-look["loss"] for look in looks)
+    assert not (out / "specialist" / "calibration.json").exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_report_says_what_does_not_apply_and_why(finished: dict[str, Path], kind: str) -> None:
+    page = write_report(finished[kind]).read_text()
+    card = write_card(finished[kind]).read_text()
+    assert "not applicable" in page
+    assert page.count("its answers are written out") >= 3
+    assert "answers read" in page
+    assert ("entity F1" if kind == "extraction" else "exact match") in page
+    assert "abstain-below" not in card
+    assert "classification" not in card.lower()
+    assert "generate(" in card
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_predict_writes_what_was_measured(
+    finished: dict[str, Path], kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    out = finished[kind]
+    found = read_predictions(out / "evidence" / "predictions" / f"{kind}.specialist.parquet")
+    specialist = Specialist.load(out)
+    assert [a.answer for a in specialist.predict([p.text for p in found])] == [p.output.strip() for p in found]  # type: ignore[union-attr]
+    with pytest.raises(MetierError, match="cannot abstain"):
+        specialist.predict(["x"], abstain_below=0.5)
+    write_table(tmp_path / "in.csv", [{"text": p.text, "answer": "mine"} for p in found], ["text", "answer"])
+    monkeypatch.setattr(
+        sys, "argv", ["metier", "predict", str(out), "--in", str(tmp_path / "in.csv"), "--out", str(tmp_path / "o.csv")]
+    )
+    with pytest.raises(SystemExit):
+        cli.main()
+    rows = [row.values for row in read_table(tmp_path / "o.csv")]
+    assert list(rows[0]) == ["text", "answer", "metier_answer"]
+    assert [(row["metier_answer"] or "") for row in rows] == [p.output.strip() for p in found]  # type: ignore[union-attr]
+    monkeypatch.setattr(sys, "argv", ["metier", "predict", str(out), found[0].text])
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert capsys.readouterr().out.endswith(f"\t{found[0].text}\n")
+
+
+def test_a_specialist_learns_to_write(toy_base: Path, tmp_path: Path) -> None:
+    """The firm is the first word: after some epochs the toy names it, in the form that it was shown."""
+    path = recipe_for(tmp_path, toy_base, "extraction", "measure: {systems: [majority, base]}\n")
+    path.write_text(path.read_text().replace("epochs: 2", "method: full, epochs: 12").replace("0.01", "0.003"))
+    entries = scores(carry_out(path, out=tmp_path / "out"), "extraction")
+    assert entries["base"]["parse_rate"] == 0
+    assert entries["specialist"]["parse_rate"] > 0.9
+    assert entries["specialist"]["metrics"]["entity_f1"]["value"] > entries["majority"]["metrics"]["entity_f1"]["value"]
+
+
+def test_labels_are_written_beside_their_likelihood(toy_base: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, toy_base, extra="measure: {systems: [majority, base], generation: true}\n")
+    out = carry_out(recipe, out=tmp_path / "out")
+    entries = scores(out, "table")
+    assert set(entries) == {"majority", "base", "specialist", "base-generated", "specialist-generated"}
+    assert entries["base-generated"]["parse_rate"] < 1
+    assert entries["specialist"]["parse_rate"] == 1
+    assert set(entries["specialist-generated"]["against"]) == {"specialist", "base-generated"}
+    assert set(entries["base-generated"]["against"]) == {"base"}
+    found = read_predictions(out / "evidence" / "predictions" / "table.base-generated.parquet")
+    wrong = [p for p in found if not p.parsed]
+    assert wrong
+    assert all(p.answer is None and not p.correct for p in wrong)
+    page = (out / "report.html").read_text()
+    assert "Chosen or written" in page
+    assert "specialist-generated" in page
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_validate_reads_such_tables(toy_base: Path, tmp_path: Path, kind: str) -> None:
+    found = preflight(recipe_for(tmp_path, toy_base, kind), data_root=None, offline=True)
+    assert all(set(counts) == {"all"} for counts in found.balance().values())
+    assert all(normalised_answer(e.target) for e in found.data.part("test"))
+    if kind == "extraction":
+        assert found.data.task.labels == ["ORG"]
+        assert all(parse_entities(e.target) is not None for e in found.data.part("test"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [(("instruction: 'List the firms as ORG: name, or none.'", "labels: [a, b]"), "'labels' is for classification"),
+     ((", instruction: 'List the firms as ORG: name, or none.'", ""), "needs an instruction"),
+     (("label: told", "label: sentence"), "not a list of entities"),
+     (("kind: extraction", "kind: extracting"), "extraction")],
+)  # fmt: skip
+def test_what_is_wrong_with_such_a_recipe_is_told(
+    toy_base: Path, tmp_path: Path, change: tuple[str, str], message: str
+) -> None:
+    path = recipe_for(tmp_path, toy_base, "extraction")
+    text = path.read_text()
+    assert change[0] in text
+    path.write_text(text.replace(*change))
+    with pytest.raises(MetierError, match=message):
+        preflight(path, data_root=None, offline=True)
