@@ -39,6 +39,8 @@ class Seen:
             return inner(runner, items, prefix, *rest, **more)
 
         monkeypatch.setattr(Runner, "logprobs", logprobs)
+        # its trial on made-up tokens is no prompt
+        monkeypatch.setattr(Runner, "_packing_is_exact", lambda runner: True)
 
     def take(self) -> set[Ids]:
         """What was scored since the last call."""
@@ -83,10 +85,10 @@ def test_the_same_tokens_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     # evaluation leaves out what was learnt: another sentence, which prediction and show render as it did
     table = tmp_path / "other.csv"
-    table.write_text(f"text,label\n{'Alma: dividend raised in spring'},positive\nAlma: orders shrank,negative\n")
+    others = ["Alma: dividend raised in spring", "Alma: orders shrank"]
+    table.write_text(f"text,label\n{others[0]},positive\n{others[1]},negative\n")
     evaluate(out, TaskChoice.model_validate({"file": str(table), "text": "text", "label": "label"}))
     evaluated = seen.take()
-    specialist.predict(["Alma: dividend raised in spring", "Alma: orders shrank"])
-    assert seen.take() == evaluated
-    assert saved.prompt({"text": "Alma: orders shrank"}) in evaluated
-    assert shown(out, "Alma: orders shrank") == saved.render({"text": "Alma: orders shrank"})
+    specialist.predict(others)
+    assert seen.take() == evaluated == {saved.prompt({"text": text}) for text in others}
+    assert shown(out, others[1]) == saved.render({"text": others[1]})
