@@ -112,6 +112,7 @@ def _continue(
         output: Tensor = model.generate(
             torch.tensor(rows, device=runner.device),
             attention_mask=mask.to(runner.device),
+            generation_config=config,
             logits_processor=LogitsProcessorList([draw] if draw else []),
             **more,
         )
