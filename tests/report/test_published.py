@@ -12,7 +12,9 @@ import pytest
 from metier import cli
 from metier.errors import MetierError
 from metier.files import write_json
+from metier.report.compare import compare
 from metier.report.published import OTHER, OWN_ROWS, SAME, Beside, beside
+from metier.report.read import read_run
 from tests.report.rundir import TASK, build
 
 
@@ -60,8 +62,12 @@ def test_nothing_is_ranked_across_rows_without_the_mark(tmp_path: Path, protocol
 
 
 def test_the_runs_own_baselines_are_judged_by_their_paired_tests(tmp_path: Path) -> None:
-    own = [found for found in beside(build(tmp_path)) if found.origin == "run"]
-    assert [found.outcome for found in own] == [None, "better", "better", "better", "better"]
+    run = build(tmp_path)
+    own = [found for found in beside(run) if found.origin == "run"]
+    assert own[0].outcome is None
+    expected = [compare(read_run(run), system).outcome for system in ("majority", "tfidf", "base", "base-fewshot")]
+    assert [found.outcome for found in own[1:]] == expected
+    assert expected[0] == "better"
 
 
 def test_a_task_without_a_score_or_without_figures(tmp_path: Path) -> None:

@@ -129,9 +129,10 @@ def _hardware(device: Json) -> str | None:
 
 
 def _cost(energy: Json) -> str | None:
-    if energy.get("seconds") is None:
-        return None
-    return f"{energy['seconds']:,.0f} s, about {energy['watt_hours']:.3g} Wh"
+    seconds, watt_hours = energy.get("seconds"), energy.get("watt_hours")
+    said = [] if seconds is None else [f"{seconds:,.0f} s"]
+    said += [] if watt_hours is None else [f"about {watt_hours:.3g} Wh"]
+    return ", ".join(said) or None
 
 
 def _published(figure: Figure, mine: Json, protocol: str | None) -> Beside:

@@ -71,7 +71,8 @@ def load_task(
         examples = list(unique_ids(examples))
         examples = arrange(examples, chosen, name) if chosen else examples
         where = f"{place}: " + ", ".join(_ref(source, value) for source in sources)
-        return Loaded(task, examples, where, protocol=chosen)
+        told = [f"protocol of {chosen.title}, {chosen.mark}: {chosen.note}"] if chosen else []
+        return Loaded(task, examples, where, told, chosen)
     if chosen and chosen.sources:
         raise MetierError(
             f"the rows of the protocol '{protocol}' for '{name}' cannot be had: {chosen.note}",
