@@ -41,7 +41,7 @@ def recipe_for(folder: Path, base: Path, kind: str, extra: str = "") -> Path:
     path = write_recipe(folder, base, name=kind, extra=extra)
     text = path.read_text().replace(
         "task: {file: table.csv, text: sentence, label: mood}",
-        f"task: {{file: answers.csv, text: sentence, label: told, kind: {kind}, instruction: '{KINDS[kind][1]}'}}",
+        f"task: {{name: {kind}, file: answers.csv, text: sentence, label: told, kind: {kind}, instruction: '{KINDS[kind][1]}'}}",
     )
     path.write_text(text.replace("epochs: 3", "epochs: 2"))
     return path
