@@ -39,9 +39,10 @@ def table(folder: Path, kind: str) -> Path:
 def recipe_for(folder: Path, base: Path, kind: str, extra: str = "") -> Path:
     table(folder, kind)
     path = write_recipe(folder, base, name=kind, extra=extra)
+    task = f"name: {kind}, file: answers.csv, text: sentence, label: told, kind: {kind}"
     text = path.read_text().replace(
         "task: {file: table.csv, text: sentence, label: mood}",
-        f"task: {{name: {kind}, file: answers.csv, text: sentence, label: told, kind: {kind}, instruction: '{KINDS[kind][1]}'}}",
+        f"task: {{{task}, instruction: '{KINDS[kind][1]}'}}",
     )
     path.write_text(text.replace("epochs: 3", "epochs: 2"))
     return path
