@@ -32,7 +32,7 @@ def evaluate(
     Returns:
         ``(task name, entries a system as in scores.json, counts)``; also written to the run's evidence.
     """
-    specialist = Specialist.load(run, offline=offline)
+    specialist = Specialist.load(run, offline=offline, engine="torch")
     loaded = load(choice, data_root=data_root, lock=None, offline=offline)
     prepared = prepare(loaded.examples)
     labels = specialist.labels
