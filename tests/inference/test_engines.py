@@ -14,7 +14,7 @@ import torch
 from metier import Specialist, cli
 from metier.errors import MetierError
 from metier.evaluation.scoring import normalise, score
-from metier.inference.engines import choose, fixed_prefix, openvino_engine, openvino_export
+from metier.inference.engines import choose, fixed_prefix, openvino_export
 from metier.inference.engines.graph import LabelScorer
 from metier.inference.engines.openvino_engine import OpenvinoEngine, load_engine
 from metier.inference.engines.openvino_export import compare, export_openvino
@@ -136,7 +136,7 @@ def test_an_export_that_disagrees_is_not_written(several: Path, monkeypatch: pyt
     real = OpenvinoEngine.label_logprobs
 
     def turned(self: OpenvinoEngine, prompts: list[tuple[int, ...]]) -> np.ndarray:
-        return real(self, prompts)[:, ::-1]
+        return real(self, prompts)[:, [1, 2, 0]]
 
     monkeypatch.setattr(OpenvinoEngine, "label_logprobs", turned)
     with pytest.raises(MetierError, match=r"same label on \d+\.\d+% of 96 texts"):
@@ -158,9 +158,7 @@ def test_a_stale_export_is_refused_and_made_again(toy_base: Path, tmp_path: Path
     run = _finish(toy_base, tmp_path)
     key = export_openvino(run)["key"]
     template = run / "specialist" / "template.json"
-    template.write_text(template.read_text().replace('"max_tokens": 384', '"max_tokens": 380'))
-    if export_key(run) == key:  # another limit than the toy's: any change of the template will do
-        template.write_text(template.read_text() + "\n")
+    template.write_text(template.read_text() + "\n")
     with pytest.raises(MetierError, match="stale") as caught:
         Specialist.load(run, engine="openvino")
     assert f"metier export {run}" in str(caught.value)
@@ -169,10 +167,6 @@ def test_a_stale_export_is_refused_and_made_again(toy_base: Path, tmp_path: Path
     assert "stale" in specialist.engine_reason
     assert export_openvino(run)["key"] != key
     assert Specialist.load(run, engine="openvino").engine.name == "openvino"
-
-
-def export_key(run: Path) -> str:
-    return openvino_engine.bundle_key(Specialist.load(run, engine="torch").bundle)
 
 
 def test_calibration_does_not_make_an_export_stale(exported: Path) -> None:
@@ -277,12 +271,10 @@ def test_a_base_with_short_attention_is_refused(finished: Path, monkeypatch: pyt
 
 
 def _tree(folder: Path) -> list[str]:
-    return sorted(str(path) for path in folder.rglob("*"))
+    return sorted(str(path) for path in folder.rglob("*") if path.is_file())
 
 
-def _caller(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., tuple[int, str, str]]:
+def _caller(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
     def call(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["metier", *map(str, arguments)])
         code = 0

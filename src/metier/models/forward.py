@@ -175,13 +175,18 @@ class Runner:
 
 
 def vocabulary_logits(causal: Any, hidden: Tensor, tokens: Tensor | None = None) -> Tensor:
-    """Logits ``(rows, vocabulary or tokens)`` with the scale and soft cap that some architectures put on them."""
-    config = causal.config.get_text_config()
+    """Logits ``(..., vocabulary or tokens)`` with the scale and soft cap that some architectures put on them."""
     layer = causal.get_output_embeddings()
     if tokens is None:
         logits: Tensor = layer(hidden)
     else:
         logits = F.linear(hidden, layer.weight[tokens], None if layer.bias is None else layer.bias[tokens])
+    return scale_logits(causal, logits)
+
+
+def scale_logits(causal: Any, logits: Tensor) -> Tensor:
+    """Put on ``logits`` what an architecture puts on them after its last matrix."""
+    config = causal.config.get_text_config()
     if scale := getattr(config, "logit_scale", None):  # Cohere
         logits = logits * scale
     if divisor := getattr(config, "logits_scaling", None):  # Granite

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import DynamicCache
 
 from metier.inference.engines import Prompt
-from metier.models.forward import Stored, vocabulary_logits
+from metier.models.forward import Stored, scale_logits, vocabulary_logits
 from metier.models.layers import causal_model
 
 HIDDEN = -1e9  # added to the attention score of what a token must not see
@@ -29,9 +30,18 @@ class LabelScorer(nn.Module):
         answers: token ids of the labels.
     """
 
+    branch_ids: Tensor
+    branch_offsets: Tensor
+    branch_sees: Tensor
+    rows: Tensor
+    targets: Tensor
+    sums: Tensor
+    label_weights: Tensor
+    label_bias: Tensor | None
+
     def __init__(self, model: nn.Module, stored: Stored, answers: Sequence[Prompt]) -> None:
         super().__init__()
-        self.model = causal_model(model)
+        self.model: Any = causal_model(model)
         self.layers = len(stored)
         self.prefix = stored[0][0].shape[1] if stored else 0
         for layer, (keys, values) in enumerate(stored):
@@ -46,7 +56,11 @@ class LabelScorer(nn.Module):
         rows, targets, owner = _scored(answers)
         self.register_buffer("rows", torch.tensor(rows))
         self.register_buffer("targets", torch.tensor(targets))
-        self.register_buffer("sums", torch.nn.functional.one_hot(torch.tensor(owner), len(answers)).float())
+        self.register_buffer("sums", F.one_hot(torch.tensor(owner), len(answers)).float())
+        head = self.model.get_output_embeddings()
+        # taken out here: a compiled graph might make the whole vocabulary dense again to pick its rows
+        self.register_buffer("label_weights", head.weight[self.targets].detach().clone())
+        self.register_buffer("label_bias", None if head.bias is None else head.bias[self.targets].detach().clone())
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """``ids (batch, time)`` padded on the left, ``lengths (batch,)`` → ``(batch, labels)`` natural logs."""
@@ -80,12 +94,13 @@ class LabelScorer(nn.Module):
     def _likelihoods(self, hidden: Tensor) -> Tensor:
         """``(batch, 1 + branches, hidden)`` → log-likelihood of each label up to a constant, ``(batch, labels)``."""
         if not self.branches:
-            return vocabulary_logits(self.model, hidden[:, 0], self.targets)
+            return scale_logits(self.model, F.linear(hidden[:, 0], self.label_weights, self.label_bias))
         logprobs = torch.log_softmax(vocabulary_logits(self.model, hidden), -1)
-        return logprobs[:, self.rows, self.targets] @ self.sums
+        places = self.rows * logprobs.shape[2] + self.targets
+        return torch.index_select(logprobs.flatten(1), 1, places) @ self.sums
 
 
-class _Baked(DynamicCache):
+class _Baked(DynamicCache):  # type: ignore[misc]
     """A cache that puts the prefix's constants before each layer's keys and values, and keeps nothing."""
 
     def __init__(self, scorer: LabelScorer) -> None:

@@ -23,6 +23,7 @@ from metier.inference.engines.openvino_engine import OpenvinoEngine, bundle_key,
 from metier.inference.engines.torch_engine import TorchEngine, load_runner
 from metier.models.device import choose_device, prepare_process
 from metier.models.encode import Encoder
+from metier.models.layers import causal_model
 from metier.models.load import load_tokenizer
 
 AGREEMENT = 0.995  # least share of texts with the same label
@@ -130,7 +131,7 @@ def _check_inputs(bundle: Bundle) -> list[dict[str, str]]:
 def _convert(ov: Any, engine: TorchEngine, max_tokens: int) -> Any:
     """The specialist as an OpenVINO graph with inputs ``ids (batch, time)`` and ``lengths (batch,)``."""
     runner = engine.runner
-    config = runner.model.config.get_text_config()
+    config = causal_model(runner.model).config.get_text_config()
     window = getattr(config, "sliding_window", None)
     if not runner.packing or (window and window < max_tokens):
         why = f"its attention sees {window} tokens at most" if runner.packing else runner.why
