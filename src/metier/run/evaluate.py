@@ -33,7 +33,7 @@ def evaluate(
     Returns:
         ``(task name, entries a system as in scores.json, counts)``; also written to the run's evidence.
     """
-    specialist = Specialist.load(run, offline=offline)
+    specialist = Specialist.load(run, offline=offline, engine="torch")
     if specialist.writes:
         raise MetierError(
             f"only classification is scored elsewhere; this specialist is one for {specialist.bundle.task.kind}",
