@@ -128,7 +128,10 @@ def _trunk_sees(time: int, pad: Tensor) -> Tensor:
 
 def _scored(answers: Sequence[Prompt]) -> tuple[list[int], list[int], list[int]]:
     """For each answer token: the state that predicts it (0: the trunk's end), the token, its answer."""
-    rows, targets, owner, start = [], [], [], 1
+    rows: list[int] = []
+    targets: list[int] = []
+    owner: list[int] = []
+    start = 1
     for number, answer in enumerate(answers):
         rows += [0, *range(start, start + len(answer) - 1)]
         targets += answer
