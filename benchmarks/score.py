@@ -7,7 +7,8 @@ Systems, each in a process of its own, in turn:
 
 - ``metier``: likelihood of every label in one forward an example behind a stored prefix; throughput over all examples,
   and ``p50_ms``, the median time of one sentence alone, tokenisation included.
-- ``lm-eval``: ``HFLM`` with its defaults, asked for the log-likelihood of every label of the same rendered strings.
+- ``lm-eval``: ``HFLM`` with its defaults, asked for the log-likelihood of every label of the same rendered strings. Its
+  number format is that of the weights' file (``lm_eval_dtype``): bf16, which flatters us where a processor lacks it.
 - ``generate``: ``transformers`` greedy generation of at most three tokens, batches of 8, padded on the left.
 
 ``floor_share`` is the share of the least time that the matmuls allow: 2 FLOP × weights of the linear layers × tokens of
