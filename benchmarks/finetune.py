@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine import facts, in_turn, linear_weights, matmul_share, median, peak_rss_mb
+from machine import facts, in_turn, linear_weights, matmul_share, median, parser_for, peak_rss_mb
 
 from metier.models.adapters import attach_lora
 from metier.models.bases import resolve
@@ -69,7 +69,8 @@ def metier(options: argparse.Namespace, *, frozen: bool) -> dict[str, Any]:
     return {
         "examples_per_s": done.examples / done.seconds,
         "tokens_per_s": done.tokens / done.seconds,
-        "matmul_peak_share": matmul_share(weights, done.tokens, 2, done.seconds, device),
+        # with a frozen half the two passes are not whole ones
+        "matmul_peak_share": None if frozen else matmul_share(weights, done.tokens, 2, done.seconds, device),
         "peak_rss_mb": peak_rss_mb(),
         "losses": losses,
     }
@@ -137,15 +138,10 @@ def alone(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print one JSON line")
-    parser.add_argument("--examples", type=int, default=256)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--base", default="smollm2-135m-instruct")
+    parser = parser_for(__doc__, SYSTEMS, examples=256)
     parser.add_argument("--task", default="finance-starter")
     parser.add_argument("--variant")
     parser.add_argument("--data-root", type=Path)
-    parser.add_argument("--system", choices=SYSTEMS, help="run one system alone, in this process")
     options = parser.parse_args()
     if options.system:
         alone(options)

@@ -24,7 +24,7 @@ import time
 from typing import Any
 
 import torch
-from machine import facts, in_turn, linear_weights, median, peak_rss_mb
+from machine import facts, in_turn, linear_weights, median, parser_for, peak_rss_mb
 
 from metier.evaluation.scoring import score
 from metier.inference.engines.torch_engine import TorchEngine
@@ -116,13 +116,7 @@ def generate(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print one JSON line")
-    parser.add_argument("--examples", type=int, default=200)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--base", default="smollm2-135m-instruct")
-    parser.add_argument("--system", choices=SYSTEMS, help="run one system alone, in this process")
-    options = parser.parse_args()
+    options = parser_for(__doc__, SYSTEMS, examples=200).parse_args()
     if options.system:
         run = {"metier": metier, "lm-eval": lm_eval, "generate": generate}[options.system]
         print(json.dumps(run(options)))

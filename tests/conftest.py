@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 # toy models gain nothing from threads, and threads of several processes on few cores wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+
+from metier import cli
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +42,22 @@ def toy_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.toy import make_base
 
     return make_base(tmp_path_factory.mktemp("toy") / "base")
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
+    """Calls the command line as a user does; returns exit code, standard output and standard error."""
+
+    def call(*arguments: object, stdin: str = "") -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["metier", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.err + printed.out
+        return code, printed.out, printed.err
+
+    return call

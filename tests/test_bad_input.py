@@ -6,7 +6,6 @@ import errno
 import gzip
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,26 +14,19 @@ import pyarrow.parquet as pq
 import pytest
 from transformers import BertConfig, BertModel
 
-from metier import cli, files
+from metier import files
 from tests.toy import make_base, sentences, write_recipe, write_tokenizer
 
 Run = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(command: Callable[..., tuple[int, str, str]]) -> Run:
     """Calls the command line as a user does; returns exit code and what was printed."""
 
     def call(*arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["metier", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        printed = capsys.readouterr()
-        assert "Traceback" not in printed.err + printed.out
-        return code, printed.err + printed.out
+        code, out, err = command(*arguments)
+        return code, err + out
 
     return call
 

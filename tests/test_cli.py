@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from metier import Specialist, cli
+from metier import Specialist
 from metier.errors import MetierError
 from metier.run import run as carry_out
 from tests.toy import make_base, sentences, write_recipe
@@ -33,23 +31,6 @@ def finished(original: Path, tmp_path: Path) -> Path:
     return tmp_path / "run" / "out"
 
 
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    def call(*arguments: object, stdin: str = "") -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["metier", *map(str, arguments)])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        printed = capsys.readouterr()
-        assert "Traceback" not in printed.err
-        return code, printed.out, printed.err
-
-    return call
-
-
 @pytest.mark.parametrize(
     ("arguments", "stdin", "told"),
     [
@@ -65,10 +46,10 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
         (["new", "nonsense"], "", "own-table"),
     ],
 )
-def test_what_is_asked_wrongly(original: Path, run: Run, arguments: list[str], stdin: str, told: str) -> None:
+def test_what_is_asked_wrongly(original: Path, command: Run, arguments: list[str], stdin: str, told: str) -> None:
     table = str(original.parent / "table.csv")
     given = [part.replace("RUN", str(original)).replace("TABLE", table) for part in arguments]
-    code, out, err = run(*given, stdin=stdin)
+    code, out, err = command(*given, stdin=stdin)
     assert (code, out) == (2, "")
     assert told in err
 
@@ -84,43 +65,43 @@ def test_what_is_asked_wrongly(original: Path, run: Run, arguments: list[str], s
     ],
 )
 def test_a_damaged_specialist_says_how_to_mend_it(
-    finished: Path, run: Run, name: str, content: bytes, told: str
+    finished: Path, command: Run, name: str, content: bytes, told: str
 ) -> None:
     before = Specialist.load(finished).predict(["Alma: profit rose in 3/2001"])
     (finished / name).write_bytes(content)
-    code, _, err = run("predict", finished, "a text")
+    code, _, err = command("predict", finished, "a text")
     assert code == 2
     assert told in err
     assert "delete" in err
     shutil.rmtree(finished / "specialist")  # as the message says
-    code, _, err = run("run", finished.parent / "recipe.yaml", "--out", finished)
+    code, _, err = command("run", finished.parent / "recipe.yaml", "--out", finished)
     assert code == 0, err
     assert Specialist.load(finished).predict(["Alma: profit rose in 3/2001"]) == before
 
 
 @pytest.mark.parametrize("content", ["{half", "[]", '{"stages"'])
-def test_a_damaged_manifest_is_named_and_deleting_it_helps(finished: Path, run: Run, content: str) -> None:
+def test_a_damaged_manifest_is_named_and_deleting_it_helps(finished: Path, command: Run, content: str) -> None:
     (finished / "manifest.json").write_text(content)
     recipe = finished.parent / "recipe.yaml"
-    code, _, err = run("run", recipe, "--out", finished)
+    code, _, err = command("run", recipe, "--out", finished)
     assert code == 2
     assert "manifest.json" in err
     assert "delete it" in err
     (finished / "manifest.json").unlink()
-    assert run("run", recipe, "--out", finished)[0] == 0
+    assert command("run", recipe, "--out", finished)[0] == 0
 
 
-def test_scores_of_a_replaced_specialist_are_dropped(finished: Path, run: Run) -> None:
+def test_scores_of_a_replaced_specialist_are_dropped(finished: Path, command: Run) -> None:
     table, scores = finished.parent / "other.csv", finished / "evidence" / "scores.json"
     table.write_text("sentence,mood\n" + "".join(f'"{t}!!",{m}\n' for t, m in sentences(40, seed=12)))
-    code, _, err = run("evaluate", finished, "--in", table, "--column", "sentence", "--gold", "mood")
+    code, _, err = command("evaluate", finished, "--in", table, "--column", "sentence", "--gold", "mood")
     assert code == 0, err
     assert set(json.loads(scores.read_text())) == {"table", "other"}
     recipe = finished.parent / "recipe.yaml"
-    assert run("run", recipe, "--out", finished)[0] == 0
+    assert command("run", recipe, "--out", finished)[0] == 0
     assert set(json.loads(scores.read_text())) == {"table", "other"}  # the same specialist: still true of it
     recipe.write_text(recipe.read_text().replace("epochs: 3", "epochs: 1"))
-    assert run("run", recipe, "--out", finished)[0] == 0
+    assert command("run", recipe, "--out", finished)[0] == 0
     assert set(json.loads(scores.read_text())) == {"table"}
 
 
@@ -132,15 +113,15 @@ def test_another_base_than_that_of_training_is_refused(tmp_path: Path) -> None:
         Specialist.load(out)
 
 
-def test_a_file_where_the_run_directory_should_be(original: Path, run: Run, tmp_path: Path) -> None:
+def test_a_file_where_the_run_directory_should_be(original: Path, command: Run, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("mine")
-    code, _, err = run("run", original.parent / "recipe.yaml", "--out", tmp_path / "taken")
+    code, _, err = command("run", original.parent / "recipe.yaml", "--out", tmp_path / "taken")
     assert code == 2
     assert "taken" in err
     assert (tmp_path / "taken").read_text() == "mine"
 
 
-def test_several_columns_are_several_fields(toy_base: Path, tmp_path: Path, run: Run) -> None:
+def test_several_columns_are_several_fields(toy_base: Path, tmp_path: Path, command: Run) -> None:
     recipe = write_recipe(tmp_path, toy_base, extra="measure: {systems: [majority]}\n")
     recipe.write_text(recipe.read_text().replace("text: sentence", "text: [firm, sentence]"))
     out = carry_out(recipe, out=tmp_path / "out")
@@ -148,9 +129,9 @@ def test_several_columns_are_several_fields(toy_base: Path, tmp_path: Path, run:
     assert specialist.predict([{"firm": "Alma", "sentence": "profit rose"}])[0].label in specialist.labels
     with pytest.raises(MetierError, match="the field 'firm' is missing"):
         specialist.predict([{"sentence": "profit rose"}])
-    code, _, err = run("predict", out, "profit rose")
+    code, _, err = command("predict", out, "profit rose")
     assert code == 2
     assert "firm, sentence" in err
     table = ["predict", out, "--in", tmp_path / "table.csv", "--out", tmp_path / "o.csv"]
-    assert run(*table, "--column", "sentence")[0] == 2
-    assert run(*table, "--column", "firm", "--column", "sentence")[0] == 0
+    assert command(*table, "--column", "sentence")[0] == 2
+    assert command(*table, "--column", "firm", "--column", "sentence")[0] == 0

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from metier import Specialist, cli
+from metier import Specialist
 from metier.models.encode import Encoder
 from metier.run import run as carry_out
 from metier.sources import read_table, write_table
@@ -28,23 +26,6 @@ TEXTS = [text for text, _ in sentences(12, seed=5)]
 def finished(toy_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished")
     return carry_out(write_recipe(folder, toy_base), out=folder / "out")
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    def call(*arguments: object, stdin: str = "") -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["metier", *map(str, arguments)])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        printed = capsys.readouterr()
-        assert "Traceback" not in printed.err
-        return code, printed.out, printed.err
-
-    return call
 
 
 def test_the_run_directory_is_whole_and_nothing_more(finished: Path) -> None:
@@ -101,7 +82,7 @@ def test_plain_peft_gives_the_same_logits(finished: Path, toy_base: Path) -> Non
         assert list(answer.logprobs.values()) == pytest.approx(among.tolist(), abs=1e-3)
 
 
-def test_train_measure_predict_and_show_use_one_prompt(finished: Path, run: Run) -> None:
+def test_train_measure_predict_and_show_use_one_prompt(finished: Path, command: Run) -> None:
     specialist = Specialist.load(finished)
     manifest = json.loads((finished / "manifest.json").read_text())
     inputs = manifest["prompt"]["inputs"]
@@ -109,27 +90,27 @@ def test_train_measure_predict_and_show_use_one_prompt(finished: Path, run: Run)
     trained = encoder.training_item(inputs, "positive").trunk
     assert trained == encoder.choice_item(inputs, LABELS).trunk == encoder.prompt(inputs)
     assert encoder.tokenizer.decode(trained) == manifest["prompt"]["rendered"] == encoder.render(inputs)
-    _, shown, _ = run("show", finished, inputs["text"])
+    _, shown, _ = command("show", finished, inputs["text"])
     assert shown == manifest["prompt"]["rendered"] + "\n"
 
 
-def test_predict_texts_and_standard_input(finished: Path, run: Run) -> None:
-    code, out, _ = run("predict", finished, *TEXTS[:3])
+def test_predict_texts_and_standard_input(finished: Path, command: Run) -> None:
+    code, out, _ = command("predict", finished, *TEXTS[:3])
     assert code == 0
     lines = [line.split("\t") for line in out.splitlines()]
     assert [line[2] for line in lines] == TEXTS[:3]
     assert all(line[0] in LABELS and 0 < float(line[1]) <= 1 for line in lines)
-    assert run("predict", finished, stdin="\n".join(TEXTS[:3]) + "\n")[1] == out
-    assert run("predict", finished, TEXTS[0], "--abstain-below", "1.0")[1].startswith("(abstained)")
+    assert command("predict", finished, stdin="\n".join(TEXTS[:3]) + "\n")[1] == out
+    assert command("predict", finished, TEXTS[0], "--abstain-below", "1.0")[1].startswith("(abstained)")
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "json", "parquet", "xlsx", "csv.gz", "jsonl.zst"])
-def test_predict_a_table_keeps_all_columns(finished: Path, run: Run, tmp_path: Path, ending: str) -> None:
+def test_predict_a_table_keeps_all_columns(finished: Path, command: Run, tmp_path: Path, ending: str) -> None:
     source, target = tmp_path / f"in.{ending}", tmp_path / f"out.{ending}"
     rows = [{"id": str(i), "news": text, "label": "mine"} for i, text in enumerate(TEXTS)]
     rows[3]["news"] = ""
     write_table(source, rows, ["id", "news", "label"])
-    code, out, err = run("predict", finished, "--in", source, "--column", "news", "--out", target)
+    code, out, err = command("predict", finished, "--in", source, "--column", "news", "--out", target)
     assert code == 0, err
     assert "12 rows" in out
     found = [row.values for row in read_table(target)]
@@ -142,22 +123,22 @@ def test_predict_a_table_keeps_all_columns(finished: Path, run: Run, tmp_path: P
     assert [label for i, label in enumerate(labels) if i != 3] == [answer.label for answer in answers]
 
 
-def test_predict_says_which_column_is_meant(finished: Path, run: Run, tmp_path: Path) -> None:
+def test_predict_says_which_column_is_meant(finished: Path, command: Run, tmp_path: Path) -> None:
     source = tmp_path / "in.csv"
     source.write_text("news\nprofit rose\n")
-    code, _, err = run("predict", finished, "--in", source, "--column", "new", "--out", tmp_path / "o.csv")
+    code, _, err = command("predict", finished, "--in", source, "--column", "new", "--out", tmp_path / "o.csv")
     assert code == 2
     assert "did you mean 'news'" in err
     assert not (tmp_path / "o.csv").exists()
 
 
-def test_evaluate_leaves_out_what_was_trained_on(finished: Path, run: Run, tmp_path: Path) -> None:
+def test_evaluate_leaves_out_what_was_trained_on(finished: Path, command: Run, tmp_path: Path) -> None:
     fresh = [row for row in sentences(400, seed=9) if row not in sentences(240)][:60]
     table = tmp_path / "other.csv"
     with open(table, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerows([("words", "gold"), *fresh, *sentences(240)])
-    code, out, err = run("evaluate", finished, "--in", table, "--column", "words", "--gold", "gold", "--json")
+    code, out, err = command("evaluate", finished, "--in", table, "--column", "words", "--gold", "gold", "--json")
     assert code == 0, err
     found = json.loads(out)
     splits = json.loads((finished / "data" / "splits.json").read_text())["ids"]
@@ -166,18 +147,18 @@ def test_evaluate_leaves_out_what_was_trained_on(finished: Path, run: Run, tmp_p
     assert set(found["other"]) == {"majority", "tfidf", "specialist"}
     assert "other" in json.loads((finished / "evidence" / "scores.json").read_text())
     table.write_text("words,gold\n" + "".join(f'"x {i}",maybe\n' for i in range(6)))
-    code, _, err = run("evaluate", finished, "--in", table, "--column", "words", "--gold", "gold")
+    code, _, err = command("evaluate", finished, "--in", table, "--column", "words", "--gold", "gold")
     assert code == 2
     assert "maybe" in err
 
 
-def test_lists_and_recipes(run: Run, tmp_path: Path) -> None:
-    assert "finance-starter" in run("tasks")[1]
-    assert "smollm2-135m-instruct" in run("bases")[1]
-    code, recipe, _ = run("new", "finance-sentiment")
+def test_lists_and_recipes(command: Run, tmp_path: Path) -> None:
+    assert "finance-starter" in command("tasks")[1]
+    assert "smollm2-135m-instruct" in command("bases")[1]
+    code, recipe, _ = command("new", "finance-sentiment")
     assert code == 0
     (tmp_path / "r.yaml").write_text(recipe)
-    code, _, err = run("new", "finance-sentimen")
+    code, _, err = command("new", "finance-sentimen")
     assert code == 2
     assert "did you mean 'finance-sentiment'" in err
 

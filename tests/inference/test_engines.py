@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from metier import Specialist, cli
+from metier import Specialist
 from metier.errors import MetierError
 from metier.evaluation.evidence import read_predictions
 from metier.evaluation.scoring import normalise, score
@@ -223,11 +223,8 @@ def test_auto_takes_the_faster_engine_and_says_why(
     assert asked.engine_reason == "torch: float32 on cpu"
 
 
-def test_the_command_line(
-    toy_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = _finish(toy_base, tmp_path)
-    call = _caller(capsys, monkeypatch)
+def test_the_command_line(toy_base: Path, tmp_path: Path, command: Callable[..., tuple[int, str, str]]) -> None:
+    run, call = _finish(toy_base, tmp_path), command
     assert "engine torch: no other engine is exported" in call("predict", run, TEXTS[0])[2]
     code, _, err = call("predict", run, TEXTS[0], "--engine", "openvino")
     assert code == 2
@@ -277,18 +274,3 @@ def _count(run: Path) -> int:
 
 def _tree(folder: Path) -> list[str]:
     return sorted(str(path) for path in folder.rglob("*") if path.is_file())
-
-
-def _caller(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["metier", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        printed = capsys.readouterr()
-        assert "Traceback" not in printed.err
-        return code, printed.out, printed.err
-
-    return call

@@ -11,7 +11,7 @@ import torch
 
 from metier.models.batching import sorted_runs
 from metier.models.encode import split_prefix
-from metier.models.forward import Runner, Stored
+from metier.models.forward import Runner
 from metier.models.packed import Item
 from metier.models.trunk import Trunk
 
@@ -36,7 +36,6 @@ def score(
     items: Sequence[Item],
     *,
     prefix: Sequence[int] | None = None,
-    stored: Stored | None = None,
     trunk: Trunk | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Scored:
@@ -44,7 +43,6 @@ def score(
 
     Args:
         prefix: tokens known to begin every prompt; found from the items when not given.
-        stored: keys and values of that prefix, if they are at hand.
         trunk: what the frozen layers give for these items, its prefix the one all of them begin with.
         progress: called with the number of items finished since the last call.
     """
@@ -52,8 +50,7 @@ def score(
     shared, bare = split_prefix(items) if prefix is None else (tuple(prefix), _without(items, len(prefix)))
     result: list[np.ndarray] = [np.empty(0)] * len(items)
     with torch.inference_mode():
-        if stored is None and trunk is None:
-            stored = runner.store_prefix(shared)
+        stored = None if trunk else runner.store_prefix(shared)
         for run in sorted_runs(bare, prefix=len(shared)):
             batch = [bare[i] for i in run]
             entry = trunk.entry(batch) if trunk else None

@@ -92,10 +92,14 @@ def entering(model: Any, entry: Entry | None) -> Iterator[None]:
         assert entry is not None
         return entry.states
 
+    before = [vars(layer).get("forward") for layer in skipped]  # a library may have put its own there
     for layer in skipped:
         layer.forward = put_in if layer is skipped[-1] else pass_on
     try:
         yield
     finally:
-        for layer in skipped:
-            del layer.forward
+        for layer, own in zip(skipped, before, strict=True):
+            if own is None:
+                del layer.forward
+            else:
+                layer.forward = own

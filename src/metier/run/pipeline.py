@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from metier.errors import MetierError
 from metier.evaluation import baselines
 from metier.evaluation.averaged import Slices
 from metier.evaluation.evidence import failed, read_predictions, read_scores, write_predictions
@@ -78,8 +79,14 @@ def curve(
     from metier.report import write_report
     from metier.report.read import read_run
 
-    path = run(recipe_path, out=out, data_root=data_root, offline=offline)
     recipe = load_recipe(recipe_path)
+    if recipe.mix:
+        raise MetierError(
+            "a curve is of one task: its smaller points would lack the tasks mixed in",
+            where=f"{recipe_path}, field 'mix'",
+            fix="leave mix out of the recipe for the curve",
+        )
+    path = run(recipe_path, out=out, data_root=data_root, offline=offline)
     found = read_run(path)
 
     def carry(smaller: Recipe, folder: Path) -> Path:
@@ -148,6 +155,7 @@ class _Work:
         prepare_process(self.device.device)
         self.encoder = self._encoder(recipe.max_tokens)
         write_json(self.path / "data" / "splits.json", self.data.to_json())
+        (self.path / "data" / "mixture.json").unlink(missing_ok=True)
         if self.mixture:
             splits = {data.name: data.to_json() for data in self.mixture.others}
             write_json(self.path / "data" / "mixture.json", {"drawn": self.mixture.drawn, "splits": splits})
@@ -283,8 +291,9 @@ class _Work:
         )  # fmt: skip
         self.directory.record(training=summary)
         shutil.rmtree(self.checkpoints / "best", ignore_errors=True)
-        # also what `metier evaluate` found is of the specialist that was here before
-        (self.path / "evidence" / "scores.json").unlink(missing_ok=True)
+        # also what `metier evaluate` and `metier curve` found is of the specialist that was here before
+        for name in ("scores.json", "curve.json"):
+            (self.path / "evidence" / name).unlink(missing_ok=True)
         return {}
 
     # -- measuring again -----------------------------------------------------------------------------------------
