@@ -1,0 +1,61 @@
+"""What is known by name: tasks, bases, recipes to start from."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from metier.cli.shared import app, new_table, print_table
+from metier.errors import MetierError, nearest
+
+
+@app.command()
+def tasks() -> None:
+    """List the catalogue of tasks: version, kind, licence, commercial use, places."""
+    from metier.tasks import catalogue
+
+    table = new_table("task", "version", "kind", "labels", "licence", "commercial", "places")
+    for name in catalogue.names():
+        task = catalogue.get(name)
+        commercial = {True: "yes", False: "no", None: "?"}[task.commercial]
+        places = ", ".join(dict.fromkeys(source.where for source in task.sources))
+        table.add_row(name, str(task.version), task.kind, ", ".join(task.labels), task.licence, commercial, places)
+    print_table(table)
+
+
+@app.command()
+def bases(as_json: Annotated[bool, typer.Option("--json", help="One JSON line a place.")] = False) -> None:
+    """List the catalogue of bases: where they come from, size, licence, cached or not."""
+    from metier.models.bases import listing
+
+    rows = list(listing())
+    if as_json:
+        for row in rows:
+            typer.echo(json.dumps(row))
+        return
+    table = new_table("base", "ref", "parameters", "licence", "download", "cached")
+    for row in rows:
+        size = f"{row['bytes'] / 1e6:,.0f} MB"
+        cached = "yes" if row["cached"] else "no"
+        table.add_row(row["name"], row["ref"], f"{row['parameters']:,}", row["licence"], size, cached)
+    print_table(table)
+
+
+@app.command()
+def new(name: Annotated[str, typer.Argument(help="finance-sentiment, finance-starter or own-table.")]) -> None:
+    """Print a recipe to start from: metier new finance-sentiment > recipe.yaml."""
+    folder = _recipes()
+    known = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    if name not in known:
+        raise MetierError(f"there is no recipe '{name}'", fix=nearest(name, known))
+    typer.echo((folder / f"{name}.yaml").read_text(encoding="utf-8"), nl=False)
+
+
+def _recipes() -> Path:
+    """The shipped recipes: inside the installed package, or beside the sources of an editable installation."""
+    installed = Path(str(resources.files("metier"))) / "recipes"
+    return installed if installed.is_dir() else Path(__file__).parents[3] / "recipes"

@@ -1,0 +1,45 @@
+"""What all verbs share: the application, the options that many have, tables on the terminal."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Turn a general language model into a specialist, and prove what was gained and what was forgotten.",
+)
+
+DataRoot = Annotated[
+    Path | None, typer.Option("--data-root", envvar="METIER_DATA", help="Folder of published data sets.")
+]
+Offline = Annotated[bool, typer.Option("--offline", help="Never touch a network: only what is cached or local.")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, such as runs/finance-starter.")]
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe in YAML.")]
+
+
+def new_table(*columns: str) -> Table:
+    """A table without lines; names stay on one line."""
+    from rich.table import Table
+
+    found = Table(box=None, pad_edge=False)
+    for column in columns:
+        found.add_column(column, overflow="fold", no_wrap=column in ("task", "base"))
+    return found
+
+
+def print_table(found: Table) -> None:
+    """Print a table, wide where nobody watches."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else 200
+    Console(width=width, highlight=False).print(found)

@@ -1,0 +1,187 @@
+"""Using a specialist: answers, scores on something else, its exact prompt, faster engines, published figures."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from metier.cli.shared import DataRoot, Offline, RunPath, app, new_table, print_table
+from metier.errors import MetierError
+
+
+@app.command()
+def predict(
+    run_path: RunPath,
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="[TEXT]...", help="Texts; standard input if none.")
+    ] = None,
+    source: Annotated[Path | None, typer.Option("--in", help="A table, or '-' for lines of standard input.")] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="Column with the text (repeat it for several fields).")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Table to write; its ending chooses the format.")] = None,
+    abstain_below: Annotated[float, typer.Option(min=0, max=1, help="Abstain below this probability.")] = 0.0,
+    encoding: Annotated[str | None, typer.Option(help="Encoding of the table.")] = None,
+    engine: Annotated[str, typer.Option(help="torch, openvino, or auto: the faster of those exported.")] = "auto",
+    offline: Offline = False,
+) -> None:
+    """Answer texts, a table, or lines of standard input."""
+    from metier.inference.specialist import Specialist, TextAnswer
+
+    if source and texts:
+        raise MetierError("give texts or --in, not both", fix="leave one of them out")
+    if source and str(source) != "-":
+        if out is None:
+            raise MetierError("--in needs --out", fix="name the table to write: --out answers.csv")
+        specialist = Specialist.load(run_path, offline=offline, engine=engine)
+        typer.echo(f"engine {specialist.engine_reason}", err=True)
+        _predict_table(specialist, source, out, column, abstain_below, encoding)
+        return
+    if out or column or encoding:
+        raise MetierError("--out, --column and --encoding are for tables", fix="name the table to read: --in FILE")
+    lines = texts or _lines()
+    if not lines:
+        raise MetierError(
+            "there is no text to answer", fix='give it: metier predict RUN "text", or --in FILE --out FILE'
+        )
+    specialist = Specialist.load(run_path, offline=offline, engine=engine)
+    typer.echo(f"engine {specialist.engine_reason}", err=True)
+    for text, answer in zip(lines, specialist.predict(lines, abstain_below=abstain_below), strict=True):
+        if isinstance(answer, TextAnswer):
+            typer.echo(answer.answer.replace("\n", "\\n") + f"\t{text}")
+            continue
+        label = "(abstained)" if answer.abstained else answer.label
+        typer.echo(f"{label}\t{answer.probability:.3f}\t{text}")
+
+
+@app.command()
+def evaluate(
+    run_path: RunPath,
+    task: Annotated[str | None, typer.Option(help="A task of the catalogue.")] = None,
+    variant: Annotated[str | None, typer.Option(help="Its variant.")] = None,
+    source: Annotated[Path | None, typer.Option("--in", help="A labelled table of your own.")] = None,
+    column: Annotated[list[str] | None, typer.Option(help="Column with the text.")] = None,
+    gold: Annotated[str, typer.Option(help="Column with the right label.")] = "label",
+    encoding: Annotated[str | None, typer.Option(help="Encoding of the table.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the entries of scores.json.")] = False,
+    data_root: DataRoot = None,
+    offline: Offline = False,
+) -> None:
+    """Score a finished specialist on something else, with intervals, baselines and paired tests."""
+    from metier.recipe import TaskChoice
+    from metier.run.evaluate import evaluate as score_elsewhere
+
+    if bool(task) == bool(source):
+        raise MetierError("say what to evaluate on", fix="--task NAME, or --in FILE --column TEXT --gold LABEL")
+    text: str | list[str] = (column or ["text"])[0] if len(column or []) < 2 else list(column or [])
+    choice = (
+        TaskChoice.model_validate({"name": task, "variant": variant})
+        if task
+        else TaskChoice.model_validate({"file": str(source), "text": text, "label": gold, "encoding": encoding})
+    )
+    name, entries, counts = score_elsewhere(run_path, choice, data_root=data_root, offline=offline)
+    if as_json:
+        typer.echo(json.dumps({name: entries, "counts": counts}, ensure_ascii=False))
+        return
+    typer.echo(f"{name}: " + ", ".join(f"{key} {value}" for key, value in counts.items()))
+    typer.echo(f"{'system':<12} {'weighted F1':<24} {'accuracy':<24} {'macro F1':<24} n")
+    for system, entry in entries.items():
+        cells = [entry["metrics"][metric] for metric in ("weighted_f1", "accuracy", "macro_f1")]
+        shown = [f"{c['value']:.3f} [{c['low']:.3f}, {c['high']:.3f}]" for c in cells]
+        typer.echo(f"{system:<12} " + " ".join(f"{text:<24}" for text in shown) + f" {cells[0]['n']}")
+    for other, pair in entries["specialist"].get("against", {}).items():
+        d = pair["difference"]
+        typer.echo(
+            f"specialist - {other}: {d['value']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}], McNemar p = {pair['p']:.2g}"
+        )
+
+
+@app.command()
+def compare(
+    run_path: RunPath,
+    task: Annotated[str | None, typer.Option(help="A task the run was scored on; its own if left out.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON list, with sources and notes.")] = False,
+) -> None:
+    """Set a run's specialist and its baselines beside published systems: interval, rows, size, cost."""
+    from metier.report.published import beside
+
+    lines = beside(run_path, task)
+    if as_json:
+        typer.echo(json.dumps([line.to_json() for line in lines], ensure_ascii=False))
+        return
+    table = new_table(
+        "system", lines[0].metric.replace("_", " "), "95 % interval", "n", "rows", "the specialist is", "parameters",
+        "hardware", "cost",
+    )  # fmt: skip
+    for line in lines:
+        interval = "-" if line.low is None else f"{'≈ ' * line.approximate}[{line.low:.3f}, {line.high:.3f}]"
+        size = f"{line.parameters:,.0f}" if line.parameters else "-"
+        name = line.system + "*" * (line.mark == "secondary")
+        cells = [name, f"{line.value:.3f}", interval, str(line.n or "-"), line.rows, line.verdict or "-", size]
+        table.add_row(*cells, line.hardware or "-", line.cost or "-")
+    print_table(table)
+    typer.echo(
+        "≈ from n alone, as if the figure were a proportion; * read in another text. --json has sources and notes."
+    )
+
+
+@app.command()
+def show(run_path: RunPath, text: Annotated[str | None, typer.Argument(help="A text of your own.")] = None) -> None:
+    """Print the exact prompt that the specialist was trained on and answers, with its special tokens."""
+    from metier.inference.bundle import read_bundle
+    from metier.models.encode import Encoder
+    from metier.models.load import load_tokenizer
+
+    bundle = read_bundle(run_path)
+    fields = bundle.task.template.fields()
+    inputs = {name: text if text is not None and name == fields[-1] else "{" + name + "}" for name in fields}
+    typer.echo(Encoder(load_tokenizer(bundle.folder), bundle.task, bundle.max_tokens).render(inputs))
+
+
+@app.command()
+def export(
+    run_path: RunPath,
+    engine: Annotated[str, typer.Option(help="openvino.")] = "openvino",
+    offline: Offline = False,
+) -> None:
+    """Export a specialist for a faster engine, checked against torch on the run's own texts."""
+    from metier.inference.engines.openvino_export import Agreement, export_openvino
+
+    if engine != "openvino":
+        raise MetierError(f"there is no engine '{engine}' to export for", fix="use --engine openvino")
+    about = export_openvino(run_path, offline=offline)
+    check = about["check"]
+    agreement = Agreement(*(check[name] for name in ("n", "agreement", "mean_difference", "max_difference")))
+    typer.echo(f"openvino, {about['variant']['name']}: {agreement}")
+    typer.echo(f"a sentence alone: openvino {check['openvino_ms']:.1f} ms, torch {check['torch_ms']:.1f} ms")
+
+
+def _lines() -> list[str]:
+    """Lines of standard input that are not blank."""
+    try:
+        lines = [line.rstrip("\n") for line in sys.stdin if line.strip()]
+        "".join(lines).encode("utf-8")  # some locales let bytes through that are no text
+    except UnicodeError as error:
+        raise MetierError(
+            f"standard input is not UTF-8: {error}", fix="convert it (iconv -t utf-8), or use --in FILE --encoding NAME"
+        ) from error
+    return lines
+
+
+def _predict_table(
+    specialist: Any, source: Path, out: Path, column: list[str] | None, abstain_below: float, encoding: str | None
+) -> None:
+    from metier.inference.files import predict_table
+    from metier.run.progress import console
+
+    options = {"encoding": encoding} if encoding else {}
+    counts = predict_table(
+        specialist, source, out, columns=column or ["text"], abstain_below=abstain_below,
+        progress=lambda n: console.print(f"  {n} rows", style="dim"), **options,
+    )  # fmt: skip
+    abstained = "" if specialist.writes else f"{counts.abstained} abstained, "
+    typer.echo(f"{out}: {counts.rows} rows, {abstained}{counts.empty} with an empty text")

@@ -1,0 +1,116 @@
+"""From a YAML file to a recipe, and from a mistake to its line and the nearest valid name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from metier.errors import MetierError, nearest
+from metier.recipe.schema import Recipe
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read and check a recipe.
+
+    Errors: :class:`MetierError` with file, line, field and the nearest valid name.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise MetierError("there is no such recipe", where=str(path), fix="metier new NAME > recipe.yaml") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise MetierError(f"the recipe cannot be read: {error}", where=str(path)) from error
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # a date that is none raises ValueError
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise MetierError(
+            f"the recipe is not valid YAML: {getattr(error, 'problem', error)}", where=f"{path}{line}"
+        ) from error
+    if not isinstance(values, dict):
+        raise MetierError("a recipe is a mapping of fields", where=str(path), fix="see metier new finance-sentiment")
+    try:
+        recipe = Recipe.model_validate(values)
+    except ValidationError as error:
+        raise _explain(error, path, node) from error
+    return _beside(recipe, path)
+
+
+def _beside(recipe: Recipe, path: Path) -> Recipe:
+    """A relative data file is looked for beside the recipe first, then from the current folder."""
+    file = recipe.task.file
+    if file and not Path(file).is_absolute() and (path.parent / file).exists():
+        task = recipe.task.model_copy(update={"file": str(path.parent / file)})
+        return recipe.model_copy(update={"task": task})
+    return recipe
+
+
+def _explain(error: ValidationError, path: Path, node: Any) -> MetierError:
+    # an unknown field is often the misspelt name of one that is missing: tell that first
+    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+    location = _location(first["loc"])
+    name = ".".join(str(part) for part in location)
+    where = f"{path}, line {_line(node, location)}, field '{name}'" if name else str(path)
+    if first["type"] == "extra_forbidden":
+        known = _known(location[:-1])
+        return MetierError(f"unknown field '{location[-1]}'", where=where, fix=nearest(str(location[-1]), known))
+    if first["type"] == "missing":
+        return MetierError(f"the field '{name}' is missing", where=f"{path}, line {_line(node, location[:-1])}")
+    found = first.get("input")
+    shown = "" if isinstance(found, dict) else f", found {found!r}"
+    more = f" ({len(error.errors()) - 1} more after it)" if len(error.errors()) > 1 else ""
+    message = first["msg"].removeprefix("Value error, ")
+    return MetierError(f"{message}{shown}{more}", where=where, fix=_hint(location))
+
+
+def _location(parts: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A place as it stands in the file, without pydantic's names for a union's alternatives and a mapping's keys."""
+    own = ("function-", "union", "list[", "dict[", "[key]")
+    return tuple(part for part in parts if not str(part).startswith(own) and part not in ("str", "int", "float"))
+
+
+def _part(location: tuple[Any, ...]) -> type[BaseModel] | None:
+    model: type[BaseModel] = Recipe
+    for part in location:
+        field = model.model_fields.get(str(part))
+        if field is None:
+            return None
+        options = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        inner = [t for t in options if isinstance(t, type) and issubclass(t, BaseModel)]
+        if not inner:
+            return None
+        model = inner[0]
+    return model
+
+
+def _known(location: tuple[Any, ...]) -> list[str]:
+    model = _part(location)
+    return list(model.model_fields) if model else []
+
+
+def _hint(location: tuple[Any, ...]) -> str | None:
+    model = _part(location[:-1]) if location else None
+    field = model.model_fields.get(str(location[-1])) if model else None
+    return field.description if field else None
+
+
+def _line(node: Any, location: tuple[Any, ...]) -> int:
+    """1-based line of a field, or of its nearest parent that stands in the file."""
+    line = int(node.start_mark.line) + 1
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            pairs = [(key, value) for key, value in node.value if key.value == str(part)]
+            if not pairs:
+                return line
+            line, node = int(pairs[0][0].start_mark.line) + 1, pairs[0][1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = int(node.start_mark.line) + 1
+        else:
+            return line
+    return line

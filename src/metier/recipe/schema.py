@@ -1,0 +1,48 @@
+"""One specialist, from data to report: the whole of a recipe."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from metier.recipe.parts import Adapt, Measure, Mix, Part, Retention, SplitChoice, TaskChoice
+
+
+class Recipe(Part):
+    """One specialist, from data to report."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    task: TaskChoice
+    protocol: Literal["metier", "fingpt", "bloomberg"] = Field(
+        default="metier", description="whose rows and wording to test by: metier, fingpt or bloomberg"
+    )
+    base: str = "smollm2-135m-instruct"
+    adapt: Adapt = Adapt()
+    split: SplitChoice = SplitChoice()
+    measure: Measure = Measure()
+    retention: Retention | None = Retention()
+    max_tokens: int = Field(default=1024, ge=32, description="longest prompt; the middle of a longer text is left out")
+    seed: int = 0
+    seeds: list[int] | None = Field(
+        default=None, min_length=2, description="train once with each: mean and spread; the first is the specialist"
+    )
+    mix: Mix | None = None
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    dtype: Literal["auto", "bfloat16", "float32", "float16"] = "auto"
+
+    @model_validator(mode="after")
+    def _published_protocols_are_of_the_catalogue(self) -> Recipe:
+        if self.protocol != "metier" and self.task.file:
+            raise ValueError(
+                f"the protocol '{self.protocol}' is for tasks of the catalogue, not for a table of one's own"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _first_seed(self) -> Recipe:
+        if self.seeds and len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("every seed is another one")
+        if self.seeds and "seed" in self.model_fields_set and self.seed != self.seeds[0]:
+            raise ValueError("leave seed out where there are seeds: the first of them is the specialist's")
+        return self.model_copy(update={"seed": self.seeds[0]}) if self.seeds and self.seed != self.seeds[0] else self
