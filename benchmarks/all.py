@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SCRIPTS = ("packing", "finetune", "score")
+SCRIPTS = ("packing", "finetune", "lowest_layer", "score")
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
     text += ["Versions: " + ", ".join(f"{name} {version}" for name, version in versions.items()) + ".", ""]
     for result in results:
         text += [f"## {result['benchmark']}", "", "| figure | value |", "|---|---|"]
-        text += [f"| {key} | {_cell(value)} |" for key, value in result.items() if not isinstance(value, dict)]
+        text += [f"| {key} | {_cell(value)} |" for key, value in result.items() if key not in ("machine", "versions")]
         text.append("")
     text += ["## As JSON lines", "", "```", *lines, "```", ""]
     (HERE / "results.md").write_text("\n".join(text), encoding="utf-8")
@@ -38,6 +38,8 @@ def main() -> None:
 
 
 def _cell(value: object) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{key} {_cell(part)}" for key, part in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

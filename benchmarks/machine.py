@@ -22,7 +22,7 @@ def parser_for(doc: str | None, systems: list[str], *, examples: int) -> argpars
     parser.add_argument("--examples", type=int, default=examples)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--base", default="smollm2-135m-instruct")
-    parser.add_argument("--system", choices=systems, help="run one system alone, in this process")
+    parser.add_argument("--system", choices=systems or None, help="run one system alone, in this process")
     return parser
 
 
