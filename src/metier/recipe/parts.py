@@ -154,3 +154,19 @@ class Retention(Part):
     tasks: list[str] = ["wikipedia-passages", "social-iqa"]
     documents: int = Field(default=80, ge=2, description="at most so many documents for bits per byte")
     questions: int = Field(default=300, ge=2, description="at most so many multiple-choice questions")
+
+
+class Trial(Part):
+    """What one trial of a search changes of the recipe; empty for the recipe as it is."""
+
+    base: str | None = None
+    adapt: Adapt = Adapt()
+
+
+class Search(Part):
+    """Settings that are tried before the run; the best on validation is used."""
+
+    trials: list[Trial] = Field(min_length=2, description="what each changes, such as {adapt: {rank: 16}}; {} nothing")
+    examples: int | None = Field(
+        default=None, ge=2, description="learn from at most so many examples in a trial; from all if left out"
+    )

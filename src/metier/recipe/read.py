@@ -77,6 +77,8 @@ def _location(parts: tuple[Any, ...]) -> tuple[Any, ...]:
 def _part(location: tuple[Any, ...]) -> type[BaseModel] | None:
     model: type[BaseModel] = Recipe
     for part in location:
+        if isinstance(part, int):  # a place in a list: its entries are of the kind that the list is of
+            continue
         field = model.model_fields.get(str(part))
         if field is None:
             return None

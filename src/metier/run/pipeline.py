@@ -34,6 +34,7 @@ from metier.run.generative import (
     score_generated,
     score_written,
 )
+from metier.run.keys import data_key, model_key, training_key
 from metier.run.measure import (
     Tick,
     answer_labels,
@@ -46,7 +47,8 @@ from metier.run.measure import (
 )
 from metier.run.mixture import Mixture, mix_tasks
 from metier.run.progress import bar, console
-from metier.run.stages import RunDirectory, now, open_run, versions
+from metier.run.search import Trials
+from metier.run.stages import RunDirectory, now, open_run
 from metier.sources import Lock
 from metier.tasks import Loaded
 
@@ -94,7 +96,10 @@ def curve(
         return _carry_out(smaller, _as_yaml(smaller), folder, data_root=data_root, offline=offline)
 
     count = sum(found.splits["counts"]["train"].values())
-    target = from_fewer(recipe, path, found.task["name"], found.metric, count, carry, sizes)
+    # with the settings that a search chose
+    target = from_fewer(
+        Recipe.model_validate(found.manifest["recipe"]), path, found.task["name"], found.metric, count, carry, sizes
+    )
     write_report(path)
     return target
 
@@ -146,13 +151,14 @@ class _Work:
         self.data = prepare_data(recipe, lock=lock, **where)  # type: ignore[arg-type]
         if recipe.mix:
             self.mixture = mix_tasks(recipe, self.data, lock=lock, **where)  # type: ignore[arg-type]
-        self.base = resolve(recipe.base, lock=lock, offline=self.offline)
+        self.device = self._device()
+        prepare_process(self.device.device)
+        self._search(lock)
+        self.base = resolve(self.recipe.base, lock=lock, offline=self.offline)
         if recipe.retention:
             found = retention_data(recipe.retention, recipe.seed, lock=lock, **where)  # type: ignore[arg-type]
             self.general, self.absent = found
         lock.save(self.path / "lock.json")
-        self.device = self._device()
-        prepare_process(self.device.device)
         self.encoder = self._encoder(recipe.max_tokens)
         write_json(self.path / "data" / "splits.json", self.data.to_json())
         (self.path / "data" / "mixture.json").unlink(missing_ok=True)
@@ -169,6 +175,18 @@ class _Work:
         notes = [f"forgetting is not measured on {name}: {reason}" for name, reason in self.absent.items()]
         for note in [*self.data.loaded.warnings, *notes]:
             console.print(f"  note: {note}", markup=False)
+
+    def _search(self, lock: Lock) -> None:
+        """The recipe's settings from here on: those that did best on validation, where several are to be tried."""
+        target = self.path / "evidence" / "search.json"
+        if not self.recipe.search:
+            target.unlink(missing_ok=True)
+            return
+        trials = Trials(
+            self.recipe, self.data, self.mixture, self.device, path=self.path, lock=lock, offline=self.offline
+        )
+        self._stage("search", trials.keys, [target], lambda: trials.run(target))
+        self.recipe = trials.chosen(target)
 
     def _device(self) -> Device:
         """A continued run keeps the number format it began with: the same bytes must come out."""
@@ -428,21 +446,16 @@ class _Work:
         return self.predictions / f"{self.data.task.name}.{system}.parquet"
 
     def _data_key(self) -> list[Any]:
-        return [self.data.to_json()["hash"], self.data.task.model_dump(mode="json", exclude={"sources", "variants"})]
+        return data_key(self.data)
 
     def _weights(self) -> list[str]:
         return [sha256_file(file) for file in sorted(self.specialist.glob("*.safetensors"))]
 
     def _model_key(self) -> list[Any]:
-        return [self.base.sha256, self.device.dtype, self.device.device, self.recipe.max_tokens]
+        return model_key(self.recipe, self.base, self.device)
 
     def _training_key(self) -> list[Any]:
-        library = versions()
-        adapt = self.recipe.adapt.model_dump(mode="json", exclude={"checkpoint_every"})
-        key = [self._data_key(), self._model_key(), adapt, self.recipe.seed, library["torch"], library["peft"]]
-        if self.mixture:
-            key += [[e.id for e in self.mixture.train], [data.to_json()["hash"] for data in self.mixture.others]]
-        return key
+        return training_key(self.recipe, self.data, self.mixture, self.base, self.device)
 
     def _encoder(self, max_tokens: int, shots: list[Any] | None = None) -> Encoder:
         limit = fitting(self.base.path, max_tokens)
