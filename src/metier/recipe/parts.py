@@ -45,7 +45,8 @@ class TaskChoice(Part):
     encoding: str | None = None
     delimiter: str | None = None
     format: str | None = None
-    sheet: str | None = None
+    sheet: str | None = Field(default=None, description="of an xlsx; the first if left out")
+    header_row: int | None = Field(default=None, ge=1, description="of an xlsx whose header is not its first row")
 
     @model_validator(mode="after")
     def _one_way(self) -> TaskChoice:
