@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 
 import pytest
 
 from metier.errors import MetierError
-from metier.recipe import load_recipe
+from metier.recipe import Recipe, load_recipe
 
 GOOD = "name: toy\ntask:\n  file: table.csv\n  label: mood\nadapt:\n  epochs: 2\n"
 
@@ -71,3 +73,11 @@ def test_usual_values_depend_on_the_method(tmp_path: Path) -> None:
     assert (load_recipe(path).adapt.rate, load_recipe(path).adapt.scale) == (1e-3, 16.0)
     path.write_text(GOOD + "  method: full\n")
     assert load_recipe(path).adapt.rate == 2e-5
+
+
+def test_the_recipe_of_a_table_of_scores_can_be_written_and_read_back() -> None:
+    values = {"name": "a", "task": {"file": "x.csv", "thresholds": [[-0.1, "down"], [math.inf, "up"]]}}
+    recipe = Recipe.model_validate(values)
+    written = json.dumps(recipe.model_dump(mode="json"), allow_nan=False)
+    assert Recipe.model_validate(json.loads(written)) == recipe
+    assert recipe.model_dump()["task"]["thresholds"][1][0] == math.inf

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_validator
 
 
 class Part(BaseModel):
@@ -47,6 +48,11 @@ class TaskChoice(Part):
     format: str | None = None
     sheet: str | None = Field(default=None, description="of an xlsx; the first if left out")
     header_row: int | None = Field(default=None, ge=1, description="of an xlsx whose header is not its first row")
+
+    @field_serializer("thresholds", when_used="json-unless-none")
+    def _infinity_in_words(self, thresholds: list[tuple[float, str]]) -> list[tuple[float | str, str]]:
+        """JSON has no infinity; the word is read back as one."""
+        return [(bound if math.isfinite(bound) else str(bound), label) for bound, label in thresholds]
 
     @model_validator(mode="after")
     def _one_way(self) -> TaskChoice:
