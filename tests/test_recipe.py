@@ -81,3 +81,13 @@ def test_the_recipe_of_a_table_of_scores_can_be_written_and_read_back() -> None:
     written = json.dumps(recipe.model_dump(mode="json"), allow_nan=False)
     assert Recipe.model_validate(json.loads(written)) == recipe
     assert recipe.model_dump()["task"]["thresholds"][1][0] == math.inf
+
+
+def test_tables_are_looked_for_beside_the_recipe(tmp_path: Path) -> None:
+    for name in ("table.csv", "other.csv"):
+        (tmp_path / name).touch()
+    (tmp_path / "recipe.yaml").write_text(GOOD + "mix: {tasks: [{file: other.csv}, {file: elsewhere.csv}]}\n")
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    assert recipe.mix is not None
+    found = [recipe.task.file, *(task.file for task in recipe.mix.tasks)]
+    assert found == [str(tmp_path / "table.csv"), str(tmp_path / "other.csv"), "elsewhere.csv"]

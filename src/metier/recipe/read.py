@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from metier.errors import MetierError, nearest
+from metier.recipe.parts import TaskChoice
 from metier.recipe.schema import Recipe
 
 
@@ -43,11 +44,14 @@ def load_recipe(path: Path) -> Recipe:
 
 def _beside(recipe: Recipe, path: Path) -> Recipe:
     """A relative data file is looked for beside the recipe first, then from the current folder."""
-    file = recipe.task.file
-    if file and not Path(file).is_absolute() and (path.parent / file).exists():
-        task = recipe.task.model_copy(update={"file": str(path.parent / file)})
-        return recipe.model_copy(update={"task": task})
-    return recipe
+    mix = recipe.mix and recipe.mix.model_copy(update={"tasks": [_found(task, path) for task in recipe.mix.tasks]})
+    return recipe.model_copy(update={"task": _found(recipe.task, path), "mix": mix})
+
+
+def _found(task: TaskChoice, path: Path) -> TaskChoice:
+    if task.file and not Path(task.file).is_absolute() and (path.parent / task.file).exists():
+        return task.model_copy(update={"file": str(path.parent / task.file)})
+    return task
 
 
 def _explain(error: ValidationError, path: Path, node: Any) -> MetierError:
