@@ -64,6 +64,12 @@ def rows(folder: Path, change: Callable[[list[str]], list[str]]) -> Path:
         ("task: {file: table.csv, text: sentence, label: mood}", "task: {}", ["task", "name", "file"]),
         ("dtype: float32", "dtype: float33", ["dtype", "float32"]),
         ("retention: null", "split: {train: 0.5, validation: 0.1, test: 0.1}", ["split", "add up to 1"]),
+        (
+            "retention: null",
+            "retention: {tasks: [financial-phrasebank]}",
+            ["retention.tasks", "classification", "boolq"],
+        ),
+        ("retention: null", "mix: {tasks: [{fil: other.csv}]}", ["mix.tasks.0.fil", "did you mean 'file'"]),
         ("name: toy", "name: [", ["not valid YAML", "line"]),
     ],
 )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 
 import pytest
 
 from metier.errors import MetierError
-from metier.recipe import load_recipe
+from metier.recipe import Recipe, load_recipe
 
 GOOD = "name: toy\ntask:\n  file: table.csv\n  label: mood\nadapt:\n  epochs: 2\n"
 
@@ -71,3 +73,21 @@ def test_usual_values_depend_on_the_method(tmp_path: Path) -> None:
     assert (load_recipe(path).adapt.rate, load_recipe(path).adapt.scale) == (1e-3, 16.0)
     path.write_text(GOOD + "  method: full\n")
     assert load_recipe(path).adapt.rate == 2e-5
+
+
+def test_the_recipe_of_a_table_of_scores_can_be_written_and_read_back() -> None:
+    values = {"name": "a", "task": {"file": "x.csv", "thresholds": [[-0.1, "down"], [math.inf, "up"]]}}
+    recipe = Recipe.model_validate(values)
+    written = json.dumps(recipe.model_dump(mode="json"), allow_nan=False)
+    assert Recipe.model_validate(json.loads(written)) == recipe
+    assert recipe.model_dump()["task"]["thresholds"][1][0] == math.inf
+
+
+def test_tables_are_looked_for_beside_the_recipe(tmp_path: Path) -> None:
+    for name in ("table.csv", "other.csv"):
+        (tmp_path / name).touch()
+    (tmp_path / "recipe.yaml").write_text(GOOD + "mix: {tasks: [{file: other.csv}, {file: elsewhere.csv}]}\n")
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    assert recipe.mix is not None
+    found = [recipe.task.file, *(task.file for task in recipe.mix.tasks)]
+    assert found == [str(tmp_path / "table.csv"), str(tmp_path / "other.csv"), "elsewhere.csv"]

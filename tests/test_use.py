@@ -152,6 +152,22 @@ def test_evaluate_leaves_out_what_was_trained_on(finished: Path, command: Run, t
     assert "maybe" in err
 
 
+def test_a_table_is_evaluated_with_the_label_map_of_its_recipe(toy_base: Path, command: Run, tmp_path: Path) -> None:
+    numbers = {"negative": 0, "positive": 1, "neutral": 2}
+    write_table(
+        tmp_path / "tweets.csv", [{"text": t, "label": numbers[label]} for t, label in sentences(60)], ["text", "label"]
+    )
+    recipe = write_recipe(tmp_path, toy_base, extra="measure: {systems: [majority]}\n")
+    task = "task: {file: tweets.csv, label_map: {0: negative, 1: positive, 2: neutral}}"
+    text = recipe.read_text().replace("task: {file: table.csv, text: sentence, label: mood}", task)
+    recipe.write_text(text.replace("epochs: 3", "epochs: 1"))
+    out = carry_out(recipe, out=tmp_path / "run")
+    fresh = [row for row in sentences(200, seed=9) if row not in sentences(60)][:40]
+    write_table(tmp_path / "new.csv", [{"text": t, "label": numbers[label]} for t, label in fresh], ["text", "label"])
+    code, _, err = command("evaluate", out, "--in", tmp_path / "new.csv")
+    assert code == 0, err
+
+
 def test_lists_and_recipes(command: Run, tmp_path: Path) -> None:
     assert "finance-starter" in command("tasks")[1]
     assert "smollm2-135m-instruct" in command("bases")[1]

@@ -171,7 +171,11 @@ def test_temperature_one_leaves_calibration_as_it_was() -> None:
 def test_a_temperature_at_its_bound_is_reported() -> None:
     temperature = fit_temperature([[0.0, -4.0, -4.0]], [0])
     entry = evaluate_classification(LABELS, made(100, 1), seed=1, temperature=temperature)
-    assert "end of its range" in entry["calibration"]["warning"]
+    found = entry["calibration"]
+    assert "end of its range" in found["warning"]
+    # what is reported is what the specialist answers with: its probabilities as they are
+    assert temperature.served == found["temperature"] == 1.0
+    assert found["after"]["ece"] == pytest.approx(found["before"]["ece"])
 
 
 def test_majority_is_the_share_in_the_scored_set_and_unread_answers_count_as_wrong() -> None:

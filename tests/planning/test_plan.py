@@ -161,12 +161,20 @@ def test_more_tokens_than_there_are_is_a_problem() -> None:
         (Request(), "budget, model", "nothing to plan from"),
         (of_flops(1), "budget", "less than one step"),
         (of_flops(1e38), "budget or model.parameters", "no shape has"),
-        (Request(model=ModelChoice(parameters=1e7), hardware=HardwareChoice(device="a100")), "hardware.device", "a100-40gb"),
+        (
+            Request(model=ModelChoice(parameters=1e7), hardware=HardwareChoice(device="a100")),
+            "hardware.device",
+            "a100-40gb",
+        ),
         (Request(model=ModelChoice(parameters=1e7)), "hardware.tflops", "not measured"),
         (Request(budget=Budget(kind="dollars", amount=9), hardware=HardwareChoice(device="l4")),
          "hardware.dollars_per_hour", "no price"),
         (replace(BLOOMBERG, hardware=HardwareChoice(device="a100-40gb", devices=500)), "schedule.sequences", "500"),
-        (replace(BLOOMBERG, hardware=HardwareChoice(device="a100-40gb", devices=512, shard=100)), "hardware.shard", "100"),
+        (
+            replace(BLOOMBERG, hardware=HardwareChoice(device="a100-40gb", devices=512, shard=100)),
+            "hardware.shard",
+            "100",
+        ),
         (replace(BLOOMBERG, schedule=replace(BLOOMBERG.schedule, micro_batch=5)), "schedule.micro_batch", "at most 4"),
     ],
 )  # fmt: skip

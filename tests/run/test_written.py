@@ -14,8 +14,10 @@ from metier import Specialist, cli
 from metier.errors import MetierError
 from metier.evaluation.evidence import read_predictions
 from metier.evaluation.extraction import normalised_answer
+from metier.recipe import TaskChoice
 from metier.report import write_card, write_report
 from metier.run import run as carry_out
+from metier.run.evaluate import evaluate
 from metier.run.preflight import preflight
 from metier.sources import read_table, write_table
 from metier.tasks import parse_entities
@@ -128,6 +130,41 @@ def test_predict_writes_what_was_measured(
     with pytest.raises(SystemExit):
         cli.main()
     assert capsys.readouterr().out.endswith(f"\t{found[0].text}\n")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_evaluate_scores_what_it_writes_elsewhere(finished: dict[str, Path], kind: str, tmp_path: Path) -> None:
+    metric, _, answer = KINDS[kind]
+    rows = [{"text": text, "label": answer(text)} for text, _ in [*sentences(100)[60:], *sentences(6, seed=9)]]
+    write_table(tmp_path / "more.csv", rows, ["text", "label"])
+    choice = TaskChoice(file=str(tmp_path / "more.csv"))
+    name, entries, counts = evaluate(finished[kind], choice, offline=True)
+    assert name == "more"
+    assert set(entries) == {"majority", "specialist"}
+    assert counts["in_training"] > 0
+    assert counts["scored"] == entries["specialist"]["metrics"][metric]["n"] < counts["rows"]
+    assert entries["specialist"]["against"]["majority"]["metric"] == metric
+    assert scores(finished[kind], "more")["specialist"] == json.loads(json.dumps(entries["specialist"]))
+    assert "more" in write_report(finished[kind]).read_text()
+    write_card(finished[kind])
+
+
+def test_evaluate_prints_the_scores_of_written_answers(
+    finished: dict[str, Path], tmp_path: Path, command: Callable[..., tuple[int, str, str]]
+) -> None:
+    write_table(
+        tmp_path / "a.csv", [{"text": f"Alma: x in {y}", "label": "PER: Alma"} for y in range(9)], ["text", "label"]
+    )
+    code, _, err = command("evaluate", finished["extraction"], "--in", tmp_path / "a.csv")
+    assert code == 2
+    assert "'PER' is not one the specialist knows" in err
+    write_table(
+        tmp_path / "b.csv", [{"text": f"Alma: x in {y}", "label": "ORG: Alma"} for y in range(9)], ["text", "label"]
+    )
+    code, out, _ = command("evaluate", finished["extraction"], "--in", tmp_path / "b.csv")
+    assert code == 0
+    assert "entity f1" in out
+    assert "specialist - majority" in out
 
 
 def test_a_specialist_learns_to_write(toy_base: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -157,3 +158,24 @@ def test_json_rows_may_lack_a_field_that_others_have(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     path.write_text("\n".join(json.dumps(row) for row in [{"text": "a", "label": "x"}, {**GOOD[0], "g": "1"}]))
     assert [e.group for e in from_table("own", path, group="g").examples] == [None, "1"]
+
+
+def test_a_workbook_whose_table_is_elsewhere(tmp_path: Path) -> None:
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    book.active.title = "Notes"
+    book.active.append(["Sentences of central banks"])
+    page = book.create_sheet("Data")
+    for row in (["Source: speeches"], [], ["Sentence Text", "Stance"], ["rates rise", "hawk"], ["rates fall", "dove"]):
+        page.append(row)
+    book.save(tmp_path / "a.xlsx")
+    read = partial(from_table, "own", tmp_path / "a.xlsx", text="Sentence Text", label="Stance")
+    with pytest.raises(MetierError, match=r"the first sheet was read.*Notes, Data"):
+        read()
+    with pytest.raises(MetierError, match="header_row"):
+        read(sheet="Data")
+    assert [e.inputs["text"] for e in read(sheet="Data", header_row=3).examples] == ["rates rise", "rates fall"]
+    (tmp_path / "a.csv").write_text("text,label\na,b\nc,d\n")
+    with pytest.raises(MetierError, match="'header_row' is for xlsx"):
+        from_table("own", tmp_path / "a.csv", header_row=2)

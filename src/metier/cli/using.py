@@ -12,6 +12,9 @@ import typer
 from metier.cli.shared import DataRoot, Offline, RunPath, app, new_table, print_table
 from metier.errors import MetierError
 
+Sheet = Annotated[str | None, typer.Option(help="Sheet of an xlsx; the first if left out.")]
+HeaderRow = Annotated[int | None, typer.Option(min=1, help="Row of an xlsx that holds its header.")]
+
 
 @app.command()
 def predict(
@@ -26,6 +29,8 @@ def predict(
     out: Annotated[Path | None, typer.Option(help="Table to write; its ending chooses the format.")] = None,
     abstain_below: Annotated[float, typer.Option(min=0, max=1, help="Abstain below this probability.")] = 0.0,
     encoding: Annotated[str | None, typer.Option(help="Encoding of the table.")] = None,
+    sheet: Sheet = None,
+    header_row: HeaderRow = None,
     engine: Annotated[str, typer.Option(help="torch, openvino, or auto: the faster of those exported.")] = "auto",
     offline: Offline = False,
 ) -> None:
@@ -39,10 +44,14 @@ def predict(
             raise MetierError("--in needs --out", fix="name the table to write: --out answers.csv")
         specialist = Specialist.load(run_path, offline=offline, engine=engine)
         typer.echo(f"engine {specialist.engine_reason}", err=True)
-        _predict_table(specialist, source, out, column, abstain_below, encoding)
+        options = {"encoding": encoding, "sheet": sheet, "header_row": header_row}
+        _predict_table(specialist, source, out, column, abstain_below, options)
         return
-    if out or column or encoding:
-        raise MetierError("--out, --column and --encoding are for tables", fix="name the table to read: --in FILE")
+    if out or column or encoding or sheet or header_row:
+        raise MetierError(
+            "--out, --column and how to read a table are for --in",
+            fix="name the table to read: --in FILE",
+        )
     lines = texts or _lines()
     if not lines:
         raise MetierError(
@@ -67,6 +76,8 @@ def evaluate(
     column: Annotated[list[str] | None, typer.Option(help="Column with the text.")] = None,
     gold: Annotated[str, typer.Option(help="Column with the right label.")] = "label",
     encoding: Annotated[str | None, typer.Option(help="Encoding of the table.")] = None,
+    sheet: Sheet = None,
+    header_row: HeaderRow = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the entries of scores.json.")] = False,
     data_root: DataRoot = None,
     offline: Offline = False,
@@ -81,23 +92,28 @@ def evaluate(
     choice = (
         TaskChoice.model_validate({"name": task, "variant": variant})
         if task
-        else TaskChoice.model_validate({"file": str(source), "text": text, "label": gold, "encoding": encoding})
+        else TaskChoice(file=str(source), text=text, label=gold, encoding=encoding, sheet=sheet, header_row=header_row)
     )
     name, entries, counts = score_elsewhere(run_path, choice, data_root=data_root, offline=offline)
     if as_json:
         typer.echo(json.dumps({name: entries, "counts": counts}, ensure_ascii=False))
         return
     typer.echo(f"{name}: " + ", ".join(f"{key} {value}" for key, value in counts.items()))
-    typer.echo(f"{'system':<12} {'weighted F1':<24} {'accuracy':<24} {'macro F1':<24} n")
+    metrics = list(entries["specialist"]["metrics"])
+    typer.echo(f"{'system':<12} " + " ".join(f"{metric.replace('_', ' '):<24}" for metric in metrics) + " n")
     for system, entry in entries.items():
-        cells = [entry["metrics"][metric] for metric in ("weighted_f1", "accuracy", "macro_f1")]
-        shown = [f"{c['value']:.3f} [{c['low']:.3f}, {c['high']:.3f}]" for c in cells]
-        typer.echo(f"{system:<12} " + " ".join(f"{text:<24}" for text in shown) + f" {cells[0]['n']}")
+        cells = [entry["metrics"][metric] for metric in metrics]
+        typer.echo(f"{system:<12} " + " ".join(f"{_figure(cell):<24}" for cell in cells) + f" {cells[0]['n']}")
     for other, pair in entries["specialist"].get("against", {}).items():
         d = pair["difference"]
         typer.echo(
             f"specialist - {other}: {d['value']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}], McNemar p = {pair['p']:.2g}"
         )
+
+
+def _figure(score: dict[str, Any]) -> str:
+    ends = "(no interval)" if score["low"] is None else f"[{score['low']:.3f}, {score['high']:.3f}]"
+    return f"{score['value']:.3f} {ends}"
 
 
 @app.command()
@@ -173,12 +189,11 @@ def _lines() -> list[str]:
 
 
 def _predict_table(
-    specialist: Any, source: Path, out: Path, column: list[str] | None, abstain_below: float, encoding: str | None
+    specialist: Any, source: Path, out: Path, column: list[str] | None, abstain_below: float, options: dict[str, Any]
 ) -> None:
     from metier.inference.files import predict_table
     from metier.run.progress import console
 
-    options = {"encoding": encoding} if encoding else {}
     counts = predict_table(
         specialist, source, out, columns=column or ["text"], abstain_below=abstain_below,
         progress=lambda n: console.print(f"  {n} rows", style="dim"), **options,

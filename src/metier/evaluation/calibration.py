@@ -37,6 +37,11 @@ class Temperature:
     n: int
 
     @property
+    def served(self) -> float:
+        """The temperature that a specialist answers with: 1 where the fitted one says little."""
+        return 1.0 if self.at_bound else self.value
+
+    @property
     def warning(self) -> str | None:
         """Why this temperature should not be trusted, None if nothing speaks against it."""
         if not self.at_bound:

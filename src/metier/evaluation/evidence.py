@@ -272,9 +272,9 @@ def _confidence(
     if temperature is not None:
         logs = log_probabilities(probability_matrix([p.probabilities for p in read], labels))
         chosen = [list(labels).index(str(p.answer)) for p in read]
-        after = apply_temperature(logs, temperature.value)[range(len(read)), chosen].tolist()
+        after = apply_temperature(logs, temperature.served)[range(len(read)), chosen].tolist()
         record["calibration"] = {
-            "temperature": temperature.value,
+            "temperature": temperature.served,
             "before": reliability(before, right).to_json(),
             "after": reliability(after, right).to_json(),
         } | ({"warning": temperature.warning} if temperature.warning else {})

@@ -1,6 +1,6 @@
 """The schema of a recipe: the one file that says everything about one specialist."""
 
-from metier.recipe.parts import Adapt, Measure, Mix, Retention, SplitChoice, TaskChoice
+from metier.recipe.parts import Adapt, Measure, Mix, Retention, Search, SplitChoice, TaskChoice, Trial
 from metier.recipe.plan import PlanChoice
 from metier.recipe.read import load_recipe, place
 from metier.recipe.schema import Recipe
@@ -12,8 +12,10 @@ __all__ = [
     "PlanChoice",
     "Recipe",
     "Retention",
+    "Search",
     "SplitChoice",
     "TaskChoice",
+    "Trial",
     "load_recipe",
     "place",
 ]

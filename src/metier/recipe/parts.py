@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_validator
 
 
 class Part(BaseModel):
@@ -45,7 +46,13 @@ class TaskChoice(Part):
     encoding: str | None = None
     delimiter: str | None = None
     format: str | None = None
-    sheet: str | None = None
+    sheet: str | None = Field(default=None, description="of an xlsx; the first if left out")
+    header_row: int | None = Field(default=None, ge=1, description="of an xlsx whose header is not its first row")
+
+    @field_serializer("thresholds", when_used="json-unless-none")
+    def _infinity_in_words(self, thresholds: list[tuple[float, str]]) -> list[tuple[float | str, str]]:
+        """JSON has no infinity; the word is read back as one."""
+        return [(bound if math.isfinite(bound) else str(bound), label) for bound, label in thresholds]
 
     @model_validator(mode="after")
     def _one_way(self) -> TaskChoice:
@@ -154,3 +161,19 @@ class Retention(Part):
     tasks: list[str] = ["wikipedia-passages", "social-iqa"]
     documents: int = Field(default=80, ge=2, description="at most so many documents for bits per byte")
     questions: int = Field(default=300, ge=2, description="at most so many multiple-choice questions")
+
+
+class Trial(Part):
+    """What one trial of a search changes of the recipe; empty for the recipe as it is."""
+
+    base: str | None = None
+    adapt: Adapt = Adapt()
+
+
+class Search(Part):
+    """Settings that are tried before the run; the best on validation is used."""
+
+    trials: list[Trial] = Field(min_length=2, description="what each changes, such as {adapt: {rank: 16}}; {} nothing")
+    examples: int | None = Field(
+        default=None, ge=2, description="learn from at most so many examples in a trial; from all if left out"
+    )

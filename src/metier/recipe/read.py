@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from metier.errors import MetierError, nearest
+from metier.recipe.parts import TaskChoice
 from metier.recipe.schema import Recipe
 
 
@@ -49,11 +50,14 @@ def place(path: Path, field: str) -> str:
 
 def _beside(recipe: Recipe, path: Path) -> Recipe:
     """A relative data file is looked for beside the recipe first, then from the current folder."""
-    file = recipe.task.file if recipe.task else None
-    if recipe.task and file and not Path(file).is_absolute() and (path.parent / file).exists():
-        task = recipe.task.model_copy(update={"file": str(path.parent / file)})
-        return recipe.model_copy(update={"task": task})
-    return recipe
+    mix = recipe.mix and recipe.mix.model_copy(update={"tasks": [_found(task, path) for task in recipe.mix.tasks]})
+    return recipe.model_copy(update={"task": recipe.task and _found(recipe.task, path), "mix": mix})
+
+
+def _found(task: TaskChoice, path: Path) -> TaskChoice:
+    if task.file and not Path(task.file).is_absolute() and (path.parent / task.file).exists():
+        return task.model_copy(update={"file": str(path.parent / task.file)})
+    return task
 
 
 def _explain(error: ValidationError, path: Path, node: Any) -> MetierError:
@@ -83,6 +87,8 @@ def _location(parts: tuple[Any, ...]) -> tuple[Any, ...]:
 def _part(location: tuple[Any, ...]) -> type[BaseModel] | None:
     model: type[BaseModel] = Recipe
     for part in location:
+        if isinstance(part, int):  # a place in a list: its entries are of the kind that the list is of
+            continue
         field = model.model_fields.get(str(part))
         if field is None:
             return None

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from metier.errors import MetierError
-from metier.recipe.parts import Adapt, Measure, Mix, Part, Retention, SplitChoice, TaskChoice
+from metier.recipe.parts import Adapt, Measure, Mix, Part, Retention, Search, SplitChoice, TaskChoice, Trial
 from metier.recipe.plan import PlanChoice
 
 
@@ -32,6 +32,7 @@ class Recipe(Part):
         default=None, min_length=2, description="train once with each: mean and spread; the first is the specialist"
     )
     mix: Mix | None = None
+    search: Search | None = None
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     dtype: Literal["auto", "bfloat16", "float32", "float16"] = "auto"
 
@@ -69,3 +70,9 @@ class Recipe(Part):
         if self.seeds and "seed" in self.model_fields_set and self.seed != self.seeds[0]:
             raise ValueError("leave seed out where there are seeds: the first of them is the specialist's")
         return self.model_copy(update={"seed": self.seeds[0]}) if self.seeds and self.seed != self.seeds[0] else self
+
+    def with_settings(self, trial: Trial) -> Recipe:
+        """This recipe with what a trial changes, and without its search."""
+        changes = {name: getattr(trial.adapt, name) for name in trial.adapt.model_fields_set}
+        adapt = self.adapt.model_copy(update=changes)
+        return self.model_copy(update={"base": trial.base or self.base, "adapt": adapt, "search": None})

@@ -1,4 +1,4 @@
-"""What the page shows of the same recipe done again: from fewer examples, with other seeds, with other tasks."""
+"""What the page shows of the same recipe done again: other settings, fewer examples, other seeds, other tasks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from metier.report import figures
 from metier.report.compare import compare, elsewhere
-from metier.report.read import Run
+from metier.report.read import Json, Run
 from metier.report.words import metric, system_key, system_title
 
 View = dict[str, Any]
@@ -51,6 +51,24 @@ def seeds(run: Run) -> View | None:
         for score in found["runs"]
     ]
     return {"rows": rows, "scale": figures.scale(axis), "metric": metric(found["metric"]), "found": found}
+
+
+def search(run: Run) -> View | None:
+    """The settings that were tried on validation, in order, and which of them made the specialist."""
+    found = run.search
+    if not found["trials"] or found["task"] != run.task["name"]:
+        return None
+    rows = [
+        {"trial": trial, "changed": _changed(trial["changes"]), "chosen": place == found["chosen"]}
+        for place, trial in enumerate(found["trials"])
+    ]
+    return {"rows": rows, "metric": metric(found["metric"]), "found": found}
+
+
+def _changed(changes: Json) -> str:
+    named = {**changes, **(changes["adapt"] or {})}
+    said = [f"{name.replace('_', ' ')} {value}" for name, value in named.items() if name != "adapt"]
+    return ", ".join(said) or "nothing: the recipe as it is"
 
 
 def other_sets(run: Run, *, mixed: bool) -> list[View]:

@@ -20,6 +20,7 @@ CONTENTS = [
     ("elsewhere", "On other test sets"),
     ("seeds", "With other seeds"),
     ("sizes", "From fewer examples"),
+    ("search", "How its settings were chosen"),
     ("learning", "How it learnt"),
     ("confusion", "Where it is wrong"),
     ("calibration", "How sure it is"),
@@ -73,6 +74,7 @@ def render_report(run: Run) -> str:
         "elsewhere": again.other_sets(run, mixed=False),
         "seeds": again.seeds(run),
         "sizes": again.sizes(run),
+        "search": again.search(run),
     }
     return environment(escape=True).get_template("report.html.jinja").render(
         run=run,

@@ -47,6 +47,7 @@ class Run:
     calibration: Json  # specialist/calibration.json: what the specialist really uses
     curve: Json  # evidence/curve.json: scores by number of training examples
     seeds: Json  # evidence/seeds.json: scores by seed
+    search: Json  # evidence/search.json: settings that were tried on validation before the run
     mixture: Json  # data/mixture.json: what else was learnt by the same adapter
 
     @property
@@ -130,6 +131,7 @@ def read_run(run_dir: Path) -> Run:
         calibration=_read_json(run_dir / "specialist" / "calibration.json") or Facts(),
         curve=_read_json(run_dir / "evidence" / "curve.json") or Facts(),
         seeds=_read_json(run_dir / "evidence" / "seeds.json") or Facts(),
+        search=_read_json(run_dir / "evidence" / "search.json") or Facts(),
         mixture=_read_json(run_dir / "data" / "mixture.json") or Facts(),
     )
 

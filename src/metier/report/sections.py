@@ -159,7 +159,7 @@ def calibration(run: Run) -> View:
     before, after = ((found.get(when) or {}).get("ece") for when in ("before", "after"))
     better = before is not None and after is not None and after < before
     binning = (found.get("before") or {}).get("binning")
-    return {"found": found, "panels": panels, "better": better, "used": run.temperature, "binning": binning}
+    return {"found": found, "panels": panels, "better": better, "binning": binning}
 
 
 def abstaining(run: Run) -> View:
@@ -271,14 +271,20 @@ def data(run: Run) -> View:
     labels = list(dict.fromkeys(label for part in parts for label in part["counts"]))
     labels = [] if labels == ["all"] else labels  # no classes: the total says it
     samples = duplicates.get("contradictory_samples") or []
+    near = splits.get("near_duplicates")
     return {
         "commercial": commercial(task),
         "duplicates": [(text, duplicates[key]) for key, text in _DUPLICATES.items() if key in duplicates],
+        "near": near and Facts({**near, "samples": [Facts({**s, **_shortened(s)}) for s in near["samples"]]}),
         "samples": [{**s, "text": _short(str(s.get("text", "")))} for s in samples],
         "parts": parts,
         "labels": labels,
         "wide": len(labels) > 6,
     }
+
+
+def _shortened(pair: Json) -> Json:
+    return {part: _short(str(pair[part])) for part in ("test", "train")}
 
 
 def commercial(task: Json) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from metier.run.pipeline import curve, run
+from metier.run.learning_curve import curve
+from metier.run.pipeline import run
 
 __all__ = ["curve", "run"]

@@ -14,12 +14,15 @@ from metier.evaluation.calibration import Temperature
 from metier.evaluation.evidence import evaluate_classification, merge_scores, write_predictions
 from metier.evaluation.scores import Prediction
 from metier.evaluation.scoring import normalise
+from metier.evaluation.written import evaluate_written
 from metier.inference.specialist import Specialist
 from metier.recipe import Recipe, TaskChoice
 from metier.run.data import Data, load, prepare_data
+from metier.run.generative import MOST_TOKENS, answer_in_words, answer_the_same
 from metier.run.measure import classical_answers
+from metier.run.progress import bar
 from metier.sources import Lock
-from metier.tasks import Example, prepare
+from metier.tasks import Example, Task, prepare
 from metier.tasks.prepare import key_of
 
 
@@ -28,23 +31,23 @@ def evaluate(
 ) -> tuple[str, dict[str, Any], dict[str, int]]:
     """Score a run's specialist on other labelled data, beside majority and TF-IDF fitted on the run's own train part.
 
+    Answers that are written out are scored as in the run, beside the most frequent answer of its train part.
+
     Rows whose text stood in the run's train or validation part are left out and counted.
 
     Returns:
         ``(task name, entries a system as in scores.json, counts)``; also written to the run's evidence.
     """
     specialist = Specialist.load(run, offline=offline, engine="torch")
-    if specialist.writes:
-        raise MetierError(
-            f"only classification is scored elsewhere; this specialist is one for {specialist.bundle.task.kind}",
-            where=str(run),
-            fix="answer the rows with metier predict --in FILE --out FILE, and compare",
-        )
+    trained = specialist.bundle.task
+    recipe, split_hash = _record(run)
+    choice = _like_the_run(choice, recipe, trained.kind)
     loaded = load(choice, data_root=data_root, lock=None, offline=offline)
     prepared = prepare(loaded.examples)
-    labels = specialist.labels
-    _check_labels(prepared.examples, labels, loaded.where)
-    data = _training_data(run, data_root, offline)
+    _check_kind(loaded.task, trained)
+    if trained.kind == "classification":
+        _check_labels(prepared.examples, specialist.labels, loaded.where)
+    data = _training_data(run, recipe, split_hash, data_root, offline)
     seen = {_text_key(e) for part in ("train", "validation") for e in data.part(part)}
     examples = [e for e in prepared.examples if _text_key(e) not in seen]
     if not examples:
@@ -52,18 +55,11 @@ def evaluate(
     name = loaded.task.name + (f"-{choice.variant}" if choice.variant else "")
     if name == data.task.name:
         name += "-elsewhere"
-    logprobs, seconds = specialist.score_examples(examples)
-    found = _predictions(examples, labels, normalise(logprobs), seconds / len(examples))
-    others = classical_answers(data, examples)
+    answers = (_written_answers if specialist.writes else _label_answers)(specialist, data, examples)
     evidence = run / "evidence"
-    for system, predictions in {**others, "specialist": found}.items():
+    for system, predictions in answers.items():
         write_predictions(evidence / "predictions" / f"{name}.{system}.parquet", predictions)
-    slices = Slices.of(loaded.task, examples)
-    temperature = Temperature(specialist.bundle.temperature, False, 0.0, 0.0, 0)
-    entries = {system: evaluate_classification(labels, p, seed=seed, slices=slices) for system, p in others.items()}
-    entries["specialist"] = evaluate_classification(
-        labels, found, seed=seed, others=others, temperature=temperature, slices=slices
-    )
+    entries = _entries(specialist, answers, Slices.of(loaded.task, examples), seed)
     for system, entry in entries.items():
         merge_scores(evidence / "scores.json", name, system, entry)
     counts = {
@@ -73,6 +69,76 @@ def evaluate(
         "scored": len(examples),
     }
     return name, entries, counts
+
+
+def _label_answers(specialist: Specialist, data: Data, examples: list[Example]) -> dict[str, list[Prediction]]:
+    """Majority, TF-IDF and the specialist, in this order: each chooses among the labels."""
+    logprobs, seconds = specialist.score_examples(examples)
+    found = _predictions(examples, specialist.labels, normalise(logprobs), seconds / len(examples))
+    return {**classical_answers(data, examples), "specialist": found}
+
+
+def _written_answers(specialist: Specialist, data: Data, examples: list[Example]) -> dict[str, list[Prediction]]:
+    """The training part's most frequent answer, and what the specialist writes."""
+    _, constant = answer_the_same(data.part("train"), examples, "test")
+    room = specialist.bundle.answer_tokens or MOST_TOKENS
+    with bar("measure specialist", len(examples)) as tick:
+        found = answer_in_words(
+            specialist.runner, specialist.encoder, examples, "test", room=room, trained=True, tick=tick
+        )
+    return {"majority": constant, "specialist": found}
+
+
+def _entries(
+    specialist: Specialist, answers: dict[str, list[Prediction]], slices: Slices | None, seed: int
+) -> dict[str, dict[str, Any]]:
+    task, labels = specialist.bundle.task, specialist.labels
+    temperature = Temperature(specialist.bundle.temperature, False, 0.0, 0.0, 0)
+    entries = {}
+    for system, found in answers.items():
+        mine = system == "specialist"
+        others = {other: p for other, p in answers.items() if other != system} if mine else None
+        if task.written:
+            entries[system] = evaluate_written(task.kind, found, seed=seed, types=labels, others=others)
+        else:
+            entries[system] = evaluate_classification(
+                labels, found, seed=seed, others=others, slices=slices, temperature=temperature if mine else None
+            )
+    return entries
+
+
+def _like_the_run(choice: TaskChoice, recipe: Recipe, kind: str) -> TaskChoice:
+    """A table of one's own is read as that of the recipe was: the same kind, and labels written the same way."""
+    if not choice.file:
+        return choice
+    own = recipe.task
+    return choice.model_copy(
+        update={
+            "kind": kind,
+            "label_map": own.label_map,
+            "thresholds": own.thresholds,
+            # the specialist has its prompt; a table of written answers is not read without an instruction
+            "instruction": own.instruction or ("as the specialist was told" if kind != "classification" else None),
+        }
+    )
+
+
+def _check_kind(task: Task, trained: Task) -> None:
+    if task.kind != trained.kind:
+        raise MetierError(
+            f"'{task.name}' is a task of kind {task.kind}, the specialist was made for {trained.kind}",
+            fix="evaluate it on a task of its own kind",
+        )
+    if unknown := sorted(set(task.labels) - set(trained.labels)) if task.kind == "extraction" else []:
+        raise MetierError(
+            f"the entity type '{unknown[0]}' is not one the specialist knows",
+            fix=f"it knows {', '.join(trained.labels)}",
+        )
+    if set(task.template.fields()) != set(trained.template.fields()):
+        raise MetierError(
+            f"the specialist reads {', '.join(trained.template.fields())}; found {', '.join(task.template.fields())}",
+            fix="name the columns with --column, one for each in this order",
+        )
 
 
 def _check_labels(examples: list[Example], labels: list[str], where: str) -> None:
@@ -86,17 +152,21 @@ def _check_labels(examples: list[Example], labels: list[str], where: str) -> Non
         )
 
 
-def _training_data(run: Path, data_root: Path | None, offline: bool) -> Data:
+def _record(run: Path) -> tuple[Recipe, str]:
+    """The recipe that the run carried out, and the hash of its split."""
     try:
         manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
         kept = json.loads((run / "data" / "splits.json").read_text(encoding="utf-8"))["hash"]
-        recipe = Recipe.model_validate(manifest["recipe"])
+        return Recipe.model_validate(manifest["recipe"]), str(kept)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise MetierError(
             f"the record of the training data cannot be read: {error}",
             where=str(run),
             fix="give the whole run directory that `metier run` wrote; if it is damaged, run its recipe again",
         ) from error
+
+
+def _training_data(run: Path, recipe: Recipe, kept: str, data_root: Path | None, offline: bool) -> Data:
     data = prepare_data(recipe, data_root=data_root, lock=Lock.load(run / "lock.json"), offline=offline)
     if data.to_json()["hash"] != kept:
         raise MetierError("the run's training data has changed since", where=str(run), fix="run the recipe again")

@@ -30,7 +30,7 @@ from metier.models.trunk import Trunk, compute_trunk
 from metier.recipe import Retention
 from metier.run.data import Data
 from metier.sources import Lock
-from metier.tasks import Example, Loaded, get, load_task
+from metier.tasks import Example, Loaded, get, load_task, names
 
 Tick = Callable[[int], None]
 
@@ -138,7 +138,13 @@ def retention_data(
     """
     found, absent = [], {}
     for name in choice.tasks:
-        get(name)
+        kind = get(name).kind
+        if kind not in ("multiple_choice", "perplexity"):
+            raise MetierError(
+                f"'{name}' is a task of kind {kind}: what is kept is measured on multiple choice or plain text",
+                where="recipe, retention.tasks",
+                fix=f"name one of {', '.join(n for n in names() if get(n).kind in ('multiple_choice', 'perplexity'))}",
+            )
         try:
             loaded = load_task(name, data_root=data_root, lock=lock, offline=offline)
         except MetierError as error:

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from metier.errors import MetierError
 from metier.evaluation import baselines
 from metier.evaluation.averaged import Slices
 from metier.evaluation.evidence import failed, read_predictions, read_scores, write_predictions
 from metier.evaluation.scores import Prediction
-from metier.files import sha256_file, write_json, write_text
+from metier.files import write_json, write_text
 from metier.inference.bundle import write_bundle
-from metier.models.adapters import load_adapter
-from metier.models.bases import Base, resolve
-from metier.models.device import Device, choose_device, prepare_process
+from metier.models.bases import resolve
+from metier.models.device import prepare_process
 from metier.models.encode import Encoder
 from metier.models.forward import Runner
-from metier.models.load import fitting, load_model, load_tokenizer
 from metier.recipe import Recipe, load_recipe
 from metier.run.adapt import train_specialist
-from metier.run.again import each_alone, from_fewer, with_other_seeds
+from metier.run.again import each_alone, with_other_seeds
 from metier.run.data import Data, Shots, few_shots, prepare_data
 from metier.run.describe import describe
 from metier.run.generative import (
@@ -44,11 +41,14 @@ from metier.run.measure import (
     score_retention,
     write_task_scores,
 )
-from metier.run.mixture import Mixture, mix_tasks
+from metier.run.mixture import mix_tasks
 from metier.run.progress import bar, console
-from metier.run.stages import RunDirectory, now, open_run, versions
+from metier.run.search import Trials
+from metier.run.stages import now, open_run
+from metier.run.work import Work
 from metier.sources import Lock
 from metier.tasks import Loaded
+from metier.tasks.near import near_duplicates
 
 WATTS = 65.0  # a laptop or server core pair under load; the report says that it is an assumption
 
@@ -61,50 +61,14 @@ def run(recipe_path: Path, *, out: Path | None = None, data_root: Path | None = 
     recipe = load_recipe(recipe_path)
     recipe.needed_task(recipe_path)
     text = recipe_path.read_text(encoding="utf-8")
-    return _carry_out(recipe, text, out or Path("runs") / recipe.name, data_root=data_root, offline=offline)
+    return carry_out(recipe, text, out or Path("runs") / recipe.name, data_root=data_root, offline=offline)
 
 
-def curve(
-    recipe_path: Path,
-    *,
-    sizes: Sequence[int] | None = None,
-    out: Path | None = None,
-    data_root: Path | None = None,
-    offline: bool = False,
-) -> Path:
-    """Carry out a recipe from ever more examples: at what size does fine-tuning start to win?
-
-    Returns:
-        ``evidence/curve.json`` of the run directory, whose report shows it as a plot.
-    """
-    from metier.report import write_report
-    from metier.report.read import read_run
-
-    recipe = load_recipe(recipe_path)
-    recipe.needed_task(recipe_path)
-    if recipe.mix:
-        raise MetierError(
-            "a curve is of one task: its smaller points would lack the tasks mixed in",
-            where=f"{recipe_path}, field 'mix'",
-            fix="leave mix out of the recipe for the curve",
-        )
-    path = run(recipe_path, out=out, data_root=data_root, offline=offline)
-    found = read_run(path)
-
-    def carry(smaller: Recipe, folder: Path) -> Path:
-        console.print(f"[bold]from {smaller.split.most_train} examples[/]")
-        return _carry_out(smaller, _as_yaml(smaller), folder, data_root=data_root, offline=offline)
-
-    count = sum(found.splits["counts"]["train"].values())
-    target = from_fewer(recipe, path, found.task["name"], found.metric, count, carry, sizes)
-    write_report(path)
-    return target
-
-
-def _carry_out(recipe: Recipe, text: str, path: Path, *, data_root: Path | None, offline: bool) -> Path:
+def carry_out(recipe: Recipe, text: str, path: Path, *, data_root: Path | None, offline: bool) -> Path:
+    """Carry out ``recipe`` in the run directory ``path``, which keeps ``text`` as the recipe given."""
     with open_run(path) as directory:
         write_text(directory.path / "recipe.yaml", text)
-        work = _Work(recipe, directory, data_root, offline)
+        work = _Run(recipe, directory, data_root, offline)
         work.resolve()
         work.baselines()
         work.measure_base()
@@ -117,27 +81,19 @@ def _carry_out(recipe: Recipe, text: str, path: Path, *, data_root: Path | None,
     return path
 
 
-def _as_yaml(recipe: Recipe) -> str:
-    return yaml.safe_dump(recipe.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
+def as_yaml(recipe: Recipe) -> str:
+    """A recipe as a user would write it."""
+    return yaml.safe_dump(
+        recipe.model_dump(
+            mode="json",
+        ),
+        sort_keys=False,
+        allow_unicode=True,
+    )
 
 
-class _Work:
-    """What the stages share: the recipe, the directory, and what has been loaded so far."""
-
-    def __init__(self, recipe: Recipe, directory: RunDirectory, data_root: Path | None, offline: bool) -> None:
-        self.recipe, self.directory, self.path = recipe, directory, directory.path
-        self.data_root, self.offline = data_root, offline
-        self.predictions = self.path / "evidence" / "predictions"
-        self.checkpoints = self.path / "checkpoints"
-        self.specialist = self.path / "specialist"
-        self.absent: dict[str, str] = {}
-        self.data: Data
-        self.base: Base
-        self.device: Device
-        self.encoder: Encoder
-        self.general: list[Loaded] = []
-        self.mixture: Mixture | None = None
-        self._runner: Runner | None = None
+class _Run(Work):
+    """The stages, in their order."""
 
     # -- resolve -------------------------------------------------------------------------------------------------
 
@@ -148,15 +104,17 @@ class _Work:
         self.data = prepare_data(recipe, lock=lock, **where)  # type: ignore[arg-type]
         if recipe.mix:
             self.mixture = mix_tasks(recipe, self.data, lock=lock, **where)  # type: ignore[arg-type]
-        self.base = resolve(recipe.base, lock=lock, offline=self.offline)
+        self.device = self._device()
+        prepare_process(self.device.device)
+        self._search(lock)
+        self.base = resolve(self.recipe.base, lock=lock, offline=self.offline)
         if recipe.retention:
             found = retention_data(recipe.retention, recipe.seed, lock=lock, **where)  # type: ignore[arg-type]
             self.general, self.absent = found
         lock.save(self.path / "lock.json")
-        self.device = self._device()
-        prepare_process(self.device.device)
         self.encoder = self._encoder(recipe.max_tokens)
-        write_json(self.path / "data" / "splits.json", self.data.to_json())
+        near = near_duplicates(self.data.part("train"), self.data.part("test"))
+        write_json(self.path / "data" / "splits.json", {**self.data.to_json(), "near_duplicates": near})
         (self.path / "data" / "mixture.json").unlink(missing_ok=True)
         if self.mixture:
             splits = {data.name: data.to_json() for data in self.mixture.others}
@@ -169,14 +127,22 @@ class _Work:
         console.print(f"[bold]{recipe.name}[/]: {self.data.task.title}, {counts}")
         console.print(f"  base {self.base.name} ({self.base.ref}) on {self.device.device}: {self.device.why}")
         notes = [f"forgetting is not measured on {name}: {reason}" for name, reason in self.absent.items()]
+        if near["pairs"]:
+            notes.append(f"{near['test_examples']} test texts nearly repeat a training text (see the report)")
         for note in [*self.data.loaded.warnings, *notes]:
             console.print(f"  note: {note}", markup=False)
 
-    def _device(self) -> Device:
-        """A continued run keeps the number format it began with: the same bytes must come out."""
-        before = self.directory.manifest.get("device", {})
-        same = before.get("asked") == [self.recipe.device, self.recipe.dtype]
-        return choose_device(self.recipe.device, before["dtype"] if same else self.recipe.dtype)
+    def _search(self, lock: Lock) -> None:
+        """The recipe's settings from here on: those that did best on validation, where several are to be tried."""
+        target = self.path / "evidence" / "search.json"
+        if not self.recipe.search:
+            target.unlink(missing_ok=True)
+            return
+        trials = Trials(
+            self.recipe, self.data, self.mixture, self.device, path=self.path, lock=lock, offline=self.offline
+        )
+        self._stage("search", trials.keys, [target], lambda: trials.run(target))
+        self.recipe = trials.chosen(target)
 
     # -- what the specialist is compared with --------------------------------------------------------------------
 
@@ -336,19 +302,19 @@ class _Work:
 
             self._stage(f"mixture-{data.name}", reads, list(files.values()), work)
         if self.recipe.mix and self.recipe.mix.alone:
-            self._runner, self._loaded_back = None, False
+            self._release()
             each_alone(self.recipe, self.path, [d.name for d in (self.data, *self.mixture.others)], self._carry)
 
     def repeat(self) -> None:
         """The same training with other seeds."""
         (self.path / "evidence" / "seeds.json").unlink(missing_ok=True)
         if self.recipe.seeds:
-            self._runner, self._loaded_back = None, False
+            self._release()
             with_other_seeds(self.recipe, self.path, self.data.name, self.data.task.metric, self._carry)
 
     def _carry(self, recipe: Recipe, folder: Path) -> Path:
         where = {"data_root": self.data_root, "offline": self.offline}
-        return _carry_out(recipe, _as_yaml(recipe), folder, **where)  # type: ignore[arg-type]
+        return carry_out(recipe, as_yaml(recipe), folder, **where)  # type: ignore[arg-type]
 
     def _write_specialist(self) -> None:
         with bar("measure specialist", len(self.data.part("test"))) as tick:
@@ -392,10 +358,9 @@ class _Work:
         """The temperature that the specialist divides its log-probabilities by."""
         validation = [p for p in read_predictions(self._file("specialist")) if p.split == "validation"]
         temperature = fit_calibration(validation, self.data.task.labels)
-        value = 1.0 if temperature.at_bound else temperature.value
         write_json(
             self.specialist / "calibration.json",
-            {"temperature": value, "fitted_on": len(validation), "warning": temperature.warning},
+            {"temperature": temperature.served, "fitted_on": len(validation), "warning": temperature.warning},
         )
 
     def report(self) -> None:
@@ -419,53 +384,3 @@ class _Work:
             line += f"  read {entry['parse_rate']:.1%}" if entry["parse_rate"] < 1 else ""
             console.print(f"  {name:<20} {metric} {line}", markup=False)
         console.print(f"  report: [bold]{page}[/]")
-
-    # -- helpers -------------------------------------------------------------------------------------------------
-
-    def _stage(self, name: str, reads: Any, outputs: list[Path], work: Callable[[], Any]) -> None:
-        if not self.directory.stage(name, reads, outputs, work):
-            console.print(f"  [dim]{name}: done before[/]")
-
-    def _file(self, system: str) -> Path:
-        return self.predictions / f"{self.data.task.name}.{system}.parquet"
-
-    def _data_key(self) -> list[Any]:
-        return [self.data.to_json()["hash"], self.data.task.model_dump(mode="json", exclude={"sources", "variants"})]
-
-    def _weights(self) -> list[str]:
-        return [sha256_file(file) for file in sorted(self.specialist.glob("*.safetensors"))]
-
-    def _model_key(self) -> list[Any]:
-        return [self.base.sha256, self.device.dtype, self.device.device, self.recipe.max_tokens]
-
-    def _training_key(self) -> list[Any]:
-        library = versions()
-        adapt = self.recipe.adapt.model_dump(mode="json", exclude={"checkpoint_every"})
-        key = [self._data_key(), self._model_key(), adapt, self.recipe.seed, library["torch"], library["peft"]]
-        if self.mixture:
-            key += [[e.id for e in self.mixture.train], [data.to_json()["hash"] for data in self.mixture.others]]
-        return key
-
-    def _encoder(self, max_tokens: int, shots: list[Any] | None = None) -> Encoder:
-        limit = fitting(self.base.path, max_tokens)
-        return Encoder(load_tokenizer(self.base.path), self.data.task, limit, shots or [])
-
-    def _fresh_model(self) -> Any:
-        return load_model(self.base.path, dtype=self.device.torch_dtype, device=self.device.device)
-
-    def runner(self) -> Runner:
-        """The model in use: the base until it is adapted."""
-        if self._runner is None:
-            self._runner = Runner(self._fresh_model())
-        return self._runner
-
-    def _adapted(self) -> Runner:
-        """The specialist as it was written to disk: what is measured is what is shipped."""
-        if not getattr(self, "_loaded_back", False):
-            if self.recipe.adapt.method == "lora":
-                model = load_adapter(self._fresh_model(), self.specialist)
-            else:
-                model = load_model(self.specialist, dtype=self.device.torch_dtype, device=self.device.device)
-            self._runner = Runner(model, packing=self._runner.packing if self._runner else None)
-            self._loaded_back = True
-        return self.runner()

@@ -17,6 +17,7 @@ from metier.recipe import Recipe, load_recipe
 from metier.run.data import Data, prepare_data
 from metier.run.measure import retention_data
 from metier.sources import Lock
+from metier.tasks.near import near_duplicates
 
 SHARE = 0.35  # of the measured matmul rate that a training step reaches, from runs on two cores
 
@@ -57,14 +58,28 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
     if recipe.retention:
         _, absent = retention_data(recipe.retention, recipe.seed, data_root=data_root, lock=lock, offline=offline)
         notes += [f"forgetting cannot be measured on {name}: {reason}" for name, reason in absent.items()]
+    near = near_duplicates(data.part("train"), data.part("test"))
+    if near["pairs"]:
+        twin = near["samples"][0]
+        notes.append(
+            f"{near['test_examples']} test texts nearly repeat a training text, such as {twin['test'][:80]!r} and "
+            f"{twin['train'][:80]!r}: if they belong together, name the column that says so as group"
+        )
     device = choose_device(recipe.device, recipe.dtype)
     encoder = Encoder(load_tokenizer(base.path), data.task, fitting(base.path, recipe.max_tokens))
     train = data.part("train")
     prefix, bare = split_prefix([encoder.training_item(e.inputs, e.target) for e in train])
+    if encoder.truncated:
+        notes.append(f"{encoder.truncated} training texts are longer than max_tokens: their middle is left out")
     lengths = np.array([item.tokens for item in bare]) + len(prefix)
     size, config = _weights(base.path)
     per_token = (4 if recipe.adapt.method == "lora" else 6) * (size - config.vocab_size * config.hidden_size)
     tokens = float((lengths - len(prefix)).sum()) * recipe.adapt.epochs
+    if recipe.search:
+        for trial in recipe.search.trials:
+            resolve(trial.base or recipe.base, lock=lock, offline=offline)
+        examples = min(recipe.search.examples or len(train), len(train))
+        notes.append(f"{len(recipe.search.trials)} settings are tried first, on {examples} examples: not in the time")
     seconds = per_token * tokens / (device.gflops * 1e9 * SHARE) if device.gflops else None
     return Preflight(recipe, data, base, device, encoder.render(train[0].inputs), lengths, size, seconds,
                      _memory(recipe, device, size, config), notes)  # fmt: skip

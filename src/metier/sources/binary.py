@@ -61,9 +61,13 @@ def open_parquet(path: Path) -> tuple[list[str], Rows]:
     return columns, rows()
 
 
-def open_xlsx(path: Path, sheet: str | None, columns: list[str] | None) -> tuple[list[str], Rows]:
-    """Columns and rows of a sheet (the first, if none is named). Rows that are wholly blank are skipped."""
-    rows = _sheet_rows(path, sheet)
+def open_xlsx(
+    path: Path, sheet: str | None, columns: list[str] | None, header_row: int | None = None
+) -> tuple[list[str], Rows]:
+    """Columns and rows of a sheet (the first, if none is named). Rows that are wholly blank are skipped, and so are
+    those above ``header_row``.
+    """
+    rows = (row for row in _sheet_rows(path, sheet) if row[1] >= (header_row or 1))
     first = next(rows, None)
     if first is None:
         raise MetierError("the sheet is empty", where=str(path), fix="name another with `sheet:`, or fill this one")
@@ -85,7 +89,8 @@ def _from_sheet(rows: Iterator[tuple[str, int, list[Any]]], columns: list[str]) 
             raise MetierError(
                 f"a ragged row: {len(cells)} cells found, {len(columns)} expected ({', '.join(columns)[:200]})",
                 where=f"{where}, row {number}; the last is {cells[-1]!r:.60}",
-                fix="give every column a name in the header, or clear the cells beyond it",
+                fix="name every column in the header, or clear the cells beyond it; if the header is a lower row, say "
+                "which: `header_row:`",
             )
         cells += [None] * (len(columns) - len(cells))
         place = f"{where}, row {number}"
@@ -132,6 +137,14 @@ def _sheet_rows(path: Path, sheet: str | None) -> Iterator[tuple[str, int, list[
                     yield f"{path}, sheet {page.title!r}", number, filled
     except broken as error:
         raise MetierError(f"not a whole xlsx file: {error}", where=str(path), fix=fix) from error
+
+
+def sheets_of(path: Path) -> list[str]:
+    """The names of a workbook's sheets, in order."""
+    import openpyxl
+
+    with contextlib.closing(_seekable(path)) as file:
+        return [page.title for page in openpyxl.load_workbook(file, read_only=True).worksheets]
 
 
 def _refuse_bomb(file: IO[bytes], path: Path) -> None:

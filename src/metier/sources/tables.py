@@ -67,6 +67,7 @@ def read_table(
     delimiter: str | None = None,
     columns: Sequence[str] | None = None,
     sheet: str | None = None,
+    header_row: int | None = None,
 ) -> Iterator[Row]:
     """Read a table, row by row (JSON and xlsx as a whole).
 
@@ -80,6 +81,7 @@ def read_table(
             where it is not the comma, in the log) and of rsplit (else ``@``).
         columns: names for a csv, tsv or xlsx that has no header line; the two names of rsplit (else text, label).
         sheet: of an xlsx (else the first).
+        header_row: of an xlsx (else the first row that is not blank); what stands above it is passed over.
 
     Returns:
         An iterator of rows. The file is opened, its encoding decided and its header read before this returns; faults
@@ -89,7 +91,10 @@ def read_table(
         MetierError: absent, empty, damaged or cut off; an unknown format; mixed encodings; a ragged row; a bad
             header; a line that is not JSON.
     """
-    return (Row(number, values) for number, values in _open(Path(path), format, encoding, delimiter, columns, sheet)[1])
+    return (
+        Row(number, values)
+        for number, values in _open(Path(path), format, encoding, delimiter, columns, sheet, header_row)[1]
+    )
 
 
 def table_columns(
@@ -100,9 +105,10 @@ def table_columns(
     delimiter: str | None = None,
     columns: Sequence[str] | None = None,
     sheet: str | None = None,
+    header_row: int | None = None,
 ) -> list[str]:
     """The table's columns, in order. In JSON, where rows may differ: those of the first thousand rows."""
-    names, rows = _open(Path(path), format, encoding, delimiter, columns, sheet)
+    names, rows = _open(Path(path), format, encoding, delimiter, columns, sheet, header_row)
     return names or list(dict.fromkeys(name for _, values in islice(rows, 1000) for name in values))
 
 
@@ -113,6 +119,7 @@ def _open(
     delimiter: str | None,
     columns: Sequence[str] | None,
     sheet: str | None,
+    header_row: int | None,
 ) -> tuple[list[str], Rows]:
     """Columns (none where each row has its own) and rows with their numbers."""
     kind = table_format(path, declared)
@@ -126,10 +133,12 @@ def _open(
     if kind in ("parquet", "xlsx"):
         from metier.sources import binary
 
-        return binary.open_parquet(path) if kind == "parquet" else binary.open_xlsx(path, sheet, names)
+        return binary.open_parquet(path) if kind == "parquet" else binary.open_xlsx(path, sheet, names, header_row)
     from metier.sources import delimited, lines
     from metier.sources.encodings import decide_encoding
 
+    if header_row is not None:
+        raise MetierError("'header_row' is for xlsx", where=str(path), fix="delete the lines above the header instead")
     codec = decide_encoding(path, encoding)
     if kind in ("csv", "tsv"):
         return delimited.open_delimited(path, codec, delimiter or ("\t" if kind == "tsv" else None), names)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from metier.errors import MetierError, nearest
 from metier.sources import Lock, fetch_file, read_table, table_columns
+from metier.sources.tables import table_format
 from metier.tasks.entities import parse_entities
 from metier.tasks.example import Example, Loaded
 from metier.tasks.prepare import normalised
@@ -40,6 +42,7 @@ def from_table(
     encoding: str | None = None,
     delimiter: str | None = None,
     sheet: str | None = None,
+    header_row: int | None = None,
     instruction: str | None = None,
     domain: str | None = None,
     question: str | None = None,
@@ -64,7 +67,7 @@ def from_table(
         group: the column of what must stay in one part of a split. Letter case and punctuation do not count.
         id: the column of unique ids; None makes ids from what the rows say.
         split: the column of the data's own split: train, validation, test.
-        format, encoding, delimiter, sheet: as in :func:`metier.sources.read_table`.
+        format, encoding, delimiter, sheet, header_row: as in :func:`metier.sources.read_table`.
         instruction: wording of the prompt, with or without ``{text}``; None makes one from the labels.
         domain: completes "Read the text about …" in the instruction that is made.
         question: replaces "Which label fits it best?" there.
@@ -84,10 +87,12 @@ def from_table(
     declared = _declared(labels, mapping, thresholds)
     source = _columns(inputs, label, declared, group, id, split, mapping, thresholds)
     fetched = fetch_file(str(path), lock=lock, offline=offline)
-    columns = table_columns(fetched.path, format=format, encoding=encoding, delimiter=delimiter, sheet=sheet)
-    rows = read_table(fetched.path, format=format, encoding=encoding, delimiter=delimiter, sheet=sheet)
+    options: dict[str, Any] = {"format": format, "encoding": encoding, "delimiter": delimiter}
+    options |= {"sheet": sheet, "header_row": header_row}
     file = fetched.path.name
-    read = to_examples(rows, source, file, columns=columns)
+    with _other_sheets(fetched.path, format, sheet):
+        columns = table_columns(fetched.path, **options)
+        read = to_examples(read_table(fetched.path, **options), source, file, columns=columns)
     warnings = [f"{n} rows labelled {was!r} are read as {now!r}" for (was, now), n in sorted(read.recased.items())]
     found: Sequence[str] = ()
     if kind == "classification":
@@ -113,6 +118,23 @@ def from_table(
         commercial=commercial,
     )
     return Loaded(task, list(unique_ids(read.examples)), f"file: {path}", warnings)
+
+
+@contextlib.contextmanager
+def _other_sheets(path: Path, format: str | None, sheet: str | None) -> Iterator[None]:
+    """Where the first sheet of several was read and did not fit, the others are named."""
+    try:
+        yield
+    except MetierError as error:
+        if sheet is not None or table_format(path, format) != "xlsx":
+            raise
+        from metier.sources.binary import sheets_of  # openpyxl takes a while to import
+
+        names = sheets_of(path)
+        if len(names) < 2:
+            raise
+        more = f"the first sheet was read; choose another with `sheet:` ({', '.join(names)}), and `header_row:`"
+        raise MetierError(error.what, where=error.where, fix=f"{error.fix}; {more}" if error.fix else more) from error
 
 
 def _refuse_labels(kind: str, labels: object, label_map: object, thresholds: object, instruction: str | None) -> None:

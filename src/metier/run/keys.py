@@ -1,0 +1,32 @@
+"""What a stage reads, as plain values: a stage that reads the same things is not repeated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from metier.models.bases import Base
+from metier.models.device import Device
+from metier.recipe import Recipe
+from metier.run.data import Data
+from metier.run.mixture import Mixture
+from metier.run.stages import versions
+
+
+def data_key(data: Data) -> list[Any]:
+    """The examples of every part, and the task they belong to."""
+    return [data.to_json()["hash"], data.task.model_dump(mode="json", exclude={"sources", "variants"})]
+
+
+def model_key(recipe: Recipe, base: Base, device: Device) -> list[Any]:
+    """The base, and how it computes."""
+    return [base.sha256, device.dtype, device.device, recipe.max_tokens]
+
+
+def training_key(recipe: Recipe, data: Data, mixture: Mixture | None, base: Base, device: Device) -> list[Any]:
+    """Everything that trained weights depend on."""
+    library = versions()
+    adapt = recipe.adapt.model_dump(mode="json", exclude={"checkpoint_every"})
+    key = [data_key(data), model_key(recipe, base, device), adapt, recipe.seed, library["torch"], library["peft"]]
+    if mixture:
+        key += [[e.id for e in mixture.train], [other.to_json()["hash"] for other in mixture.others]]
+    return key

@@ -1,0 +1,51 @@
+"""``metier curve``: the same recipe from ever more examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from metier.errors import MetierError
+from metier.recipe import Recipe, load_recipe
+from metier.report import write_report
+from metier.report.read import read_run
+from metier.run.again import from_fewer
+from metier.run.pipeline import as_yaml, carry_out, run
+from metier.run.progress import console
+
+
+def curve(
+    recipe_path: Path,
+    *,
+    sizes: Sequence[int] | None = None,
+    out: Path | None = None,
+    data_root: Path | None = None,
+    offline: bool = False,
+) -> Path:
+    """Carry out a recipe from ever more examples: at what size does fine-tuning start to win?
+
+    Returns:
+        ``evidence/curve.json`` of the run directory, whose report shows it as a plot.
+    """
+    recipe = load_recipe(recipe_path)
+    recipe.needed_task(recipe_path)
+    if recipe.mix:
+        raise MetierError(
+            "a curve is of one task: its smaller points would lack the tasks mixed in",
+            where=f"{recipe_path}, field 'mix'",
+            fix="leave mix out of the recipe for the curve",
+        )
+    path = run(recipe_path, out=out, data_root=data_root, offline=offline)
+    found = read_run(path)
+
+    def carry(smaller: Recipe, folder: Path) -> Path:
+        console.print(f"[bold]from {smaller.split.most_train} examples[/]")
+        return carry_out(smaller, as_yaml(smaller), folder, data_root=data_root, offline=offline)
+
+    count = sum(found.splits["counts"]["train"].values())
+    # with the settings that a search chose
+    target = from_fewer(
+        Recipe.model_validate(found.manifest["recipe"]), path, found.task["name"], found.metric, count, carry, sizes
+    )
+    write_report(path)
+    return target
