@@ -89,10 +89,11 @@ def evaluate(
     if bool(task) == bool(source):
         raise MetierError("say what to evaluate on", fix="--task NAME, or --in FILE --column TEXT --gold LABEL")
     text: str | list[str] = (column or ["text"])[0] if len(column or []) < 2 else list(column or [])
+    options = {"encoding": encoding, "sheet": sheet, "header_row": header_row}
     choice = (
         TaskChoice.model_validate({"name": task, "variant": variant})
         if task
-        else TaskChoice(file=str(source), text=text, label=gold, encoding=encoding, sheet=sheet, header_row=header_row)
+        else TaskChoice.model_validate({"file": str(source), "text": text, "label": gold, **options})
     )
     name, entries, counts = score_elsewhere(run_path, choice, data_root=data_root, offline=offline)
     if as_json:
