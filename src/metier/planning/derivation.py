@@ -86,7 +86,7 @@ def _model(plan: Plan, counted: int) -> Iterator[Line]:
     yield Line(
         "model", "width", f"{shape.hidden:,} = {shape.heads} × {shape.head_dim}", rounded, f"as {BLOOMBERG}, 3.2"
     )
-    vocabulary = "given" if choice.vocabulary else "the largest that leaves half of the parameters to the layers"
+    vocabulary = "given" if choice.vocabulary else "the largest with half of N in the layers"
     yield Line(
         "model", "vocabulary V", f"{shape.vocabulary:,}", vocabulary, "" if choice.vocabulary else "of 4k to 32k"
     )
