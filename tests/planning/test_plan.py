@@ -69,7 +69,8 @@ def test_a_budget_is_spent_to_the_last_step(flops: float, law: str, family: str,
 @given(st.floats(1e16, 1e25), st.floats(1.1, 100))
 @settings(max_examples=40)
 def test_a_larger_budget_never_makes_a_smaller_model(flops: float, times: float) -> None:
-    small, large = make_plan(of_flops(flops), None), make_plan(of_flops(flops * times), None)
+    model = ModelChoice(vocabulary=32768)
+    small, large = (make_plan(of_flops(c, model=model), None) for c in (flops, flops * times))
     assert small.parameters <= large.parameters
     assert small.flops_model < large.flops_model
 
@@ -99,9 +100,8 @@ def test_every_kind_of_budget_is_used_up_and_kept_to(kind: Kind) -> None:
     assert plan.device_hours == pytest.approx(1000, rel=0.01)
     kept = replace(request, budget=Budget(kind=kind, amount=amount, reserve=0.25))
     assert make_plan(kept, None).device_hours == pytest.approx(750, rel=0.01)
-    assert make_plan(replace(request, checkpointing=True), None).device_hours <= 1000 * (
-        4 / 3 if kind == "flops" else 1
-    )
+    most = 1000 * (4 / 3 if kind == "flops" else 1)  # FLOPs are those of training: running layers again comes on top
+    assert make_plan(replace(request, checkpointing=True), None).device_hours <= most * (1 + 1e-9)
 
 
 def test_checkpointing_is_used_only_where_it_is_needed() -> None:
@@ -158,23 +158,15 @@ def test_more_tokens_than_there_are_is_a_problem() -> None:
 @pytest.mark.parametrize(
     ("request_", "where", "told"),
     [
-        (Request(), "budget, model", "nothing to plan from"),
+        (Request(hardware=HardwareChoice(device="l4")), "budget, model", "nothing to plan from"),
         (of_flops(1), "budget", "less than one step"),
-        (of_flops(1e38), "budget or model.parameters", "no shape has"),
-        (
-            Request(model=ModelChoice(parameters=1e7), hardware=HardwareChoice(device="a100")),
-            "hardware.device",
-            "a100-40gb",
-        ),
+        (of_flops(1e38), "budget", "no shape has"),
+        (Request(hardware=HardwareChoice(device="a100")), "hardware.device", "did you mean 'a100-"),
         (Request(model=ModelChoice(parameters=1e7)), "hardware.tflops", "not measured"),
         (Request(budget=Budget(kind="dollars", amount=9), hardware=HardwareChoice(device="l4")),
          "hardware.dollars_per_hour", "no price"),
         (replace(BLOOMBERG, hardware=HardwareChoice(device="a100-40gb", devices=500)), "schedule.sequences", "500"),
-        (
-            replace(BLOOMBERG, hardware=HardwareChoice(device="a100-40gb", devices=512, shard=100)),
-            "hardware.shard",
-            "100",
-        ),
+        (replace(BLOOMBERG, hardware=HardwareChoice(device="l4", devices=512, shard=100)), "hardware.shard", "100"),
         (replace(BLOOMBERG, schedule=replace(BLOOMBERG.schedule, micro_batch=5)), "schedule.micro_batch", "at most 4"),
     ],
 )  # fmt: skip
@@ -201,7 +193,7 @@ def test_this_machine_is_given_sizes_that_fit_and_grow_with_the_time() -> None:
         assert plan.memory.fits(HERE)
         assert plan.seconds <= hours * 3600
         assert plan.seconds > 0.9 * hours * 3600
-    small = replace(HERE, memory_gb=1.0)
+    small = replace(HERE, memory_gb=2.0)
     held = recommend(small, 10_000, Request())
     assert held is not None
     assert held.memory.fits(small)

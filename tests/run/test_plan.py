@@ -126,7 +126,7 @@ plan:
         ("gpu_hours: 1000", "gpu_hour: 1000", ["line 4", "did you mean 'gpu_hours'?"]),
         ("devices: 8", "devices: 0", ["line 7", "plan.hardware.devices", "at least 1", "found 0"]),
         ("devices: 8", "devices: 8\n    shard: 3", ["line 8", "plan.hardware.shard", "grouped by 3"]),
-        ("a100-40gb", "a100", ["line 6", "plan.hardware.device", "did you mean 'a100-40gb'?"]),
+        ("a100-40gb", "a100", ["line 6", "plan.hardware.device", "did you mean 'a100-"]),
         ("layers: 24", "layers: 24\n    hidden: 100", ["line 11", "plan.model.hidden", "head_dim: 64"]),
         ("layers: 24", "layers: 24\n    heads: 4\n    hidden: 320", ["line 12", "plan.model.hidden", "width of 256"]),
         ("layers: 24", "layers: 24\n    heads: 5\n    kv_heads: 2", ["line 12", "plan.model.kv_heads", "5 heads"]),
@@ -135,7 +135,7 @@ plan:
         ("layers: 24", "layers: 24\n  schedule: {sequences: 12}", ["line 11", "schedule.sequences", "12 sequences"]),
         ("layers: 24", "layers: 24\n  law: chinchila", ["line 11", "plan.law", "chinchilla-published"]),
         ("layers: 24", "layers: 24\n  checkpointing: perhaps", ["line 11", "plan.checkpointing", "auto"]),
-        ("layers: 24", "layers: 90", ["does not fit", "line 6", "24 GB", "a smaller model"]),
+        ("layers: 24", "layers: 90", ["does not fit", "line 5", "36.0 GB", "a smaller model"]),
     ],
 )  # fmt: skip
 def test_faults_of_a_recipe_name_line_and_field(
@@ -159,7 +159,7 @@ def test_faults_of_a_recipe_name_line_and_field(
         (["--hours", "nan"], "option --hours"),
         (["--hours", "3", "--flops", "1e17"], "hours"),
         (["--hours", "3", "--devices", "0"], "option --devices"),
-        (["--hours", "3", "--device", "a100"], "did you mean 'a100-40gb'"),
+        (["--hours", "3", "--device", "a100"], "did you mean 'a100-"),
         (["--hours", "3", "--family", "gpt"], "option --family"),
         (["--hours", "1e-9"], "less than one step"),
         (["--flops", "1e300"], "no shape has"),

@@ -30,6 +30,8 @@ def plan(
     sequence_length: Annotated[int | None, typer.Option(help="Tokens of a sequence.")] = None,
     device: Annotated[str | None, typer.Option(help="this-machine, a100-40gb, h100-80gb, …")] = None,
     devices: Annotated[int | None, typer.Option(help="How many.")] = None,
+    tflops: Annotated[float | None, typer.Option(help="Sustained TFLOP/s of one device.")] = None,
+    dollars_per_hour: Annotated[float | None, typer.Option(help="Price of one device.")] = None,
     law: Annotated[str | None, typer.Option(help="chinchilla-corrected, chinchilla-published, …")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
@@ -43,7 +45,7 @@ def plan(
         "model": _given(parameters=parameters, family=family, vocabulary=vocabulary),
         "data": _given(tokens=data_tokens),
         "schedule": _given(sequence_length=sequence_length),
-        "hardware": _given(device=device, devices=devices),
+        "hardware": _given(device=device, devices=devices, tflops=tflops, dollars_per_hour=dollars_per_hour),
         **_given(law=law),
     }
     values = {name: value for name, value in values.items() if value}

@@ -86,10 +86,14 @@ def _model(plan: Plan, counted: int) -> Iterator[Line]:
     yield Line(
         "model", "width", f"{shape.hidden:,} = {shape.heads} × {shape.head_dim}", rounded, f"as {BLOOMBERG}, 3.2"
     )
+    vocabulary = "given" if choice.vocabulary else "the largest with half of N in the layers"
+    yield Line(
+        "model", "vocabulary V", f"{shape.vocabulary:,}", vocabulary, "" if choice.vocabulary else "of 4k to 32k"
+    )
     same = "the same" if counted == plan.parameters else f"{plan.parameters:,}"
     yield Line(
         "model", "parameters", f"{counted:,}", f"{shape.formula} gives {same}",
-        f"counted on the meta device, transformers' {shape.family.capitalize()}ForCausalLM; V = {shape.vocabulary:,}",
+        f"counted on the meta device, transformers' {shape.family.capitalize()}ForCausalLM",
     )  # fmt: skip
 
 

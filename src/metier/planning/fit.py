@@ -86,7 +86,10 @@ def _more_devices(plan: Plan) -> Iterator[str]:
 
 def largest_that_fits(model: ModelChoice, plan: Plan) -> Shape | None:
     """The largest shape whose training fits the plan's devices, with checkpointing and one sequence at once."""
-    free = replace(model, parameters=None, layers=None, hidden=None, heads=None, ffn=None, kv_heads=None)
+    free = replace(
+        model, parameters=None, layers=None, hidden=None, heads=None, ffn=None, kv_heads=None,
+        vocabulary=plan.shape.vocabulary,
+    )  # fmt: skip
 
     def fits(shape: Shape) -> bool:
         return _needs(plan, plan.hardware, shape=shape, checkpointing=True, micro_batch=1).fits(plan.hardware)

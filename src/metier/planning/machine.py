@@ -15,7 +15,6 @@ from metier.planning.shapes import ModelChoice
 
 HOURS = (1, 8, 24)
 RECOMMENDED = 8  # overnight
-VOCABULARIES = (32768, 16384, 8192, 4096)
 
 
 def this_machine(device: Device, *, share: float, watts: float) -> Hardware | None:
@@ -43,31 +42,21 @@ def this_machine(device: Device, *, share: float, watts: float) -> Hardware | No
 def recommend(machine: Hardware, hours: float, like: Request) -> Plan | None:
     """The plan for so many hours on this machine, in the family asked for; None where not one step is possible.
 
-    The vocabulary is the largest that leaves at least half of the parameters to the layers. A size that memory does
-    not hold is cut to the largest that it holds, and sees more tokens.
+    A size that memory does not hold is cut to the largest that it holds, and sees more tokens.
     """
-    plan = None
-    for vocabulary in VOCABULARIES:
-        model = ModelChoice(family=like.model.family, vocabulary=vocabulary)
-        try:
-            plan = _within(machine, hours, replace(like, model=model))
-        except MetierError:
-            continue
-        if plan is not None and plan.shape.embedding <= plan.parameters / 2:
-            break
-    return plan
-
-
-def _within(machine: Hardware, hours: float, like: Request) -> Plan | None:
     request = Request(
-        budget=Budget(kind="hours", amount=hours), hardware=HardwareChoice(device=THIS_MACHINE), model=like.model,
-        data=DataChoice(), schedule=ScheduleChoice(sequence_length=like.schedule.sequence_length),
-        law=like.law, attention=like.attention,
+        budget=Budget(kind="hours", amount=hours), hardware=HardwareChoice(device=THIS_MACHINE),
+        model=ModelChoice(family=like.model.family), data=DataChoice(),
+        schedule=ScheduleChoice(sequence_length=like.schedule.sequence_length), law=like.law, attention=like.attention,
     )  # fmt: skip
-    plan = make_plan(request, machine)
-    if plan.memory.fits(machine):
-        return plan
-    largest = largest_that_fits(like.model, plan)
-    if largest is None:
+    try:
+        plan = make_plan(request, machine)
+        if plan.memory.fits(machine):
+            return plan
+        largest = largest_that_fits(request.model, plan)
+        if largest is None:
+            return None
+        model = replace(request.model, layers=largest.layers, vocabulary=largest.vocabulary)
+        return make_plan(replace(request, model=model, checkpointing=True), machine)
+    except MetierError:  # not one step in that time
         return None
-    return make_plan(replace(request, model=replace(like.model, layers=largest.layers), checkpointing=True), machine)

@@ -191,9 +191,9 @@ def _shape(model: ModelChoice, target: float) -> Shape:
     found = shapes.closest(model, target)
     if target > 1.5 * found.parameters:
         raise MetierError(
-            f"no shape has {target:,.0f} parameters: the largest of {shapes.MOST_LAYERS} layers has "
-            f"{found.parameters:,}",
-            where="budget or model.parameters",
+            f"no shape has {target:.3g} parameters: the largest, of {shapes.MOST_LAYERS} layers, has "
+            f"{found.parameters:.3g}",
+            where="budget" if model.parameters is None else "model.parameters",
             fix="give less, or layers, hidden and heads of your own",
         )
     return found

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from metier.errors import MetierError
 
 Family = Literal["bloom", "llama"]
+VOCABULARIES = (32768, 16384, 8192, 4096)
+"""Tried in this order where none is given: the first that leaves at least half of the parameters to the layers."""
 MOST_LAYERS = 120  # Levine's width there is 120,000: beyond every model there is
 
 
@@ -151,13 +153,8 @@ class ModelChoice:
     head_dim: int | None = None
     kv_heads: int | None = None
     ffn: int | None = None
-    vocabulary: int = 32768
+    vocabulary: int | None = None
     tied: bool = True
-
-    @property
-    def fixed(self) -> bool:
-        """Whether the size is known without a law."""
-        return self.parameters is not None or self.layers is not None
 
 
 def build(choice: ModelChoice, layers: int) -> Shape:
@@ -188,7 +185,8 @@ def build(choice: ModelChoice, layers: int) -> Shape:
         )
     ffn = choice.ffn or (4 * hidden if choice.family == "bloom" else llama_ffn(hidden))
     kv_heads = choice.kv_heads or heads
-    return Shape(choice.family, layers, hidden, heads, ffn, choice.vocabulary, kv_heads, choice.tied)
+    vocabulary = choice.vocabulary or VOCABULARIES[0]
+    return Shape(choice.family, layers, hidden, heads, ffn, vocabulary, kv_heads, choice.tied)
 
 
 def sweep(choice: ModelChoice) -> Iterator[Shape]:
@@ -200,4 +198,9 @@ def sweep(choice: ModelChoice) -> Iterator[Shape]:
 
 def closest(choice: ModelChoice, parameters: float) -> Shape:
     """The shape whose size is nearest to a target, by ratio: the sweep of Wu et al. 2023, section 3.2."""
-    return min(sweep(choice), key=lambda shape: abs(math.log(shape.parameters / parameters)))
+    for vocabulary in [choice.vocabulary] if choice.vocabulary else VOCABULARIES:
+        shapes = sweep(replace(choice, vocabulary=vocabulary))
+        found = min(shapes, key=lambda shape: abs(math.log(shape.parameters / parameters)))
+        if found.embedding <= found.parameters / 2:
+            break
+    return found

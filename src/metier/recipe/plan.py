@@ -77,7 +77,9 @@ class PlanModel(Part):
     """What is known of the model; the rest is chosen."""
 
     family: Literal["bloom", "llama"] = "llama"
-    vocabulary: int = Field(default=32768, ge=2, le=10_000_000, description="tokens in the vocabulary")
+    vocabulary: int | None = Field(
+        default=None, ge=2, le=10_000_000, description="tokens in the vocabulary; at most 32,768 if left out"
+    )
     parameters: float | None = Field(
         default=None, ge=1, allow_inf_nan=False, description="the size to come near to; or give layers"
     )

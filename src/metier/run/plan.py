@@ -156,8 +156,9 @@ def plan_options(values: dict[str, Any]) -> Planned:
 
 def _option(field: str) -> str:
     """The option of the command line that a field of the plan is."""
-    last = field.split(".")[-1].replace("_", "-")
-    return f"option --{'data-tokens' if field == 'data.tokens' else last}" if last else "command line"
+    if field in ("", *PlanChoice.model_fields) and field != "law":
+        return "the options"
+    return "option --" + ("data-tokens" if field == "data.tokens" else field.split(".")[-1].replace("_", "-"))
 
 
 def _request(choice: PlanChoice) -> Request:
@@ -182,7 +183,7 @@ def _work_out(name: str, choice: PlanChoice, named: Callable[[str], str], device
         counted = count_on_meta(plan.shape)
         return Planned(name, plan, counted, fit.problems(plan), lines(plan, counted), _here(plan, device, rate), named)
     except MetierError as error:
-        where = ", ".join(named(part) for part in (error.where or "model").split(", "))
+        where = ", ".join(dict.fromkeys(named(part) for part in (error.where or "model").split(", ")))
         raise MetierError(error.what, where=where, fix=error.fix) from error
 
 
