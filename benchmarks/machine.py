@@ -15,12 +15,12 @@ from typing import Any
 from metier.models.device import Device, choose_device
 
 
-def parser_for(doc: str | None, systems: list[str], *, examples: int) -> argparse.ArgumentParser:
+def parser_for(doc: str | None, systems: list[str], *, examples: int, repeats: int = 3) -> argparse.ArgumentParser:
     """The options that all comparisons have."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON line")
     parser.add_argument("--examples", type=int, default=examples)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=repeats)
     parser.add_argument("--base", default="smollm2-135m-instruct")
     parser.add_argument("--system", choices=systems or None, help="run one system alone, in this process")
     return parser
