@@ -1,6 +1,6 @@
 """Label scoring: metier against lm-eval's HFLM and transformers' generate, on one base and the same prompts.
 
-    pip install -e '.[bench]'
+    pip install -e '.[bench,serve]'
     python benchmarks/score.py --json
 
 Systems, each in a process of its own, in turn:
@@ -83,7 +83,7 @@ def export(options: argparse.Namespace) -> dict[str, Any]:
     """Write the graph of the base, as a specialist's is written, and let ``auto`` choose."""
     reference = torch_engine(options)
     encoder, inputs, _ = prompts(options)
-    exact = reference if "float32" in reference.about else torch_engine(options, "float32")
+    exact = reference if reference.about.startswith("float32") else torch_engine(options, "float32")
     folder = Path(options.folder)
     about = write_graph(folder, reference, exact, [encoder.prompt(i) for i in inputs], key="benchmark")
     picked, reason = faster(reference, openvino_engine(folder))
@@ -114,7 +114,7 @@ def engine(options: argparse.Namespace) -> dict[str, Any]:
         "floor_ms": 1000 * floors[0],
         "floor_share": floors[0] / (seconds / len(inputs)),
         "floor_share_alone": floors[1] / statistics.fmean(alone),
-        "about": f"{found.about}, {reference.how}" if found is reference else found.about,
+        "about": found.about,
         "answers": [labels[int(row.argmax())] for row in values],
     }
 

@@ -40,15 +40,15 @@ def load_runner(bundle: Bundle, *, device: str, dtype: str, offline: bool = Fals
 class TorchEngine:
     """Runs the model itself, the keys and values of the fixed prompt prefix computed once.
 
-    ``how`` says whether by transformers' modules or by leaner ones that gave the same on a trial.
+    ``about`` says whether by transformers' modules and why, or by leaner ones that gave the same on a trial.
     """
 
     name = "torch"
 
     def __init__(self, runner: Runner, encoder: Encoder) -> None:
         self.runner, self.encoder = runner, encoder
-        self.how = use_lean(runner)
-        self.about = f"{str(next(runner.model.parameters()).dtype).removeprefix('torch.')} on {runner.device.type}"
+        dtype = str(next(runner.model.parameters()).dtype).removeprefix("torch.")
+        self.about = f"{dtype} on {runner.device.type}, {use_lean(runner)}"
 
     @cached_property
     def answers(self) -> tuple[Prompt, ...]:
