@@ -220,7 +220,7 @@ def test_auto_takes_the_faster_engine_and_says_why(
         assert "20.0 ms a sentence here" in specialist.engine_reason
         assert "50.0 ms" in specialist.engine_reason
     asked = Specialist.load(exported, dtype="float32")
-    assert asked.engine_reason == "torch: float32 on cpu"
+    assert asked.engine_reason == "torch: float32 on cpu, lean modules"
 
 
 def test_the_command_line(toy_base: Path, tmp_path: Path, command: Callable[..., tuple[int, str, str]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -29,6 +29,8 @@ class Runner:
     def __init__(self, model: nn.Module, *, packing: bool | None = None) -> None:
         self.model = model
         self.why = "chosen by the caller"
+        # a faster way where no prefix is run along and nothing learns: pack → hidden states, at least of its rows
+        self.lean: Callable[[Pack], Tensor] | None = None
         self.packing = packing if packing is not None else self._packing_is_exact()
 
     @property
@@ -56,7 +58,7 @@ class Runner:
         pack, hidden = self._hidden(items, prefix, stored, entry)
         rows_at_once = max(1, LOGITS_AT_ONCE // int(causal_model(self.model).config.get_text_config().vocab_size))
         values = [
-            self._score(hidden[rows], targets)
+            self.score_rows(hidden[rows], targets)
             for rows, targets in zip(
                 torch.split(pack.rows, rows_at_once), torch.split(pack.targets, rows_at_once), strict=True
             )
@@ -103,8 +105,8 @@ class Runner:
         pack = build_pack(prefix, items, device=self.device)
         return output_of(self.model, layer - 1, lambda: self._packed_hidden(pack))[0]
 
-    def _score(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """``(rows, hidden)`` → ``(rows,)``: only these rows ever meet the vocabulary."""
+    def score_rows(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Log-probabilities of ``targets``, ``(rows, hidden)`` → ``(rows,)``: only these rows meet the vocabulary."""
         causal = causal_model(self.model)
         logits = vocabulary_logits(causal, hidden).float()
         return torch.log_softmax(logits, -1).gather(1, targets[:, None])[:, 0]
@@ -116,6 +118,8 @@ class Runner:
         if not self.packing:
             return self._padded_hidden(prefix, items)
         pack = build_pack(prefix, items, device=self.device, stored=stored)
+        if self.lean and not pack.prefix and entry is None and not torch.is_grad_enabled():
+            return pack, self.lean(pack)
         return pack, self._packed_hidden(pack, entry)
 
     def _packed_hidden(self, pack: Pack, entry: Entry | None = None) -> Tensor:

@@ -211,7 +211,7 @@ def attention(
     if pack.prefix:
         parts.append(_prefix_attention(pack, query, key, value, scale, sliding_window))
     if pack.scatter.numel():
-        parts.append(_item_attention(pack, layer, query[0], key[0], value[0], scale, sliding_window))
+        parts.append(item_attention(pack, layer, query[0], key[0], value[0], scale, sliding_window))
     output = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
     return output.transpose(0, 1)[None], None
 
@@ -234,17 +234,20 @@ def _prefix_attention(
     )[0]
 
 
-def _item_attention(
-    pack: Pack, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None
+def item_attention(
+    pack: Pack, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None = None
 ) -> Tensor:
-    """Each item looks at the prefix and at itself: ``(heads, N, head_dim)``."""
+    """Each item looks at the prefix and at itself, ``(heads or kv_heads, prefix + N, head_dim)``.
+
+    Returns ``(heads, N, head_dim)``.
+    """
     heads, kv_heads, size = query.shape[0], key.shape[0], query.shape[2]
     groups, (items, longest) = heads // kv_heads, pack.gather.shape
     before, seen = pack.prefix, pack.seen
-    queries = query[:, before:][:, pack.gather]  # (heads, B, T, head_dim)
+    queries = _on_grid(pack, query[:, before:])  # (heads, B, T, head_dim)
     shared = pack.stored[layer] if pack.stored is not None else (key[:, :before], value[:, :before])
     keys, values = (
-        torch.cat([old[:, None].expand(kv_heads, items, seen, size), new[:, before:][:, pack.gather]], 2).reshape(
+        torch.cat([old[:, None].expand(kv_heads, items, seen, size), _on_grid(pack, new[:, before:])], 2).reshape(
             kv_heads * items, seen + longest, size
         )
         for old, new in zip(shared, (key, value), strict=True)
@@ -268,7 +271,13 @@ def _item_attention(
         scores = torch.baddbmm(mask, folded, keys.transpose(1, 2), alpha=scale)
         output = torch.bmm(torch.softmax(scores, -1), values)
     output = output.reshape(kv_heads, items, groups, longest, size).transpose(1, 2)
-    return output.reshape(heads, items * longest, size)[:, pack.scatter]
+    output = output.reshape(heads, items * longest, size)
+    return output if items == 1 else output[:, pack.scatter]
+
+
+def _on_grid(pack: Pack, row: Tensor) -> Tensor:
+    """``(heads, N, head_dim)`` → ``(heads, B, T, head_dim)``; one item alone is its own grid."""
+    return row[:, None] if len(pack.gather) == 1 else row[:, pack.gather]
 
 
 def _mask(*args: Any, **kwargs: Any) -> Tensor | None:

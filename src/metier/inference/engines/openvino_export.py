@@ -79,33 +79,45 @@ def export_openvino(run: Path, *, offline: bool = False) -> dict[str, Any]:
     Errors: :class:`MetierError` when OpenVINO is missing, the base cannot be exported, the run has no texts to
     check with, or no variant agrees.
     """
-    ov, nncf = require("openvino"), require("nncf")
+    require("openvino"), require("nncf")
     bundle = read_bundle(run)
     encoder = Encoder(load_tokenizer(bundle.folder), bundle.task, bundle.max_tokens)
     prompts = [encoder.prompt(inputs) for inputs in _check_inputs(bundle)]
     device = choose_device("cpu", bundle.dtype)
     prepare_process(device.device)
     reference = TorchEngine(load_runner(bundle, device="cpu", dtype=device.dtype, offline=offline), encoder)
-    expected = reference.label_logprobs(prompts)
     exact = reference
     if device.dtype != "float32":
         exact = TorchEngine(load_runner(bundle, device="cpu", dtype="float32", offline=offline), encoder)
-    folder = export_folder(bundle)
-    with write_dir(folder) as temporary:
-        _write_graphs(ov, nncf, _convert(ov, exact, bundle.max_tokens), temporary)
-        found, tried = _fastest_that_agrees(temporary, reference, prompts, expected, _variants(ov))
-        about = {
-            "key": bundle_key(bundle),
-            "prefix": list(reference.prefix),
-            "labels": bundle.task.labels,
-            "variant": {"name": found["name"], "config": found["config"]},
-            "check": {**found["check"], "torch_ms": found["torch_ms"], "openvino_ms": found["ms"],
-                      "torch": reference.about, "processor": device.cpu, "threads": device.threads},
-            "tried": tried,
-            "openvino": str(ov.get_version()),
-        }  # fmt: skip
-        _keep(temporary, found["weights"])
-        write_json(temporary / "engine.json", about)
+    with write_dir(export_folder(bundle)) as temporary:
+        return write_graph(temporary, reference, exact, prompts, key=bundle_key(bundle))
+
+
+def write_graph(
+    folder: Path, reference: TorchEngine, exact: TorchEngine, prompts: list[Prompt], *, key: str
+) -> dict[str, Any]:
+    """Write the graph of ``exact``, a float32 engine, and ``engine.json`` into ``folder``, as :func:`export_openvino`.
+
+    Args:
+        reference: the engine that the graph has to agree with on ``prompts``.
+        key: what the graph was made from.
+    """
+    ov, nncf = require("openvino"), require("nncf")
+    expected, device = reference.label_logprobs(prompts), choose_device("cpu", "float32")
+    _write_variants(ov, nncf, _convert(ov, exact), folder)
+    found, tried = _fastest_that_agrees(folder, reference, prompts, expected, _variants(ov))
+    about = {
+        "key": key,
+        "prefix": list(reference.prefix),
+        "labels": reference.encoder.task.labels,
+        "variant": {"name": found["name"], "config": found["config"]},
+        "check": {**found["check"], "torch_ms": found["torch_ms"], "openvino_ms": found["ms"],
+                  "torch": reference.about, "processor": device.cpu, "threads": device.threads},
+        "tried": tried,
+        "openvino": str(ov.get_version()),
+    }  # fmt: skip
+    _keep(folder, found["weights"])
+    write_json(folder / "engine.json", about)
     return about
 
 
@@ -128,9 +140,9 @@ def _check_inputs(bundle: Bundle) -> list[dict[str, str]]:
     return inputs[:TEXTS]
 
 
-def _convert(ov: Any, engine: TorchEngine, max_tokens: int) -> Any:
+def _convert(ov: Any, engine: TorchEngine) -> Any:
     """The specialist as an OpenVINO graph with inputs ``ids (batch, time)`` and ``lengths (batch,)``."""
-    runner = engine.runner
+    runner, max_tokens = engine.runner, engine.encoder.max_tokens
     config = causal_model(runner.model).config.get_text_config()
     window = getattr(config, "sliding_window", None)
     if not runner.packing or (window and window < max_tokens):
@@ -149,7 +161,7 @@ def _convert(ov: Any, engine: TorchEngine, max_tokens: int) -> Any:
         ) from error
 
 
-def _write_graphs(ov: Any, nncf: Any, graph: Any, folder: Path) -> None:
+def _write_variants(ov: Any, nncf: Any, graph: Any, folder: Path) -> None:
     ov.save_model(graph, folder / "float32.xml", compress_to_fp16=False)
     with _quiet():
         graph = nncf.compress_weights(graph, mode=nncf.CompressWeightsMode.INT8_ASYM)

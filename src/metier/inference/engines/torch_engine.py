@@ -11,6 +11,7 @@ from torch import Tensor
 
 from metier.inference.bundle import Bundle, base_path
 from metier.inference.engines import Prompt, fixed_prefix
+from metier.inference.engines.lean import use_lean
 from metier.models.adapters import load_adapter
 from metier.models.batching import sorted_runs
 from metier.models.device import DTYPES
@@ -37,13 +38,17 @@ def load_runner(bundle: Bundle, *, device: str, dtype: str, offline: bool = Fals
 
 
 class TorchEngine:
-    """Runs the model itself, the keys and values of the fixed prompt prefix computed once."""
+    """Runs the model itself, the keys and values of the fixed prompt prefix computed once.
+
+    ``about`` says whether by transformers' modules and why, or by leaner ones that gave the same on a trial.
+    """
 
     name = "torch"
 
     def __init__(self, runner: Runner, encoder: Encoder) -> None:
         self.runner, self.encoder = runner, encoder
-        self.about = f"{str(next(runner.model.parameters()).dtype).removeprefix('torch.')} on {runner.device.type}"
+        dtype = str(next(runner.model.parameters()).dtype).removeprefix("torch.")
+        self.about = f"{dtype} on {runner.device.type}, {use_lean(runner)}"
 
     @cached_property
     def answers(self) -> tuple[Prompt, ...]:

@@ -1,0 +1,178 @@
+"""A decoder of Llama's shape with nothing between the matmuls that a processor can do inside them.
+
+One sentence alone is a few dozen rows: the matmuls are small, and what stands around them in modules made for
+training (norms in six steps, rotations of queries and keys apart, activations and sums that write their result once
+more) costs a third of the time. Here weights are reordered once for oneDNN, queries, keys and values come from one
+matrix, the norms' weights are part of the matrix behind them, and activation, product and residual sum happen in the
+matmul that feeds them. Nothing is approximated: sums are taken in another order, in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metier.models.forward import Runner
+from metier.models.layers import causal_model, decoder_layers
+from metier.models.packed import Item, Pack, build_pack, item_attention
+
+# Architectures with Llama's block: what else one has (biases, several key heads) is read from its modules.
+FAMILY = ("llama", "mistral", "qwen2")
+ROWS = 64  # oneDNN chooses the order of the weights for about this many rows
+TOLERANCE = 1e-4  # greatest difference of a log-probability, in nats, or a tenth of it relative
+# The weights are held twice: at most this share of the memory that is free.
+MEMORY_SHARE = 0.25
+
+
+class LeanDecoder:
+    """Hidden states of a pack whose prefix is stored, from copies of a float32 model's weights.
+
+    Args:
+        model: a transformers causal language model of :data:`FAMILY` on the processor.
+
+    Errors: ``ValueError`` saying why for a model of another shape, ``AttributeError`` or ``RuntimeError`` where torch
+    lacks the operations. :func:`use_lean` catches them.
+    """
+
+    def __init__(self, model: Any) -> None:
+        if why := _unfit(model):
+            raise ValueError(why)
+        decoder, config = model.get_decoder(), model.config
+        self.heads, self.kv_heads = int(config.num_attention_heads), int(config.num_key_value_heads)
+        self.eps = float(config.rms_norm_eps)
+        self.embed, self.rotary, self.last_norm = decoder.embed_tokens.weight, decoder.rotary_emb, decoder.norm.weight
+        self.layers = [_Layer(layer) for layer in decoder_layers(model)]
+
+    @torch.inference_mode()
+    def __call__(self, pack: Pack) -> Tensor:
+        """``(tokens, hidden)`` after the last norm; only the rows that ``pack.rows`` names are filled."""
+        x = F.embedding(pack.input_ids[0], self.embed)  # (tokens, hidden)
+        rotation = self._rotation(x, pack.positions)
+        wanted = torch.unique(pack.rows)
+        for number, layer in enumerate(self.layers):
+            mixed = self._attention(pack, number, layer, x, rotation)
+            if number == len(self.layers) - 1:  # nothing reads the others any more
+                mixed, x = mixed[wanted], x[wanted]
+            x = layer.output(mixed, x)
+            normed = self._norm(x)
+            x = layer.down(layer.up(normed, layer.gate(normed)), x)
+        found = torch.zeros(len(pack.input_ids[0]), x.shape[1])
+        found[wanted] = self._norm(x) * self.last_norm
+        return found
+
+    def _norm(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, x.shape[-1:], None, self.eps)
+
+    def _rotation(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines ``(tokens, 1, head_dim)``, the first half of the sines negated (RoFormer, equation 34)."""
+        cos, sin = self.rotary(x[None], positions)
+        half = sin.shape[-1] // 2
+        return cos[0, :, None], torch.cat([-sin[0, :, None, :half], sin[0, :, None, half:]], -1)
+
+    def _attention(self, pack: Pack, number: int, layer: _Layer, x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+        """``(tokens, hidden)`` → ``(tokens, heads · head_dim)``: what the heads read, before the output matrix."""
+        size, turned = rotation[0].shape[-1], self.heads + self.kv_heads
+        projected = layer.queries_keys_values(self._norm(x)).view(len(x), turned + self.kv_heads, size)
+        straight = projected[:, :turned]
+        rotated = torch.addcmul(straight * rotation[0], straight.roll(size // 2, -1), rotation[1]).transpose(0, 1)
+        found = item_attention(
+            pack,
+            number,
+            rotated[: self.heads],
+            rotated[self.heads :],
+            projected[:, turned:].transpose(0, 1),
+            size**-0.5,
+        )
+        return found.transpose(0, 1).reshape(len(x), -1)
+
+
+class _Layer:
+    """One block's matrices: each attribute is a matmul with what comes after it."""
+
+    def __init__(self, layer: Any) -> None:
+        attention, feed, before = layer.self_attn, layer.mlp, layer.input_layernorm.weight
+        after = layer.post_attention_layernorm.weight
+        three = (attention.q_proj, attention.k_proj, attention.v_proj)
+        bias = None if three[0].bias is None else torch.cat([part.bias for part in three])
+        self.queries_keys_values = _matmul(torch.cat([part.weight for part in three]) * before, bias)
+        self.output = _matmul_then(attention.o_proj.weight, attention.o_proj.bias, "add")
+        self.gate = _matmul(feed.gate_proj.weight * after, feed.gate_proj.bias, "swish")
+        self.up = _matmul_then(feed.up_proj.weight * after, feed.up_proj.bias, "mul")
+        self.down = _matmul_then(feed.down_proj.weight, feed.down_proj.bias, "add")
+
+
+def _matmul(weight: Tensor, bias: Tensor | None, activation: str = "none") -> Callable[[Tensor], Tensor]:
+    """``x → activation(x W' + bias)``."""
+    order, run = _reordered(weight), torch.ops.mkldnn._linear_pointwise.default
+    return lambda x: run(x, order, bias, activation, [], "")
+
+
+def _matmul_then(weight: Tensor, bias: Tensor | None, operation: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """``x, y → (x W' + bias) operation y``."""
+    order, run = _reordered(weight), torch.ops.mkldnn._linear_pointwise.binary
+    return lambda x, y: run(x, y, order, bias, operation)
+
+
+def _reordered(weight: Tensor) -> Tensor:
+    order: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), ROWS)
+    return order
+
+
+def _unfit(model: Any) -> str | None:
+    """Why a model cannot be run this way, or nothing."""
+    config = model.config
+    weights = list(model.parameters())
+    if config.model_type not in FAMILY:
+        return f"{config.model_type} is not of Llama's shape"
+    if any(w.dtype != torch.float32 or w.device.type != "cpu" for w in weights):
+        return "only for float32 on the processor"
+    if config.hidden_act != "silu" or any("lora" in name for name, _ in model.named_parameters()):
+        return "another activation or an adapter apart"
+    if getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
+        return "attention within a window"
+    size = sum(w.numel() * w.element_size() for w in weights)
+    if size > MEMORY_SHARE * psutil.virtual_memory().available:
+        return "its weights would not fit into memory twice"
+    return None
+
+
+@torch.no_grad()
+def use_lean(runner: Runner) -> str:
+    """Let ``runner`` compute prompts whose prefix is stored (or empty) by a :class:`LeanDecoder`, if it gives the same.
+
+    Returns:
+        what was done, and why.
+    """
+    runner.lean = None
+    if not runner.packing:
+        return f"transformers' modules ({runner.why})"
+    try:
+        decoder = LeanDecoder(causal_model(runner.model))
+        gap = _gap(runner, decoder)
+    except (ValueError, AttributeError, RuntimeError, NotImplementedError) as error:
+        return f"transformers' modules ({str(error)[:120]})"
+    if not gap <= 1:
+        return f"transformers' modules (lean ones differed on a trial, by {gap:.1f} times what is allowed)"
+    runner.lean = decoder
+    return "lean modules"
+
+
+@torch.inference_mode()
+def _gap(runner: Runner, decoder: LeanDecoder) -> float:
+    """Greatest difference of a log-probability, as a share of the one allowed, over a few prompts of spread-out ids."""
+    size = int(causal_model(runner.model).config.vocab_size)
+    ids = [(7919 * i + 3) % size for i in range(64)]
+    items = [
+        Item(tuple(ids[8:40]), ((ids[40], ids[41]), (ids[42], ids[43], ids[44]))),
+        Item(tuple(ids[45:48]), ((ids[48],),)),
+    ]
+    stored = runner.store_prefix(ids[:8])
+    pack = build_pack(ids[:8], items, stored=stored)
+    expected, _ = runner.logprobs(items, ids[:8], stored)
+    found = runner.score_rows(decoder(pack)[pack.rows], pack.targets)
+    return float(((found - expected).abs() / (TOLERANCE * (expected.abs() / 10).clamp(min=1))).max())

@@ -1,0 +1,119 @@
+"""The lean decoder gives what transformers' modules give, or is not used and says why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, MistralConfig, Qwen2Config
+
+from metier.inference.engines import lean
+from metier.inference.engines.lean import use_lean
+from metier.models.forward import Runner
+from metier.models.load import load_model
+from metier.models.packed import ATTENTION, Item
+
+VOCABULARY = 300
+SIZES = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 48,
+    "intermediate_size": 80,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+}
+CONFIGS: list[Any] = [
+    LlamaConfig(**SIZES),
+    LlamaConfig(**SIZES, attention_bias=True, mlp_bias=True, head_dim=16, tie_word_embeddings=True),
+    MistralConfig(**SIZES, sliding_window=None),
+    Qwen2Config(**SIZES),
+]
+tokens = st.integers(0, VOCABULARY - 1)
+answers = st.lists(st.lists(tokens, min_size=1, max_size=4).map(tuple), min_size=1, max_size=3).map(tuple)
+item = st.builds(Item, st.lists(tokens, min_size=1, max_size=70).map(tuple), answers)
+
+
+def _runner(config: Any, dtype: torch.dtype = torch.float32) -> Runner:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation=ATTENTION, dtype=dtype).eval()
+    for parameter in model.parameters():  # norms of ones and biases of zeros would hide a mistake
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return Runner(model, packing=True)
+
+
+@pytest.fixture(scope="module")
+def runners() -> list[Runner]:
+    found = [_runner(config) for config in CONFIGS]
+    for runner in found:
+        assert use_lean(runner) == "lean modules"
+    return found
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    which=st.integers(0, len(CONFIGS) - 1),
+    items=st.lists(item, min_size=1, max_size=4),
+    prefix=st.lists(tokens, max_size=9),
+)
+def test_it_gives_what_transformers_gives(
+    runners: list[Runner], which: int, items: list[Item], prefix: list[int]
+) -> None:
+    runner = runners[which]
+    plain = Runner(runner.model, packing=False)
+    with torch.inference_mode():
+        stored = runner.store_prefix(prefix)
+        found = runner.logprobs(items, prefix, stored)[0]
+        expected = plain.logprobs(items, prefix)[0]
+        some = [1, 5, 7]
+        logits = runner.next_logits(items, some, prefix, stored)
+        torch.testing.assert_close(logits, plain.next_logits(items, some, prefix), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_it_runs_where_nothing_learns_and_only_there(runners: list[Runner], monkeypatch: pytest.MonkeyPatch) -> None:
+    runner, calls = runners[0], []
+    decoder = runner.lean
+    assert decoder is not None
+    monkeypatch.setattr(runner, "lean", lambda pack: (calls.append(1), decoder(pack))[1])
+    items = [Item((3, 4, 5), ((6,),))]
+    runner.answer_logprobs(items)  # gradients may flow
+    assert not calls
+    with torch.inference_mode():
+        runner.answer_logprobs(items)
+        assert calls == [1]
+        runner.answer_logprobs(items, (8, 9))  # a prefix that is run along
+    assert calls == [1]
+
+
+@pytest.mark.parametrize(
+    ("config", "dtype", "why"),
+    [
+        (Gemma3TextConfig(**SIZES, head_dim=12), torch.float32, "not of Llama's shape"),
+        (LlamaConfig(**SIZES), torch.bfloat16, "only for float32"),
+        (LlamaConfig(**SIZES, hidden_act="gelu"), torch.float32, "another activation"),
+        (MistralConfig(**SIZES, sliding_window=8), torch.float32, "within a window"),
+    ],
+)
+def test_another_shape_is_left_to_transformers(config: Any, dtype: torch.dtype, why: str) -> None:
+    runner = _runner(config, dtype)
+    assert why in use_lean(runner)
+    assert runner.lean is None
+
+
+def test_a_decoder_that_differs_is_not_used(toy_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = Runner(load_model(toy_base, dtype=torch.float32, device="cpu"))
+    assert use_lean(runner) == "lean modules"
+    real = lean.LeanDecoder._norm
+    monkeypatch.setattr(lean.LeanDecoder, "_norm", lambda self, x: 1.01 * real(self, x))
+    assert "differed on a trial" in use_lean(runner)
+    assert runner.lean is None
+    monkeypatch.setattr(lean, "MEMORY_SHARE", 0.0)
+    assert "twice" in use_lean(runner)
+    monkeypatch.setattr(lean, "_reordered", lambda weight: torch.ops.mkldnn.no_such_operation(weight))
+    monkeypatch.setattr(lean, "MEMORY_SHARE", 1.0)
+    assert use_lean(runner).startswith("transformers' modules")
