@@ -13,7 +13,9 @@ def test_counts_by_hand(toy_base: Path) -> None:
     counts = count_tokens(tokenizer, ["profit rose", "語", ""])
     assert counts.words.tolist() == [2, 1, 0]
     assert counts.bytes.tolist() == [11, 3, 0]
-    assert counts.tokens.tolist() == [len(tokenizer.encode(t, add_special_tokens=False).ids) for t in ("profit rose", "語", "")]
+    assert counts.tokens.tolist() == [
+        len(tokenizer.encode(t, add_special_tokens=False).ids) for t in ("profit rose", "語", "")
+    ]
     assert counts.stray.tolist() == [0, 3, 0]  # no token of the toy holds a whole character beyond ASCII
 
 

@@ -113,7 +113,7 @@ def extend(
     as_json: Annotated[bool, typer.Option("--json", help="Print extension.json as one line.")] = False,
     offline: Offline = False,
 ) -> None:
-    """Give a base's vocabulary the terms of a trade; new rows are the mean of their pieces'. Measured before and after."""
+    """Give a base the terms of a trade as tokens, rows starting as their pieces' mean; measure before and after."""
     from metier.run.progress import console
     from metier.run.vocabulary import extend_base
 

@@ -17,7 +17,9 @@ def plot_sizes(curve: Sequence[Size], path: Path) -> None:
     best = min(curve, key=lambda one: one.bits)
     axes.plot([one.vocabulary for one in curve], [one.bits / 1e6 for one in curve], marker="o", color="#1f5fa8")
     axes.plot([best.vocabulary], [best.bits / 1e6], marker="o", markersize=11, fillstyle="none", color="#b03030")
-    axes.annotate(f"{best.vocabulary:,}", (best.vocabulary, best.bits / 1e6), textcoords="offset points", xytext=(0, 10))
+    axes.annotate(
+        f"{best.vocabulary:,}", (best.vocabulary, best.bits / 1e6), textcoords="offset points", xytext=(0, 10)
+    )
     axes.set_xscale("log", base=2)
     axes.set_xlabel("vocabulary size V")
     axes.set_ylabel("tokens × log2(V), million bits")

@@ -17,7 +17,12 @@ from metier.recipe.tokenizer import TokenizerChoice
 from metier.report.tokenizers import plot_comparison, plot_sizes
 from metier.run.texts import TextSource, find_sources
 from metier.tokenization import (
-    Size, count_tokens, load_tokenizer_file, save_tokenizer, size_curve, train_tokenizer,
+    Size,
+    count_tokens,
+    load_tokenizer_file,
+    save_tokenizer,
+    size_curve,
+    train_tokenizer,
 )  # fmt: skip
 
 Tick = Callable[[int], None]

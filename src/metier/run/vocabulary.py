@@ -79,7 +79,7 @@ def extend_base(
         "sources": [source.to_json() for source in sources],
     }
     with write_dir(out) as folder, explain_os_errors(folder):
-        model.save_pretrained(folder, safe_serialization=True)
+        model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         record["weights_sha256"] = {f.name: sha256_file(f) for f in sorted(folder.glob("*.safetensors"))}
         write_json(folder / "extension.json", record)

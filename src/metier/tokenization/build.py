@@ -56,7 +56,7 @@ def finish(tokenizer: Tokenizer) -> Tokenizer:
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
-    """Write tokenizer.json and tokenizer_config.json for ``AutoTokenizer``; begin, end and padding are the end token."""
+    """Write tokenizer.json and its configuration for ``AutoTokenizer``; begin, end and padding are the end token."""
     from transformers import PreTrainedTokenizerFast
 
     fast = PreTrainedTokenizerFast(

@@ -144,7 +144,9 @@ def add_terms(tokenizer: Any, terms: Sequence[Term]) -> list[Term]:
     fitting = [term for term in terms if term.text not in known]
     trial = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     trial.add_tokens([_added(term) for term in fitting])
-    kept = [term for term in fitting if trial.decode(trial.encode(term.text, add_special_tokens=False).ids) == term.text]
+    kept = [
+        term for term in fitting if trial.decode(trial.encode(term.text, add_special_tokens=False).ids) == term.text
+    ]
     if not kept:
         raise MetierError(
             f"none of {len(terms)} terms can be added: the base has them already, or cannot write them back",

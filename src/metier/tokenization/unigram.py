@@ -15,7 +15,14 @@ from scipy.special import digamma
 
 from metier.errors import MetierError
 from metier.tokenization.lattice import (
-    Doubles, Floats, Ints, Layout, Substrings, expected_counts, find_substrings, lay_out,
+    Doubles,
+    Floats,
+    Ints,
+    Layout,
+    Substrings,
+    expected_counts,
+    find_substrings,
+    lay_out,
 )  # fmt: skip
 
 LONGEST = 16  # bytes in a piece, the bound of the tokenizers and sentencepiece trainers
