@@ -54,6 +54,10 @@ def train_to_folder(
     refuse_other_folder(out, "training.json")
     sources = find_sources(places, column)
     seen = _Seen(sources, _HELD_OUT if choice.sizes else 0)
+    if choice.kind != "bpe":
+        from metier.models.device import prepare_process  # imports torch
+
+        prepare_process("cpu")  # buffers that are kept, not mapped anew, halve the time of Unigram's steps
     largest = max(choice.sizes) if choice.sizes else choice.vocab_size
     trained = train_tokenizer(
         seen.training(), choice.kind, largest,
