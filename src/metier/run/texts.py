@@ -1,0 +1,102 @@
+"""Texts from files, folders and patterns: one text a line of txt, a paragraph of md, a row of a table."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from metier.errors import MetierError, nearest
+from metier.files import sha256_file
+from metier.sources import read_table, table_columns
+
+_TEXT = (".txt", ".md", ".markdown")
+_TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".pq")
+_PACKED = (".gz", ".zst")
+
+
+@dataclass(frozen=True)
+class TextSource:
+    """Files that are read as one source. ``column`` holds the text where they are tables."""
+
+    name: str
+    files: tuple[Path, ...]
+    column: str = "text"
+
+    def texts(self) -> Iterator[str]:
+        """Every text that is not blank, in the order of the files; those of txt and md end in a line break.
+
+        Raises:
+            MetierError: a file that cannot be read, a column that is not there, a cell that is no text.
+        """
+        for file in self.files:
+            lines = _suffix(file) in _TEXT
+            column = "text" if lines else self._checked(file)
+            for row in read_table(file):
+                value = row.values.get(column)
+                if value is not None and not isinstance(value, str):
+                    raise MetierError(f"not a text but {value!r:.60}", where=f"{file}, row {row.number}, {column}")
+                if value and value.strip():
+                    yield value + "\n" if lines else value
+
+    def _checked(self, file: Path) -> str:
+        columns = table_columns(file)
+        if self.column in columns:
+            return self.column
+        raise MetierError(
+            f"there is no column '{self.column}'", where=str(file), fix=f"{nearest(self.column, columns)}; use --column"
+        )
+
+    @property
+    def bytes(self) -> int:
+        """Size of the files."""
+        return sum(file.stat().st_size for file in self.files)
+
+    def to_json(self) -> dict[str, object]:
+        """What was read: names and hashes of the files."""
+        return {
+            "name": self.name,
+            "column": self.column,
+            "files": [{"name": file.name, "sha256": sha256_file(file)} for file in self.files],
+        }
+
+
+def find_sources(places: Sequence[str], column: str = "text") -> list[TextSource]:
+    """One source for each place: a file, a folder (searched through) or a pattern; ``NAME=PLACE`` names it.
+
+    Raises:
+        MetierError: a place that does not exist or holds no file of text, or two of one name.
+    """
+    found = [_source(place, column) for place in places]
+    if not found:
+        raise MetierError("there is no text", fix="name files, folders or patterns such as 'corpus/*.txt'")
+    names = [source.name for source in found]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise MetierError(f"two sources are called '{twice[0]}'", fix="name one yourself: NAME=PLACE")
+    return found
+
+
+def _source(place: str, column: str) -> TextSource:
+    name, equals, rest = place.partition("=")
+    if not equals or Path(place).exists():
+        name, rest = "", place
+    path = Path(rest).expanduser()
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file() and _suffix(file) in _TEXT + _TABLES)
+    elif path.is_file():
+        files = [path]
+    else:
+        files = sorted(Path(file) for file in glob.glob(str(path), recursive=True) if Path(file).is_file())  # noqa: PTH207
+    if not files:
+        endings = ", ".join(_TEXT + _TABLES)
+        raise MetierError("no file of text is there", where=rest, fix=f"name a file, folder or pattern with {endings}")
+    stem = path.name.split(".")[0].strip("*?") or path.parent.name
+    return TextSource(name or stem, tuple(files), column)
+
+
+def _suffix(file: Path) -> str:
+    """The ending that says the format, before ``.gz`` or ``.zst``."""
+    suffixes = [suffix.lower() for suffix in file.suffixes if suffix.lower() not in _PACKED]
+    return suffixes[-1] if suffixes else ""
