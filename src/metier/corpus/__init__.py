@@ -1,0 +1,7 @@
+"""Documents to filtered, de-duplicated, de-identified, mixed token shards, and the ledger that accounts for them."""
+
+from __future__ import annotations
+
+from metier.corpus.shards import ShardWriter, TokenShards
+
+__all__ = ["ShardWriter", "TokenShards"]
