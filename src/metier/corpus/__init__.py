@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from metier.corpus.mixture import Mixture
 from metier.corpus.shards import ShardWriter, TokenShards
 
-__all__ = ["ShardWriter", "TokenShards"]
+__all__ = ["Mixture", "ShardWriter", "TokenShards"]
