@@ -17,7 +17,7 @@ BLOCK = 128  # queries at once: of each block's keys about half a block is compu
 
 
 def slopes(heads: int) -> Tensor:
-    """``(heads,)``: a geometric sequence from 2^(-8/heads); between powers of two every second of the next one fills up."""
+    """``(heads,)``: powers of 2^(-8/heads); where heads is no power of two, every second of the next one fills up."""
     whole = 2 ** math.floor(math.log2(heads))
     powers = [2 ** (-8 * (i + 1) / whole) for i in range(whole)]
     return torch.tensor(powers + [2 ** (-4 * (2 * i + 1) / whole) for i in range(heads - whole)])

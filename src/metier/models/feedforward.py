@@ -30,7 +30,9 @@ def gate(x: Tensor) -> Tensor:
 
 class _FeedForward(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, residual: Tensor, up: Tensor, up_b: Tensor, down: Tensor, down_b: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, residual: Tensor, up: Tensor, up_b: Tensor, down: Tensor, down_b: Tensor
+    ) -> Tensor:
         result, inner = torch.empty_like(residual), x.new_empty(len(x), len(up))
         for start in range(0, len(x), ROWS):
             rows = slice(start, start + ROWS)

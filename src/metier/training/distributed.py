@@ -67,7 +67,8 @@ def shard(model: Any) -> Any:
     mesh = init_device_mesh("cuda" if dist.get_backend() == "nccl" else "cpu", (world_size(),))
     for layer in decoder_layers(model.causal):
         fully_shard(layer, mesh=mesh)
-    return fully_shard(model, mesh=mesh)
+    # between steps only shards are there: what is read or loaded is never a stale copy
+    return fully_shard(model, mesh=mesh, reshard_after_forward=True)
 
 
 def whole_state(model: nn.Module) -> dict[str, Tensor]:
