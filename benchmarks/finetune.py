@@ -49,6 +49,7 @@ from metier.tasks import Loaded, load_task, messages
 from metier.training.loop import Schedule, train
 from metier.training.optimizer import learning_rate
 from metier.training.order import epoch_batches
+from metier.training.prompts import Prompts
 
 SYSTEMS = ["metier", "metier-frozen", "trl-default", "trl-tuned", "llama-factory"]
 RATE, RANK, BATCH = 5e-4, 8, 32
@@ -73,10 +74,11 @@ def metier(options: argparse.Namespace, *, frozen: bool) -> dict[str, Any]:
     model = attach_lora(model, rank=RANK, alpha=2 * RANK, dropout=0.0, targets="all", seed=0, lowest=lowest)
     items = [encoder.training_item(e.inputs, e.target) for e in loaded.examples]
     epochs = 2 if frozen else 1
-    schedule = Schedule(epochs=epochs, batch_size=BATCH, learning_rate=RATE, checkpoint_every=10**9)
+    schedule = Schedule(learning_rate=RATE, checkpoint_every=10**9)
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log.jsonl"
-        done = train(Runner(model), items, schedule, folder=Path(folder) / "c", log=log, key="b", lowest_layer=lowest)
+        work = Prompts(Runner(model), items, epochs=epochs, batch_size=BATCH, lowest_layer=lowest)
+        done = train(work, schedule, folder=Path(folder) / "c", log=log, key="b")
         losses = [json.loads(line)["loss"] for line in log.read_text().splitlines()]
     return {
         "examples_per_s": done.examples / done.seconds,

@@ -14,18 +14,23 @@ from metier.models.adapters import attach_lora, train_everything
 from metier.models.forward import Runner
 from metier.models.load import load_model
 from metier.models.packed import Item
-from metier.training import loop
+from metier.training import prompts
 from metier.training.loop import Progress, Schedule, train
 from metier.training.optimizer import learning_rate
 from metier.training.order import epoch_batches
+from metier.training.prompts import Prompts
 
 ITEMS = [Item((1, 5, 6 + i % 3, 20 + i % 7), ((30 + i % 3, 2),)) for i in range(40)]
-SCHEDULE = Schedule(epochs=2, batch_size=8, learning_rate=0.02, checkpoint_every=2, seed=3)
+SCHEDULE = Schedule(learning_rate=0.02, checkpoint_every=2, seed=3)
 
 
 def lora(base: Path, dtype: torch.dtype = torch.float32) -> Runner:
     model = load_model(base, dtype=dtype, device="cpu")
     return Runner(attach_lora(model, rank=4, alpha=8, dropout=0.1, targets="all", seed=1), packing=True)
+
+
+def work(runner: Runner, epochs: int = 2) -> Prompts:
+    return Prompts(runner, ITEMS, epochs=epochs, batch_size=8, seed=3)
 
 
 def weights(runner: Runner) -> dict[str, torch.Tensor]:
@@ -40,8 +45,8 @@ def losses(log: Path) -> list[float]:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_it_learns(toy_base: Path, tmp_path: Path, dtype: torch.dtype) -> None:
     runner = Runner(train_everything(load_model(toy_base, dtype=dtype, device="cpu")), packing=True)
-    schedule = Schedule(epochs=6, batch_size=8, learning_rate=0.01)
-    train(runner, ITEMS, schedule, folder=tmp_path / "c", log=tmp_path / "log.jsonl", key="k")
+    schedule = Schedule(learning_rate=0.01)
+    train(work(runner, epochs=6), schedule, folder=tmp_path / "c", log=tmp_path / "log.jsonl", key="k")
     found = losses(tmp_path / "log.jsonl")
     assert sum(found[-3:]) < 0.6 * sum(found[:3])
 
@@ -49,16 +54,16 @@ def test_it_learns(toy_base: Path, tmp_path: Path, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("stop_after", [1, 2, 5, 7, 9])
 def test_a_killed_run_ends_with_the_same_bytes(toy_base: Path, tmp_path: Path, stop_after: int) -> None:
     whole = lora(toy_base)
-    train(whole, ITEMS, SCHEDULE, folder=tmp_path / "a", log=tmp_path / "a.jsonl", key="k")
+    train(work(whole), SCHEDULE, folder=tmp_path / "a", log=tmp_path / "a.jsonl", key="k")
 
     def kill(progress: Progress, *_: object) -> None:
         if progress.step == stop_after:
             raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError, match="killed"):
-        train(lora(toy_base), ITEMS, SCHEDULE, folder=tmp_path / "b", log=tmp_path / "b.jsonl", key="k", report=kill)
+        train(work(lora(toy_base)), SCHEDULE, folder=tmp_path / "b", log=tmp_path / "b.jsonl", key="k", report=kill)
     resumed = lora(toy_base)
-    train(resumed, ITEMS, SCHEDULE, folder=tmp_path / "b", log=tmp_path / "b.jsonl", key="k")
+    train(work(resumed), SCHEDULE, folder=tmp_path / "b", log=tmp_path / "b.jsonl", key="k")
     for name, value in weights(whole).items():
         assert torch.equal(value, weights(resumed)[name]), name
     assert losses(tmp_path / "a.jsonl") == losses(tmp_path / "b.jsonl")
@@ -66,30 +71,30 @@ def test_a_killed_run_ends_with_the_same_bytes(toy_base: Path, tmp_path: Path, s
 
 def test_a_damaged_checkpoint_is_passed_over(toy_base: Path, tmp_path: Path) -> None:
     whole = lora(toy_base)
-    train(whole, ITEMS, SCHEDULE, folder=tmp_path / "a", log=tmp_path / "a.jsonl", key="k")
+    train(work(whole), SCHEDULE, folder=tmp_path / "a", log=tmp_path / "a.jsonl", key="k")
     newest = sorted((tmp_path / "a").glob("step-*"))[-1]
     (newest / "state.safetensors").write_bytes(b"half")
     resumed = lora(toy_base)
-    train(resumed, ITEMS, SCHEDULE, folder=tmp_path / "a", log=tmp_path / "a.jsonl", key="k")
+    train(work(resumed), SCHEDULE, folder=tmp_path / "a", log=tmp_path / "a.jsonl", key="k")
     assert all(torch.equal(value, weights(resumed)[name]) for name, value in weights(whole).items())
 
 
 def test_another_key_starts_anew(toy_base: Path, tmp_path: Path) -> None:
-    train(lora(toy_base), ITEMS, SCHEDULE, folder=tmp_path / "a", log=tmp_path / "a.jsonl", key="one")
-    progress = train(lora(toy_base), ITEMS, SCHEDULE, folder=tmp_path / "a", log=tmp_path / "a.jsonl", key="two")
+    train(work(lora(toy_base)), SCHEDULE, folder=tmp_path / "a", log=tmp_path / "a.jsonl", key="one")
+    progress = train(work(lora(toy_base)), SCHEDULE, folder=tmp_path / "a", log=tmp_path / "a.jsonl", key="two")
     assert progress.step == 10
     assert len(losses(tmp_path / "a.jsonl")) == 10
 
 
 def test_checkpoints_of_a_longer_training_do_not_displace_new_ones(toy_base: Path, tmp_path: Path) -> None:
-    train(lora(toy_base), ITEMS, SCHEDULE, folder=tmp_path / "a", log=tmp_path / "a.jsonl", key="one")
+    train(work(lora(toy_base)), SCHEDULE, folder=tmp_path / "a", log=tmp_path / "a.jsonl", key="one")
 
     def kill(progress: Progress, *_: object) -> None:
         if progress.step == 5:
             raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError, match="killed"):
-        train(lora(toy_base), ITEMS, SCHEDULE, folder=tmp_path / "a", log=tmp_path / "a.jsonl", key="two", report=kill)
+        train(work(lora(toy_base)), SCHEDULE, folder=tmp_path / "a", log=tmp_path / "a.jsonl", key="two", report=kill)
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["step-000002", "step-000004"]
 
 
@@ -98,7 +103,7 @@ def test_without_its_best_weights_a_training_starts_anew(toy_base: Path, tmp_pat
     for _ in range(2):
         runner = lora(toy_base)
         train(
-            runner, ITEMS, SCHEDULE, folder=tmp_path / "a", log=tmp_path / "l", key="k", validate=lambda: {"metric": 1}
+            work(runner), SCHEDULE, folder=tmp_path / "a", log=tmp_path / "l", key="k", validate=lambda: {"metric": 1}
         )
         found.append(weights(runner))
         shutil.rmtree(tmp_path / "a" / "best")
@@ -112,8 +117,8 @@ def test_the_best_weights_come_back_and_patience_ends_it(toy_base: Path, tmp_pat
         seen.append(weights(runner))
         return {"metric": [0.1, 0.9, 0.5, 0.4, 0.3][len(seen) - 1]}
 
-    schedule = Schedule(epochs=2, batch_size=8, learning_rate=0.02, validate_every=2, patience=2)
-    progress = train(runner, ITEMS, schedule, folder=tmp_path / "c", log=tmp_path / "l", key="k", validate=validate)
+    schedule = Schedule(learning_rate=0.02, validate_every=2, patience=2)
+    progress = train(work(runner), schedule, folder=tmp_path / "c", log=tmp_path / "l", key="k", validate=validate)
     assert (progress.stopped, progress.best_step, len(seen)) == ("early", 4, 4)
     assert all(torch.equal(value, weights(runner)[name]) for name, value in seen[1].items())
 
@@ -121,15 +126,15 @@ def test_the_best_weights_come_back_and_patience_ends_it(toy_base: Path, tmp_pat
 def test_a_loss_that_is_not_finite_stops_with_the_last_checkpoint(
     toy_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = loop.accumulate, []
+    real, calls = prompts.accumulate, []
 
     def diverge(*args: object) -> float:
         calls.append(1)
         return float("nan") if len(calls) == 6 else real(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loop, "accumulate", diverge)
+    monkeypatch.setattr(prompts, "accumulate", diverge)
     with pytest.raises(MetierError, match="diverged") as error:
-        train(lora(toy_base), ITEMS, SCHEDULE, folder=tmp_path / "c", log=tmp_path / "l", key="k")
+        train(work(lora(toy_base)), SCHEDULE, folder=tmp_path / "c", log=tmp_path / "l", key="k")
     assert "step-000004" in str(error.value)
     assert (tmp_path / "c" / "step-000004").is_dir()
 
@@ -145,7 +150,7 @@ def test_cutting_a_batch_into_runs_changes_no_gradient(toy_base: Path) -> None:
     gradients = []
     for budget in (1 << 20, 12):
         runner = Runner(train_everything(load_model(toy_base, dtype=torch.float32, device="cpu")), packing=True)
-        loop.accumulate(runner, (1,), [Item(i.trunk[1:], i.answers) for i in ITEMS[:8]], budget)
+        prompts.accumulate(runner, (1,), [Item(i.trunk[1:], i.answers) for i in ITEMS[:8]], budget)
         gradients.append(torch.cat([p.grad.flatten() for p in runner.model.parameters() if p.grad is not None]))
     torch.testing.assert_close(gradients[0], gradients[1], atol=1e-6, rtol=1e-4)
 

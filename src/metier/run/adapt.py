@@ -19,6 +19,7 @@ from metier.run.measure import label_trunk, validation_metrics
 from metier.run.mixture import Mixture
 from metier.run.progress import bar, console
 from metier.training.loop import Progress, Schedule, train
+from metier.training.prompts import Prompts
 
 
 def train_specialist(
@@ -63,10 +64,16 @@ def train_specialist(
             shown = progress.step
 
         schedule = schedule_of(adapt, steps, recipe.seed)
-        result = train(
-            runner, items, schedule, folder=folder, log=log, key=key,
-            lowest_layer=lowest, validate=validate, report=report,
-        )  # fmt: skip
+        work = Prompts(
+            runner,
+            items,
+            epochs=adapt.epochs,
+            batch_size=adapt.batch_size,
+            micro_batch_tokens=adapt.micro_batch_tokens,
+            seed=recipe.seed,
+            lowest_layer=lowest,
+        )
+        result = train(work, schedule, folder=folder, log=log, key=key, validate=validate, report=report)
     summary = training_summary(result, adapt.method, trainable, everything, adapt.epochs, len(items))
     summary |= {"lowest_layer": lowest, "truncated": encoder.truncated}
     return runner, summary, answer_room(encoder, examples) if data.task.written else None
@@ -106,8 +113,6 @@ def _validation(
 def schedule_of(adapt: Adapt, steps: int, seed: int) -> Schedule:
     """The loop's schedule for a recipe's ``adapt`` and so many optimizer steps."""
     return Schedule(
-        epochs=adapt.epochs,
-        batch_size=adapt.batch_size,
         learning_rate=adapt.rate,
         warmup=adapt.warmup,
         weight_decay=adapt.weight_decay,
@@ -115,6 +120,5 @@ def schedule_of(adapt: Adapt, steps: int, seed: int) -> Schedule:
         validate_every=max(1, steps // (adapt.epochs * adapt.validations_per_epoch)),
         patience=adapt.patience,
         checkpoint_every=adapt.checkpoint_every,
-        micro_batch_tokens=adapt.micro_batch_tokens,
         seed=seed,
     )

@@ -1,31 +1,79 @@
-"""Checkpoints: whole or not at all, safetensors and JSON only."""
+"""Checkpoints: whole or not at all, safetensors and JSON only.
+
+One process writes one file; several write each its own part, by ``torch.distributed.checkpoint`` in safetensors, and
+any number of processes can read them again.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from metier.files import write_dir
+from metier.files import explain_os_errors, write_dir
+from metier.training import distributed
 
 
 def save(folder: Path, name: str, tensors: dict[str, Tensor], state: dict[str, Any]) -> Path:
-    """Write ``folder/name`` under a temporary name, then rename it."""
+    """Write ``folder/name`` under a temporary name, then rename it; every process must call it."""
     target = folder / name
+    if distributed.world_size() > 1:
+        _save_parts(target, tensors, state)
+        return target
     with write_dir(target) as temporary:
         save_file({key: value.contiguous() for key, value in tensors.items()}, temporary / "state.safetensors")
-        (temporary / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
+        _write_state(temporary, state)
     return target
 
 
-def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and state of a checkpoint."""
-    return load_file(path / "state.safetensors"), json.loads((path / "state.json").read_text(encoding="utf-8"))
+def _save_parts(target: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+    import torch.distributed.checkpoint as dcp
+
+    temporary = target.with_name(f".{target.name}.parts.tmp")  # all processes must know the name
+    if distributed.is_first():
+        shutil.rmtree(temporary, ignore_errors=True)
+        with explain_os_errors(temporary):
+            temporary.mkdir(parents=True)
+    distributed.barrier()
+    dcp.save(tensors, storage_writer=dcp.HuggingFaceStorageWriter(str(temporary), save_distributed=True))
+    if distributed.is_first():
+        _write_state(temporary, state)
+        shutil.rmtree(target, ignore_errors=True)
+        temporary.rename(target)
+    distributed.barrier()
+
+
+def _write_state(folder: Path, state: dict[str, Any]) -> None:
+    (folder / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
+
+
+def load(path: Path, blank: Callable[[], dict[str, Tensor]]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and state of a checkpoint.
+
+    Args:
+        blank: makes tensors by name, of the shapes and shards that are wanted; called where the checkpoint holds parts
+            of tensors or this process wants parts.
+    """
+    state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    if distributed.world_size() == 1 and (path / "state.safetensors").exists():
+        return load_file(path / "state.safetensors"), state
+    import torch.distributed.checkpoint as dcp
+
+    names = {name for file in path.glob("*.safetensors") for name in _names(file)}
+    tensors: dict[str, Any] = {name: tensor for name, tensor in blank().items() if name in names}
+    dcp.load(tensors, storage_reader=dcp.HuggingFaceStorageReader(str(path)), no_dist=distributed.world_size() == 1)
+    return tensors, state
+
+
+def _names(file: Path) -> list[str]:
+    with safe_open(file, framework="pt") as tensors:
+        return list(tensors.keys())
 
 
 def newest(folder: Path, key: str) -> Path | None:
@@ -36,18 +84,25 @@ def newest(folder: Path, key: str) -> Path | None:
 def is_whole(path: Path, key: str) -> bool:
     """Whether ``path`` is a checkpoint of the run identified by ``key`` that can be read."""
     try:
-        return bool(load(path)[1].get("key") == key)
-    except (OSError, ValueError, SafetensorError):
+        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        files = sorted(path.glob("*.safetensors"))
+        for file in files:
+            load_file(file)
+        return bool(files) and bool(state.get("key") == key)
+    except (OSError, ValueError, AttributeError, SafetensorError):
         return False
 
 
 def clear(folder: Path) -> None:
     """Remove all checkpoints."""
     keep_newest(folder, 0)
-    shutil.rmtree(folder / "best", ignore_errors=True)
+    if distributed.is_first():
+        shutil.rmtree(folder / "best", ignore_errors=True)
+    distributed.barrier()
 
 
 def keep_newest(folder: Path, count: int) -> None:
     """Remove all but the newest ``count`` step checkpoints."""
-    for path in sorted(folder.glob("step-*"), reverse=True)[count:]:
-        shutil.rmtree(path, ignore_errors=True)
+    if distributed.is_first():
+        for path in sorted(folder.glob("step-*"), reverse=True)[count:]:
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,50 +1,55 @@
-"""The one training loop: LoRA and full fine-tuning differ only in which parameters train."""
+"""The one training loop. Adaptations differ in which parameters train, which batches arrive and what carries loss."""
 
 from __future__ import annotations
 
-import json
 import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import nn
 
 from metier.errors import MetierError
-from metier.files import explain_os_errors, write_text
-from metier.models.batching import sorted_runs
-from metier.models.encode import split_prefix
-from metier.models.forward import Runner
-from metier.models.packed import Item
-from metier.models.trunk import Trunk, compute_trunk
-from metier.training import checkpoint
+from metier.training import checkpoint, distributed, log
 from metier.training.optimizer import MasterAdamW, learning_rate
-from metier.training.order import epoch_batches
+from metier.training.spikes import SpikeRule
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How to train. Sizes in examples and optimizer steps, ``micro_batch_tokens`` in tokens run at once."""
+    """How weights move, and when a run is looked at and saved. Sizes in optimizer steps.
 
-    epochs: int = 3
-    batch_size: int = 32
+    Attributes:
+        warmup: of the learning rate: a share of the steps below 1, a number of steps from 1 on.
+        floor: the learning rate at the end of the cosine.
+        validate_every: 0 looks at the end only.
+        patience: looks without a rise after which training ends; 0 never.
+        spikes: None takes every step.
+    """
+
     learning_rate: float = 1e-3
     warmup: float = 0.06
+    floor: float = 0.0
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
     clip: float = 1.0
     validate_every: int = 0
     patience: int = 0
     checkpoint_every: int = 20
-    micro_batch_tokens: int = 4096
     seed: int = 0
+    spikes: SpikeRule | None = None
+
+    def rate(self, step: int, total: int) -> float:
+        """Learning rate of ``step`` (from 0) of ``total``."""
+        warmup = max(1, round(self.warmup * total if self.warmup < 1 else self.warmup))
+        return learning_rate(step, peak=self.learning_rate, warmup=warmup, total=total, floor=self.floor)
 
 
 @dataclass
@@ -60,7 +65,40 @@ class Progress:
     examples: int = 0
     tokens: int = 0
     loss_tokens: int = 0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+    losses: list[float] = field(default_factory=list)
+    norms: list[float] = field(default_factory=list)
     stopped: str = "completed"
+
+
+class Batch(NamedTuple):
+    """What one step has added to the gradients: mean loss in nats over the tokens that carry it, and the counts."""
+
+    loss: float
+    examples: int
+    tokens: int
+    loss_tokens: int
+    shown: dict[str, Any]
+
+
+class Work(Protocol):
+    """What is learnt: its model, its number of steps, and what a step adds to the gradients.
+
+    A step depends on its number alone, so that a resumed run repeats it.
+    """
+
+    steps: int
+
+    @property
+    def model(self) -> nn.Module:
+        """Whose trainable parameters move."""
+
+    def prepare(self, folder: Path) -> None:
+        """Compute what all steps share; counted as training time."""
+
+    def accumulate(self, step: int) -> Batch:
+        """Run the batch of ``step`` forwards and backwards."""
 
 
 Validate = Callable[[], dict[str, float]]
@@ -68,182 +106,154 @@ Report = Callable[[Progress, int, float, float], None]
 
 
 def train(
-    runner: Runner,
-    items: Sequence[Item],
+    work: Work,
     schedule: Schedule,
     *,
     folder: Path,
     log: Path,
     key: str,
-    lowest_layer: int = 0,
     validate: Validate | None = None,
     report: Report | None = None,
 ) -> Progress:
-    """Train on ``items`` until the epochs are done or validation stops rising; leaves the best weights in place.
-
-    Below ``lowest_layer`` nothing trains; what those layers give is computed once and kept.
+    """Take the steps of ``work``, or stop when validation no longer rises; leaves the best weights in place.
 
     A checkpoint that carries the same ``key`` is continued: the same bytes come out as from an undisturbed run.
 
-    Errors: :class:`MetierError` when the loss is no longer finite (the last good checkpoint is kept);
+    Errors: :class:`MetierError` when loss or gradient is no longer finite (the last good checkpoint is kept);
     :class:`KeyboardInterrupt` after a checkpoint when the user stops the run.
     """
-    optimizer = MasterAdamW(runner.model.named_parameters(), decay=schedule.weight_decay, betas=schedule.betas)
-    progress = _resume(folder, key, optimizer)
-    prefix, bare = split_prefix(items)
-    batches = list(_batches([item.tokens for item in bare], schedule))
-    every = schedule.validate_every or max(1, math.ceil(len(batches) / schedule.epochs / 2))
-    _truncate_log(log, progress.step)
+    run = _Run(work, schedule, folder, log, key)
+    progress, steps = run.progress, work.steps
     started = time.perf_counter()
-    trunk = compute_trunk(runner, lowest_layer, prefix, bare, spill=folder / "trunk")
+    work.prepare(folder)
     progress.seconds += time.perf_counter() - started
     torch.manual_seed(schedule.seed)
-    with _stop_gently() as stopping:
-        while progress.step < len(batches) and progress.stopped == "completed":
-            batch = [bare[i] for i in batches[progress.step]]
-            loss, rate = _step(runner, optimizer, prefix, batch, trunk, schedule, progress, len(batches), log, folder)
+    with _stop_gently() as asked:
+        while progress.step < steps and progress.stopped == "completed":
+            loss, rate = run.step()
             if report:
-                report(progress, len(batches), loss, rate)
-            if validate and (progress.step % every == 0 or progress.step == len(batches)):
-                _validate(runner, validate, progress, schedule, folder, optimizer, log)
-            due = progress.step % schedule.checkpoint_every == 0 or progress.step == len(batches)
-            if due or stopping.is_set() or progress.stopped != "completed":
-                checkpoint.save(folder, f"step-{progress.step:06d}", optimizer.state(), asdict(progress))
-                checkpoint.keep_newest(folder, 2)
-            if stopping.is_set() and progress.step < len(batches):
+                report(progress, steps, loss, rate)
+            last = progress.step == steps
+            if validate and (last or (schedule.validate_every and progress.step % schedule.validate_every == 0)):
+                run.validate(validate)
+            stopping = distributed.any_rank(asked.is_set())
+            if last or stopping or progress.step % schedule.checkpoint_every == 0 or progress.stopped != "completed":
+                run.save()
+            if stopping and not last:
                 raise KeyboardInterrupt
     if progress.best_step:
-        optimizer.load(checkpoint.load(folder / "best")[0])
-    runner.model.eval()
+        run.optimizer.load(checkpoint.load(folder / "best", run.optimizer.blank)[0])
+    work.model.eval()
     return progress
 
 
-def _step(
-    runner: Runner,
-    optimizer: MasterAdamW,
-    prefix: Sequence[int],
-    batch: Sequence[Item],
-    trunk: Trunk | None,
-    schedule: Schedule,
-    progress: Progress,
-    total: int,
-    log: Path,
-    folder: Path,
-) -> tuple[float, float]:
-    """One optimizer step, counted and logged; returns loss and learning rate."""
-    started = time.perf_counter()
-    runner.model.train()
-    torch.manual_seed(schedule.seed * 1_000_003 + progress.step)  # dropout, the same after a resume
-    loss = accumulate(runner, prefix, batch, schedule.micro_batch_tokens, trunk)
-    _refuse_non_finite(loss, progress.step, folder)
-    warmup = max(1, round(schedule.warmup * total))
-    rate = learning_rate(progress.step, peak=schedule.learning_rate, warmup=warmup, total=total)
-    norm = optimizer.step(rate, schedule.clip)
-    progress.step += 1
-    progress.seconds += time.perf_counter() - started
-    progress.examples += len(batch)
-    progress.tokens += sum(item.tokens for item in batch) + len(prefix)
-    progress.loss_tokens += sum(len(answer) for item in batch for answer in item.answers)
-    _log(
-        log,
-        event="train",
-        step=progress.step,
-        epoch=round(progress.step * schedule.epochs / total, 3),
-        loss=loss,
-        lr=rate,
-        grad_norm=norm,
-        examples_per_s=progress.examples / progress.seconds,
-        seconds=progress.seconds,
-    )
-    return loss, rate
+class _Run:
+    """What the steps of one training share."""
 
+    def __init__(self, work: Work, schedule: Schedule, folder: Path, log_file: Path, key: str) -> None:
+        self.work, self.schedule, self.folder, self.log_file = work, schedule, folder, log_file
+        named = work.model.named_parameters()
+        self.optimizer = MasterAdamW(named, decay=schedule.weight_decay, betas=schedule.betas)
+        self.progress = self._resume(key)
+        if distributed.is_first():
+            log.cut_back(log_file, self.progress.step)
 
-def _batches(lengths: list[int], schedule: Schedule) -> Iterator[list[int]]:
-    for epoch in range(schedule.epochs):
-        yield from epoch_batches(lengths, batch_size=schedule.batch_size, seed=schedule.seed, epoch=epoch)
+    def step(self) -> tuple[float, float]:
+        """One optimizer step, counted and logged; returns loss and learning rate."""
+        progress, started = self.progress, time.perf_counter()
+        self.work.model.train()
+        torch.manual_seed(self.schedule.seed * 1_000_003 + progress.step)  # dropout, the same after a resume
+        batch = self.work.accumulate(progress.step)
+        rate, norm = self.schedule.rate(progress.step, self.work.steps), self.optimizer.gather()
+        self._refuse_non_finite(batch.loss, norm)
+        spike = self._spike(batch.loss, norm)
+        if spike:
+            self.optimizer.drop()
+        else:
+            self.optimizer.step(rate, norm, self.schedule.clip)
+        progress.step += 1
+        progress.seconds += time.perf_counter() - started
+        progress.examples += batch.examples
+        progress.tokens += batch.tokens
+        progress.loss_tokens += batch.loss_tokens
+        self._log(
+            event="train",
+            step=progress.step,
+            **batch.shown,
+            loss=batch.loss,
+            lr=rate,
+            grad_norm=norm,
+            examples_per_s=progress.examples / progress.seconds,
+            seconds=progress.seconds,
+        )
+        if spike:
+            self._log(event="spike", step=progress.step, why=spike, then=progress.stopped)
+        return batch.loss, rate
 
+    def validate(self, look: Validate) -> None:
+        """Measure, keep the best weights, and stop when they have not risen for ``patience`` looks."""
+        progress = self.progress
+        self.work.model.eval()
+        with torch.no_grad():
+            found = look()
+        self._log(event="validation", step=progress.step, **found)
+        if found["metric"] > progress.best_metric:
+            progress.best_metric, progress.best_step, progress.waited = found["metric"], progress.step, 0
+            masters = {name: t for name, t in self.optimizer.state().items() if name.startswith("master.")}
+            checkpoint.save(self.folder, "best", masters, {"key": progress.key, "step": progress.step})
+            return
+        progress.waited += 1
+        if self.schedule.patience and progress.waited >= self.schedule.patience:
+            progress.stopped = "early"
 
-def accumulate(
-    runner: Runner, prefix: Sequence[int], batch: Sequence[Item], budget: int, trunk: Trunk | None = None
-) -> float:
-    """Gradients of the mean loss over the batch's answer tokens, however it is cut into runs; returns the loss."""
-    carried = sum(len(answer) for item in batch for answer in item.answers)
-    total = 0.0
-    for run in sorted_runs(batch, budget, prefix=len(prefix)):
-        part = [batch[i] for i in run]
-        values, _ = runner.logprobs(part, prefix, entry=trunk.entry(part) if trunk else None)
-        loss: Tensor = -values.sum() / carried
-        loss.backward()  # type: ignore[no-untyped-call]
-        total += float(loss.detach())
-    return total
+    def save(self) -> None:
+        """A checkpoint of this step; the one before it is kept too."""
+        name = f"step-{self.progress.step:06d}"
+        checkpoint.save(self.folder, name, self.optimizer.state(), asdict(self.progress))
+        checkpoint.keep_newest(self.folder, 2)
 
+    def _resume(self, key: str) -> Progress:
+        found = checkpoint.newest(self.folder, key)
+        if found is not None:
+            tensors, state = checkpoint.load(found, self.optimizer.blank)
+            progress = Progress(**state)
+            if not progress.best_step or checkpoint.is_whole(self.folder / "best", key):
+                self.optimizer.load(tensors)
+                return progress
+        checkpoint.clear(self.folder)  # of another training, or without its best weights: they would pass for newer
+        return Progress(key)
 
-def _validate(
-    runner: Runner,
-    validate: Validate,
-    progress: Progress,
-    schedule: Schedule,
-    folder: Path,
-    optimizer: MasterAdamW,
-    log: Path,
-) -> None:
-    """Measure, keep the best weights, and stop when they have not risen for ``patience`` looks."""
-    runner.model.eval()
-    with torch.inference_mode():
-        found = validate()
-    _log(log, event="validation", step=progress.step, **found)
-    if found["metric"] > progress.best_metric:
-        progress.best_metric, progress.best_step, progress.waited = found["metric"], progress.step, 0
-        masters = {name: t for name, t in optimizer.state().items() if name.startswith("master.")}
-        checkpoint.save(folder, "best", masters, {"key": progress.key, "step": progress.step})
-        return
-    progress.waited += 1
-    if schedule.patience and progress.waited >= schedule.patience:
-        progress.stopped = "early"
+    def _spike(self, loss: float, norm: float) -> str | None:
+        """Why this step is not taken, if it is not; the medians are over the steps that were."""
+        rule, progress = self.schedule.spikes, self.progress
+        if rule is None:
+            return None
+        why = rule.judge(loss, norm, progress.losses, progress.norms)
+        if why is None:
+            progress.losses = [*progress.losses, loss][-rule.window :]
+            progress.norms = [*progress.norms, norm][-rule.window :]
+            progress.skipped_in_a_row = 0
+            return None
+        progress.skipped += 1
+        progress.skipped_in_a_row += 1
+        if rule.action == "stop" or progress.skipped_in_a_row >= rule.patience:
+            progress.stopped = "spike"
+        return why
 
+    def _refuse_non_finite(self, loss: float, norm: float) -> None:
+        if math.isfinite(loss) and math.isfinite(norm):
+            return
+        kept = sorted(path.name for path in self.folder.glob("step-*"))
+        what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm}"
+        raise MetierError(
+            f"{what} at step {self.progress.step + 1}: training has diverged",
+            where=f"{self.folder} (last good checkpoint: {kept[-1] if kept else 'none yet'})",
+            fix="lower adapt.learning_rate (a third of it is a good first try) and run the same command again",
+        )
 
-def _resume(folder: Path, key: str, optimizer: MasterAdamW) -> Progress:
-    found = checkpoint.newest(folder, key)
-    if found is not None:
-        tensors, state = checkpoint.load(found)
-        progress = Progress(**state)
-        if not progress.best_step or checkpoint.is_whole(folder / "best", key):
-            optimizer.load(tensors)
-            return progress
-    checkpoint.clear(folder)  # of another training, or without its best weights: they would pass for newer ones
-    return Progress(key)
-
-
-def _refuse_non_finite(loss: float, step: int, folder: Path) -> None:
-    if math.isfinite(loss):
-        return
-    kept = sorted(path.name for path in folder.glob("step-*"))
-    raise MetierError(
-        f"the loss is {loss} at step {step + 1}: training has diverged",
-        where=f"{folder} (last good checkpoint: {kept[-1] if kept else 'none yet'})",
-        fix="lower adapt.learning_rate (a third of it is a good first try) and run the same command again",
-    )
-
-
-def _log(path: Path, **entry: Any) -> None:
-    with explain_os_errors(path), open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(entry) + "\n")
-
-
-def _truncate_log(path: Path, step: int) -> None:
-    """Forget what was logged after the checkpoint that is continued."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:  # the line that was being written when the run was killed
-            continue
-        if entry["event"] not in ("train", "validation") or entry["step"] <= step:
-            kept.append(line)
-    write_text(path, "".join(line + "\n" for line in kept))
+    def _log(self, **entry: Any) -> None:
+        if distributed.is_first():
+            log.append(self.log_file, **entry)
 
 
 @contextmanager

@@ -1,0 +1,84 @@
+"""What pretraining is made of: plain values from the recipe's, and the evidence's names and entries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from metier.corpus.shards import TokenShards
+from metier.errors import MetierError
+from metier.evaluation.intervals import ratio, ratio_difference
+from metier.evaluation.retention import read_bits
+from metier.models.architectures import Shape
+from metier.recipe.pretrain import Pretrain
+from metier.training.loop import Schedule
+from metier.training.sequences import BatchSizes
+from metier.training.spikes import SpikeRule
+
+
+def shape_of(choice: Pretrain, vocabulary: int) -> Shape:
+    """The shape of a model from scratch."""
+    return Shape(
+        architecture=choice.architecture or "bloom",
+        layers=int(choice.layers or 0),
+        hidden=int(choice.hidden or 0),
+        heads=int(choice.heads or 0),
+        vocabulary=vocabulary,
+        sequence_length=choice.sequence_length,
+    )
+
+
+def schedule_of(choice: Pretrain, seed: int) -> Schedule:
+    """The loop's schedule for a recipe's pretraining."""
+    return Schedule(
+        learning_rate=choice.rate,
+        warmup=choice.warmup,
+        floor=choice.rate * choice.final_rate,
+        weight_decay=choice.weight_decay,
+        betas=choice.betas,
+        clip=choice.clip,
+        validate_every=choice.evaluate_every,
+        checkpoint_every=choice.checkpoint_every,
+        seed=seed,
+        spikes=SpikeRule(**choice.spikes.model_dump()) if choice.spikes else None,
+    )
+
+
+def batch_of(choice: Pretrain) -> BatchSizes:
+    """Sequences an optimizer step, with their warm-up."""
+    return BatchSizes(choice.batch_sequences, choice.first_batch_sequences or 0, choice.batch_warmup_steps)
+
+
+def same_tokenizer(shards: dict[str, TokenShards]) -> dict[str, Any]:
+    """The index that all share."""
+    if not shards:
+        raise MetierError("there is nothing to train on", where="corpus", fix="name at least one source")
+    first = next(iter(shards.values())).index
+    for found in shards.values():
+        if any(found.index[field] != first[field] for field in ("vocabulary", "end_token", "tokenizer_sha256")):
+            raise MetierError(
+                "these shards were made with another tokenizer than the others",
+                where=str(found.folder),
+                fix="curate all sources and hold-outs with one tokenizer",
+            )
+    return first
+
+
+def bits_file(run: Path, hold_out: str, system: str) -> Path:
+    """Where the bits of each document are kept."""
+    return run / "evidence" / "predictions" / f"{hold_out}.{system}.parquet"
+
+
+def perplexity_entry(run: Path, hold_out: str, system: str, seed: int) -> dict[str, Any]:
+    """The entry of ``scores.json``; a specialist is held against its base where that was measured."""
+    bits, sizes = read_bits(bits_file(run, hold_out, system))
+    entry: dict[str, Any] = {
+        "status": "ok",
+        "metrics": {"bits_per_byte": ratio(bits, sizes, seed=seed).to_json()},
+    }
+    base = bits_file(run, hold_out, "base")
+    if system == "specialist" and base.exists():
+        before, _ = read_bits(base)
+        change = ratio_difference(bits, before, sizes, seed=seed).to_json()
+        entry["against"] = {"base": {"metric": "bits_per_byte", "difference": change}}
+    return entry

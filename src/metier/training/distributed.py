@@ -1,0 +1,81 @@
+"""Several processes, one model: FSDP2 shards weights, gradients and optimizer state (``torchrun``).
+
+Without ``torchrun`` everything here is the identity: the loop is the same.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from metier.models.layers import decoder_layers
+
+
+def start() -> None:
+    """Join the processes that ``torchrun`` has started; nothing outside of it."""
+    if "RANK" in os.environ and not dist.is_initialized():
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+
+
+def rank() -> int:
+    """The number of this process, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """The number of processes."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes."""
+    return rank() == 0
+
+
+def barrier() -> None:
+    """Wait for all processes."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def sum_over_ranks(value: float) -> float:
+    """The sum of a number over all processes."""
+    if not dist.is_initialized():
+        return value
+    total = torch.tensor(value, dtype=torch.float64, device="cuda" if dist.get_backend() == "nccl" else "cpu")
+    dist.all_reduce(total)
+    return float(total)
+
+
+def any_rank(flag: bool) -> bool:
+    """Whether it is set in any process: all must stop at the same step."""
+    return sum_over_ranks(float(flag)) > 0
+
+
+def shard(model: Any) -> Any:
+    """Shard a :class:`~metier.models.sequences.SequenceModel` over all processes, layer by layer."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh("cuda" if dist.get_backend() == "nccl" else "cpu", (world_size(),))
+    for layer in decoder_layers(model.causal):
+        fully_shard(layer, mesh=mesh)
+    # between steps only shards are there: what is read or loaded is never a stale copy
+    return fully_shard(model, mesh=mesh, reshard_after_forward=True)
+
+
+def whole_state(model: nn.Module) -> dict[str, Tensor]:
+    """All weights of a model by name, gathered from all processes; every process must call it."""
+    return {name: whole(tensor).detach() for name, tensor in model.state_dict().items()}
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor with the parts that other processes hold."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

@@ -1,0 +1,85 @@
+"""Learning from prompts and their answers: loss on the answers' tokens alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from metier.models.batching import sorted_runs
+from metier.models.encode import split_prefix
+from metier.models.forward import Runner
+from metier.models.packed import Item
+from metier.models.trunk import Trunk, compute_trunk
+from metier.training.loop import Batch
+from metier.training.order import epoch_batches
+
+
+class Prompts:
+    """The work of fine-tuning.
+
+    Args:
+        batch_size: examples an optimizer step.
+        micro_batch_tokens: tokens run at once.
+        seed: of the order.
+        lowest_layer: below it nothing trains; what those layers give is computed once and kept.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        items: Sequence[Item],
+        *,
+        epochs: int = 3,
+        batch_size: int = 32,
+        micro_batch_tokens: int = 4096,
+        seed: int = 0,
+        lowest_layer: int = 0,
+    ) -> None:
+        self.runner, self.epochs, self.budget, self.lowest = runner, epochs, micro_batch_tokens, lowest_layer
+        self.prefix, self.items = split_prefix(items)
+        lengths = [item.tokens for item in self.items]
+        self.batches = [
+            batch
+            for epoch in range(epochs)
+            for batch in epoch_batches(lengths, batch_size=batch_size, seed=seed, epoch=epoch)
+        ]
+        self.steps = len(self.batches)
+        self.trunk: Trunk | None = None
+
+    @property
+    def model(self) -> nn.Module:
+        """The model that the runner runs."""
+        return self.runner.model
+
+    def prepare(self, folder: Path) -> None:
+        """The hidden states that the frozen layers give."""
+        self.trunk = compute_trunk(self.runner, self.lowest, self.prefix, self.items, spill=folder / "trunk")
+
+    def accumulate(self, step: int) -> Batch:
+        """Gradients of one batch."""
+        batch = [self.items[i] for i in self.batches[step]]
+        loss = accumulate(self.runner, self.prefix, batch, self.budget, self.trunk)
+        return Batch(
+            loss=loss,
+            examples=len(batch),
+            tokens=sum(item.tokens for item in batch) + len(self.prefix),
+            loss_tokens=sum(len(answer) for item in batch for answer in item.answers),
+            shown={"epoch": round((step + 1) * self.epochs / self.steps, 3)},
+        )
+
+
+def accumulate(
+    runner: Runner, prefix: Sequence[int], batch: Sequence[Item], budget: int, trunk: Trunk | None = None
+) -> float:
+    """Gradients of the mean loss over the batch's answer tokens, however it is cut into runs; returns the loss."""
+    carried = sum(len(answer) for item in batch for answer in item.answers)
+    total = 0.0
+    for run in sorted_runs(batch, budget, prefix=len(prefix)):
+        part = [batch[i] for i in run]
+        values, _ = runner.logprobs(part, prefix, entry=trunk.entry(part) if trunk else None)
+        loss: Tensor = -values.sum() / carried
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += float(loss.detach())
+    return total
