@@ -33,6 +33,7 @@ from metier.recipe import Recipe
 from metier.run.data import prepare_data
 from metier.run.measure import answer_labels
 from metier.training.loop import Schedule, train
+from metier.training.prompts import Prompts
 
 RATE, RANK, BATCH = 1e-3, 8, 16
 
@@ -51,12 +52,11 @@ def one(options: argparse.Namespace, lowest: int) -> dict[str, Any]:
     model = attach_lora(model, rank=RANK, alpha=2 * RANK, dropout=0.0, targets="all", seed=0, lowest=lowest)
     runner = Runner(model)
     items = [encoder.training_item(e.inputs, e.target) for e in data.part("train")]
-    schedule = Schedule(epochs=options.epochs, batch_size=BATCH, learning_rate=RATE, checkpoint_every=10**9)
+    work = Prompts(runner, items, epochs=options.epochs, batch_size=BATCH, lowest_layer=lowest)
+    schedule = Schedule(learning_rate=RATE, checkpoint_every=10**9)
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log.jsonl"
-        done = train(
-            runner, items, schedule, folder=Path(folder) / "c", log=log, key="b", lowest_layer=lowest
-        )  # fmt: skip
+        done = train(work, schedule, folder=Path(folder) / "c", log=log, key="b")
         lines = [json.loads(line) for line in log.read_text().splitlines()]
     answers = answer_labels(runner, encoder, data.part("validation"), "validation")
     first = lines[0]
