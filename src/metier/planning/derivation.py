@@ -138,6 +138,11 @@ def _time(plan: Plan) -> Iterator[Line]:
     yield Line("cost", "hardware", f"{hardware.devices:,} × {hardware.name}{assumed}", _sharding(hardware), "")
     yield Line("cost", "rate", f"{hardware.tflops:.3g} TFLOP/s a device", "", hardware.tflops_source)
     yield Line("cost", "model FLOPs", f"{plan.flops_model:.3g}", "6·N·D", "Kaplan et al. 2020 (arXiv 2001.08361), 2.1")
+    attention = 12 * plan.shape.layers * plan.shape.hidden * plan.schedule.sequence_length / 6 / plan.parameters
+    yield Line(
+        "cost", "attention, on top", f"{attention:.1%} of them", "12·L·D·time a token: not in 6·N·D, nor below",
+        "Chowdhery et al. 2022 (arXiv 2204.02311), appendix B",
+    )  # fmt: skip
     if plan.checkpointing:
         yield Line(
             "cost", "with recomputation", f"{plan.flops_run:.3g}", "8·N·D", f"+0.33 of the FLOPs: {BLOOMBERG}, 3.2"
