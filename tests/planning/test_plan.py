@@ -124,14 +124,14 @@ def test_what_is_said_to_fit_does_fit() -> None:
         schedule=ScheduleChoice(sequences=32, micro_batch=8),
     ), None)  # fmt: skip
     [problem] = fit.problems(plan)
-    assert problem.where == "hardware.memory_gb"
+    assert problem.where == "hardware.device"
     devices, smaller = problem.remedies
     number = int(devices.split(" ")[0])
     one = replace(plan.request.schedule, micro_batch=1)
     more = applied(plan, hardware=HardwareChoice(device="a100-40gb", devices=number), schedule=one)
     assert fit.problems(more) == []
     fewer = applied(plan, hardware=HardwareChoice(device="a100-40gb", devices=number // 2), schedule=one)
-    assert [found.where for found in fit.problems(fewer)] == ["hardware.memory_gb"]
+    assert [found.where for found in fit.problems(fewer)] == ["hardware.device"]
     layers = int(smaller.split("(")[1].split(" ")[0])
     assert fit.problems(applied(plan, model=ModelChoice(layers=layers), schedule=one)) == []
     assert fit.problems(applied(plan, model=ModelChoice(layers=layers + 1), schedule=one)) != []

@@ -119,10 +119,11 @@ def _tokens(plan: Plan) -> Iterator[Line]:
     yield Line("tokens", "tokens a parameter", f"{plan.tokens / plan.parameters:.1f}", "D / N", "")
     if plan.request.data.tokens:
         yield Line("tokens", "epochs", f"{plan.tokens / plan.request.data.tokens:.2f}", "D / tokens there are", "")
+    fitted = "" if 6e18 <= flops <= 3e21 else "; C is outside its fit, 6e18 to 3e21"
     for law in (laws.CORRECTED, laws.PUBLISHED):
         yield Line(
             "tokens", "loss to compare plans by", f"{law.loss(plan.parameters, plan.tokens):.3f} nats",
-            "E + A/N^α + B/D^β", f"{law.name}: of its own text and tokenizer",
+            "E + A/N^α + B/D^β", f"{law.name}: of its own text and tokenizer{fitted}",
         )  # fmt: skip
     rate, source = laws.peak_rate(flops), "DeepSeek-AI 2024, eq. 1; fitted from 1e17 to 2e19"
     yield Line("tokens", "peak learning rate", f"{rate:.2e}", "0.3118·C^-0.1250, then cosine to a tenth", source)
