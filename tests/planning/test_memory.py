@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BloomConfig, BloomForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
@@ -80,6 +80,7 @@ def test_weights_gradients_and_optimizer_have_sixteen_bytes_a_parameter() -> Non
     st.sampled_from(["bloom", "llama"]), st.integers(2, 60), st.sampled_from([1, 2, 8, 64]), st.integers(1, 8),
     st.integers(16, 4096), st.booleans(), st.sampled_from(["fused", "eager"]),
 )  # fmt: skip
+@settings(deadline=None)
 def test_more_devices_fewer_sequences_and_checkpointing_need_less(
     family: Family, layers: int, devices: int, micro: int, length: int, checkpointing: bool, attention: Attention
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metier.errors import MetierError
@@ -24,18 +24,21 @@ def test_bloomberggpts_tokens_to_the_last() -> None:
 
 
 @given(schedules, st.integers(0, 10_000))
+@settings(deadline=None)
 def test_steps_and_tokens_are_each_others_inverse(schedule: Schedule, steps: int) -> None:
     assert schedule.steps_within(schedule.tokens(steps)) == steps
     assert schedule.tokens(steps) < schedule.tokens(steps + 1)
 
 
 @given(schedules, st.floats(0, 1e9))
+@settings(deadline=None)
 def test_never_more_tokens_than_asked_for(schedule: Schedule, tokens: float) -> None:
     steps = schedule.steps_within(tokens)
     assert schedule.tokens(steps) <= tokens < schedule.tokens(steps + 1)
 
 
 @given(st.floats(1, 1e9), st.integers(1, 4096), st.integers(1, 600), st.integers(1, 8))
+@settings(deadline=None)
 def test_batches_are_whole_on_every_device(tokens: float, length: int, devices: int, micro: int) -> None:
     sequences = whole_batches(tokens, length, devices, micro)
     assert sequences % (devices * micro) == 0

@@ -74,6 +74,7 @@ def test_the_sweep_finds_bloomberggpts_shape_from_fifty_billion() -> None:
 
 
 @given(st.floats(1e5, 1e13), st.sampled_from(["bloom", "llama"]), st.integers(2, 300_000))
+@settings(deadline=None)
 def test_every_chosen_shape_divides_and_is_the_nearest(parameters: float, family: str, vocabulary: int) -> None:
     choice = ModelChoice(family="bloom" if family == "bloom" else "llama", vocabulary=vocabulary)
     shape = closest(choice, parameters)
@@ -87,6 +88,7 @@ def test_every_chosen_shape_divides_and_is_the_nearest(parameters: float, family
 
 
 @given(st.floats(1, 1e6), st.integers(1, 512))
+@settings(deadline=None)
 def test_rounding_up_is_to_the_next_multiple(value: float, step: int) -> None:
     rounded = round_up(value, step)
     assert rounded % step == 0

@@ -135,7 +135,7 @@ plan:
         ("layers: 24", "layers: 24\n  schedule: {sequences: 12}", ["line 11", "schedule.sequences", "12 sequences"]),
         ("layers: 24", "layers: 24\n  law: chinchila", ["line 11", "plan.law", "chinchilla-published"]),
         ("layers: 24", "layers: 24\n  checkpointing: perhaps", ["line 11", "plan.checkpointing", "auto"]),
-        ("layers: 24", "layers: 90", ["does not fit", "line 5", "36.0 GB", "a smaller model"]),
+        ("layers: 24", "layers: 90", ["does not fit", "line 6", "36.0 GB", "a smaller model"]),
     ],
 )  # fmt: skip
 def test_faults_of_a_recipe_name_line_and_field(

@@ -119,10 +119,11 @@ def _tokens(plan: Plan) -> Iterator[Line]:
     yield Line("tokens", "tokens a parameter", f"{plan.tokens / plan.parameters:.1f}", "D / N", "")
     if plan.request.data.tokens:
         yield Line("tokens", "epochs", f"{plan.tokens / plan.request.data.tokens:.2f}", "D / tokens there are", "")
+    fitted = "" if 6e18 <= flops <= 3e21 else "; C is outside its fit, 6e18 to 3e21"
     for law in (laws.CORRECTED, laws.PUBLISHED):
         yield Line(
             "tokens", "loss to compare plans by", f"{law.loss(plan.parameters, plan.tokens):.3f} nats",
-            "E + A/N^α + B/D^β", f"{law.name}: of its own text and tokenizer",
+            "E + A/N^α + B/D^β", f"{law.name}: of its own text and tokenizer{fitted}",
         )  # fmt: skip
     rate, source = laws.peak_rate(flops), "DeepSeek-AI 2024, eq. 1; fitted from 1e17 to 2e19"
     yield Line("tokens", "peak learning rate", f"{rate:.2e}", "0.3118·C^-0.1250, then cosine to a tenth", source)
@@ -138,6 +139,11 @@ def _time(plan: Plan) -> Iterator[Line]:
     yield Line("cost", "hardware", f"{hardware.devices:,} × {hardware.name}{assumed}", _sharding(hardware), "")
     yield Line("cost", "rate", f"{hardware.tflops:.3g} TFLOP/s a device", "", hardware.tflops_source)
     yield Line("cost", "model FLOPs", f"{plan.flops_model:.3g}", "6·N·D", "Kaplan et al. 2020 (arXiv 2001.08361), 2.1")
+    attention = 12 * plan.shape.layers * plan.shape.hidden * plan.schedule.sequence_length / 6 / plan.parameters
+    yield Line(
+        "cost", "attention, on top", f"{attention:.1%} of them", "12·L·D·time a token: not in 6·N·D, nor below",
+        "Chowdhery et al. 2022 (arXiv 2204.02311), appendix B",
+    )  # fmt: skip
     if plan.checkpointing:
         yield Line(
             "cost", "with recomputation", f"{plan.flops_run:.3g}", "8·N·D", f"+0.33 of the FLOPs: {BLOOMBERG}, 3.2"

@@ -39,7 +39,7 @@ def _memory(plan: Plan) -> Iterator[Problem]:
             f"a step needs {gigabytes(plan.memory.total)} on each {hardware.name}, of which "
             f"{gigabytes(hardware.usable_bytes)} can be used"
         )
-        yield Problem(what, "hardware.memory_gb", list(_roomier(plan)))
+        yield Problem(what, "hardware.device", list(_roomier(plan)))
 
 
 def _needs(
