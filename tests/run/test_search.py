@@ -92,15 +92,15 @@ def test_no_trial_is_repeated(toy_base: Path, tmp_path: Path, monkeypatch: pytes
 def test_a_stopped_trial_is_continued(toy_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from metier.training import loop
 
-    step, taken = loop._step, []
+    step, taken = loop._Run.step, []
 
-    def stopping(*arguments: Any) -> Any:
-        taken.append(arguments[6].step)
+    def stopping(training: Any) -> Any:
+        taken.append(training.progress.step)
         if len(taken) == 13:  # in the second trial, after its first checkpoint
             raise KeyboardInterrupt
-        return step(*arguments)
+        return step(training)
 
-    monkeypatch.setattr(loop, "_step", stopping)
+    monkeypatch.setattr(loop._Run, "step", stopping)
     recipe = searching(tmp_path, toy_base)
     with pytest.raises(KeyboardInterrupt):
         run(recipe, out=tmp_path / "run")

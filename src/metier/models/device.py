@@ -44,7 +44,7 @@ def prepare_process(device: str) -> None:
         _keep_large_buffers()
     torch.use_deterministic_algorithms(True, warn_only=device != "cpu")
     # otherwise every new tensor is filled before it is written: a few percent of the time, for reading none unwritten
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def _keep_large_buffers() -> None:

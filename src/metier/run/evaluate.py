@@ -111,7 +111,7 @@ def _like_the_run(choice: TaskChoice, recipe: Recipe, kind: str) -> TaskChoice:
     """A table of one's own is read as that of the recipe was: the same kind, and labels written the same way."""
     if not choice.file:
         return choice
-    own = recipe.task
+    own = recipe.needed_task()
     return choice.model_copy(
         update={
             "kind": kind,
