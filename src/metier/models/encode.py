@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from metier.errors import MetierError
@@ -92,9 +92,19 @@ class Encoder:
                 return int(ids[0])
         return int(self.tokenizer.eos_token_id)
 
-    def training_item(self, inputs: Mapping[str, str], target: str) -> Item:
-        """Prompt and gold answer with its end token: the only positions that carry loss."""
-        return Item(self.prompt(inputs), ((*self.answer(target), self.end),))
+    def training_item(self, inputs: Mapping[str, str], target: str, agreement: float | None = None) -> Item:
+        """Prompt and gold answer with its end token: the only positions that carry loss.
+
+        With ``agreement``, the share of annotators who gave ``target``, the other labels share the rest: what is learnt
+        is how people would have labelled, not one of their votes.
+        """
+        gold = (*self.answer(target), self.end)
+        if agreement is None or agreement >= 1:
+            return Item(self.prompt(inputs), (gold,))
+        labels = self.task.labels
+        others = tuple(ids for label, ids in zip(labels, self.choices(labels), strict=True) if label != target)
+        share = (1 - agreement) / len(others)
+        return Item(self.prompt(inputs), (gold, *others), (agreement, *[share] * len(others)))
 
     def choice_item(self, inputs: Mapping[str, str], choices: Sequence[str]) -> Item:
         """Prompt and every candidate answer."""
@@ -146,4 +156,4 @@ def split_prefix(items: Sequence[Item]) -> tuple[tuple[int, ...], list[Item]]:
     common = 0
     while common < limit and first[common] == last[common]:
         common += 1
-    return first[:common], [Item(item.trunk[common:], item.answers) for item in items]
+    return first[:common], [replace(item, trunk=item.trunk[common:]) for item in items]

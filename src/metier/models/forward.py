@@ -56,14 +56,17 @@ class Runner:
             (answers counted through all items) that each belongs to. Gradients flow where they are enabled.
         """
         pack, hidden = self._hidden(items, prefix, stored, entry)
-        rows_at_once = max(1, LOGITS_AT_ONCE // int(causal_model(self.model).config.get_text_config().vocab_size))
-        values = [
-            self.score_rows(hidden[rows], targets)
-            for rows, targets in zip(
-                torch.split(pack.rows, rows_at_once), torch.split(pack.targets, rows_at_once), strict=True
+        # answers of one prompt share the row that predicts their first tokens: its logits are made once
+        rows, row_of = torch.unique(pack.rows, return_inverse=True)
+        order = torch.argsort(row_of, stable=True)
+        at_once = max(1, LOGITS_AT_ONCE // int(causal_model(self.model).config.get_text_config().vocab_size))
+        values = []
+        for start in range(0, len(rows), at_once):
+            mine = order[(row_of[order] >= start) & (row_of[order] < start + at_once)]
+            values.append(
+                self.score_rows(hidden[rows[start : start + at_once]], row_of[mine] - start, pack.targets[mine])
             )
-        ]
-        return torch.cat(values), pack.owner
+        return torch.cat(values)[torch.argsort(order)], pack.owner
 
     def answer_logprobs(
         self,
@@ -105,11 +108,11 @@ class Runner:
         pack = build_pack(prefix, items, device=self.device)
         return output_of(self.model, layer - 1, lambda: self._packed_hidden(pack))[0]
 
-    def score_rows(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """Log-probabilities of ``targets``, ``(rows, hidden)`` → ``(rows,)``: only these rows meet the vocabulary."""
+    def score_rows(self, hidden: Tensor, row_of: Tensor, targets: Tensor) -> Tensor:
+        """Log-probabilities of ``targets`` ``(M,)`` in rows ``row_of`` ``(M,)`` of ``hidden`` ``(rows, hidden)``."""
         causal = causal_model(self.model)
         logits = vocabulary_logits(causal, hidden).float()
-        return torch.log_softmax(logits, -1).gather(1, targets[:, None])[:, 0]
+        return torch.log_softmax(logits, -1)[row_of, targets]
 
     def _hidden(
         self, items: Sequence[Item], prefix: Sequence[int], stored: Stored | None, entry: Entry | None = None

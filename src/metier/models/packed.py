@@ -31,10 +31,14 @@ FUSED_FROM = 512
 
 @dataclass(frozen=True)
 class Item:
-    """One prompt and its candidate answers, as token ids (the shared prefix already taken off the trunk)."""
+    """One prompt and its candidate answers, as token ids (the shared prefix already taken off the trunk).
+
+    ``weights`` are the answers' shares of the loss where several are learnt; None is 1 for each.
+    """
 
     trunk: tuple[int, ...]
     answers: tuple[tuple[int, ...], ...]
+    weights: tuple[float, ...] | None = None
 
     @property
     def tokens(self) -> int:

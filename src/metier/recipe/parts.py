@@ -35,6 +35,9 @@ class TaskChoice(Part):
     )
     id: str | None = None
     split: str | None = Field(default=None, description="column that says train, validation or test")
+    agreement: str | None = Field(
+        default=None, description="column with the share of annotators who gave the label; for adapt.soft_labels"
+    )
     labels: list[str] | None = Field(default=None, description="the labels in order; found in the file if left out")
     label_map: dict[str, str] | None = Field(default=None, description="from what the file says to label names")
     thresholds: list[tuple[float, str]] | None = Field(
@@ -92,6 +95,9 @@ class Adapt(Part):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     targets: str | list[str] = Field(
         default="all", description="all, attention, query-value, or names of linear layers"
+    )
+    soft_labels: bool = Field(
+        default=False, description="learn how many annotators agreed with a label, where that is known"
     )
     lowest_layer: int | Literal["auto"] = Field(
         default=0, description="train from this layer upwards, those below are computed once; auto is half the depth"

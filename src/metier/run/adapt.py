@@ -45,7 +45,8 @@ def train_specialist(
     model = _attach(adapt, model, recipe.seed, lowest)
     runner = Runner(model, packing=packing)
     examples = mixture.train if mixture else data.part("train")
-    items = [encoder.training_item(e.inputs, e.target) for e in examples]
+    soft = adapt.soft_labels
+    items = [encoder.training_item(e.inputs, e.target, e.agreement if soft else None) for e in examples]
     trainable, everything = parameters(model)
     steps = adapt.epochs * -(-len(items) // adapt.batch_size)
     console.print(

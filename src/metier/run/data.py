@@ -46,7 +46,13 @@ class Data:
 
 
 def load(
-    choice: TaskChoice, *, data_root: Path | None, lock: Lock | None, offline: bool, protocol: str = OWN
+    choice: TaskChoice,
+    *,
+    data_root: Path | None,
+    lock: Lock | None,
+    offline: bool,
+    protocol: str = OWN,
+    agreement: bool = False,
 ) -> Loaded:
     """The examples a recipe names: of the catalogue, or of a table."""
     if choice.file:
@@ -58,13 +64,26 @@ def load(
             **choice.model_dump(exclude={"name", "variant", "file"}),
         )
     return load_task(
-        str(choice.name), choice.variant, protocol=protocol, data_root=data_root, lock=lock, offline=offline
+        str(choice.name),
+        choice.variant,
+        protocol=protocol,
+        agreement=agreement,
+        data_root=data_root,
+        lock=lock,
+        offline=offline,
     )
 
 
 def prepare_data(recipe: Recipe, *, data_root: Path | None, lock: Lock | None, offline: bool) -> Data:
     """Load, merge duplicates, split. Published rows are kept as they are, and only validation is cut out of train."""
-    loaded = load(recipe.needed_task(), data_root=data_root, lock=lock, offline=offline, protocol=recipe.protocol)
+    choice, soft = recipe.needed_task(), recipe.adapt.soft_labels
+    if soft and choice.file and not choice.agreement:
+        raise MetierError(
+            "soft labels need the column that says how many annotators agreed",
+            where="recipe, adapt.soft_labels",
+            fix="name it: task.agreement, a column of shares such as 0.75 or 75%",
+        )
+    loaded = load(choice, data_root=data_root, lock=lock, offline=offline, protocol=recipe.protocol, agreement=soft)
     about = protocols.describe(recipe.protocol, loaded.protocol)
     shares = {"train": recipe.split.train, "validation": recipe.split.validation, "test": recipe.split.test}
     stratify = loaded.task.kind == "classification"

@@ -27,6 +27,8 @@ def training_key(recipe: Recipe, data: Data, mixture: Mixture | None, base: Base
     library = versions()
     adapt = recipe.adapt.model_dump(mode="json", exclude={"checkpoint_every"})
     key = [data_key(data), model_key(recipe, base, device), adapt, recipe.seed, library["torch"], library["peft"]]
+    if recipe.adapt.soft_labels:
+        key.append([e.agreement for e in (mixture.train if mixture else data.part("train"))])
     if mixture:
         key += [[e.id for e in mixture.train], [other.to_json()["hash"] for other in mixture.others]]
     return key

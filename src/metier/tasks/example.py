@@ -19,6 +19,7 @@ class Example:
         choices: the candidate answers of a multiple-choice question.
         group: examples of one group never stand in two parts of a split.
         split: the part that the data itself assigns, if it does.
+        agreement: share of the annotators who gave this label, 0 to 1, where it is known.
         source_row: "file:row", for messages.
     """
 
@@ -29,6 +30,7 @@ class Example:
     group: str | None = None
     split: str | None = None
     source_row: str = ""
+    agreement: float | None = None
 
     @property
     def text(self) -> str:

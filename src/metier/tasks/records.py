@@ -29,8 +29,8 @@ class Columns(BaseModel):
     ``inputs`` maps the template's fields to columns. ``label_map`` renames what the file holds. ``thresholds`` turn a
     score into a label: ``(upper bound, label)`` in rising order, the last bound infinite; a score on a bound belongs to
     the label above it. For multiple choice, ``choices`` names the columns of the options (a row may lack the last
-    ones), and the label, once mapped, names the column that holds the right one. ``clean`` names steps of
-    :data:`CLEANERS`.
+    ones), and the label, once mapped, names the column that holds the right one. ``agreement`` holds the share of
+    annotators who gave the label. ``clean`` names steps of :data:`CLEANERS`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,6 +42,7 @@ class Columns(BaseModel):
     group: str | None = None
     id: str | None = None
     split: str | None = None
+    agreement: str | None = None
     label_map: dict[str, str] = Field(default_factory=dict)
     thresholds: tuple[tuple[float, str], ...] | None = None
     clean: tuple[str, ...] = ()
@@ -130,7 +131,8 @@ def to_examples(rows: Iterable[Row], source: Columns, file: str, *, columns: Seq
             first_with.setdefault(identity, row.number)
         group = normalised(group) if group else None
         identity = identity or content_id(inputs, choices, group, split)
-        examples.append(Example(identity, inputs, target, choices, group, split, f"{file}:{row.number}"))
+        place, agreement = f"{file}:{row.number}", _agreement(row, source, faults)
+        examples.append(Example(identity, inputs, target, choices, group, split, place, agreement))
     faults.check()
     if not examples:
         raise MetierError("the file holds no rows", where=file, fix="name a file with at least one labelled row")
@@ -139,7 +141,8 @@ def to_examples(rows: Iterable[Row], source: Columns, file: str, *, columns: Seq
 
 def check_columns(columns: Sequence[str], source: Columns, file: str) -> None:
     """Refuse a source that names a column the table does not have."""
-    wanted = [*source.inputs.values(), source.label, source.group, source.id, source.split, *source.choices[:2]]
+    own = (source.label, source.group, source.id, source.split, source.agreement)
+    wanted = [*source.inputs.values(), *own, *source.choices[:2]]
     for column in wanted:
         if column is not None and column not in columns:
             raise MetierError(
@@ -221,6 +224,20 @@ def _split(row: Row, source: Columns, faults: _Faults) -> str | None:
         found = f"{written!r}"
         faults.add("unknown split", source.split or "", "write train, validation or test", row.number, found)
     return _SPLITS.get(written.lower(), "train")
+
+
+def _agreement(row: Row, source: Columns, faults: _Faults) -> float | None:
+    written = _optional(row, source.agreement)
+    if written is None:
+        return None
+    try:
+        share = float(written.removesuffix("%")) / (100 if written.endswith("%") else 1)
+    except ValueError:
+        share = math.nan
+    if not 0 < share <= 1:
+        fix = "write the share of annotators who gave the label: 0.75 or 75%"
+        faults.add("an agreement is not a share", source.agreement or "", fix, row.number, repr(written))
+    return share
 
 
 def _optional(row: Row, column: str | None) -> str | None:

@@ -38,6 +38,7 @@ def from_table(
     group: str | None = None,
     id: str | None = None,
     split: str | None = None,
+    agreement: str | None = None,
     format: str | None = None,
     encoding: str | None = None,
     delimiter: str | None = None,
@@ -67,6 +68,7 @@ def from_table(
         group: the column of what must stay in one part of a split. Letter case and punctuation do not count.
         id: the column of unique ids; None makes ids from what the rows say.
         split: the column of the data's own split: train, validation, test.
+        agreement: the column of the share of annotators who gave the label (0.75 or 75%).
         format, encoding, delimiter, sheet, header_row: as in :func:`metier.sources.read_table`.
         instruction: wording of the prompt, with or without ``{text}``; None makes one from the labels.
         domain: completes "Read the text about …" in the instruction that is made.
@@ -85,7 +87,7 @@ def from_table(
     template = own_template(instruction, tuple(inputs)) if instruction else None  # its faults show before any reading
     mapping = {str(key): str(value) for key, value in (label_map or {}).items()}
     declared = _declared(labels, mapping, thresholds)
-    source = _columns(inputs, label, declared, group, id, split, mapping, thresholds)
+    source = _columns(inputs, label, declared, group, id, split, agreement, mapping, thresholds)
     fetched = fetch_file(str(path), lock=lock, offline=offline)
     options: dict[str, Any] = {"format": format, "encoding": encoding, "delimiter": delimiter}
     options |= {"sheet": sheet, "header_row": header_row}
@@ -177,6 +179,7 @@ def _columns(
     group: str | None,
     identity: str | None,
     split: str | None,
+    agreement: str | None,
     mapping: dict[str, str],
     thresholds: Sequence[tuple[float, str]] | None,
 ) -> Columns:
@@ -189,6 +192,7 @@ def _columns(
             group=group,
             id=identity,
             split=split,
+            agreement=agreement,
             label_map=mapping,
             thresholds=pairs,
         )

@@ -97,7 +97,8 @@ class Task(_Part):
     """Labelled examples, a template and a metric; the version is printed with every score.
 
     ``labels`` are the answers of a classification and the types of an extraction. ``average_over`` names the input
-    whose values are questions of their own: the metric is their plain mean.
+    whose values are questions of their own: the metric is their plain mean. ``agreement`` is the share of annotators
+    behind a label, by the narrowest variant that holds the row, where variants are cut by agreement.
     """
 
     name: str
@@ -116,6 +117,7 @@ class Task(_Part):
     citation: str = ""
     homepage: str = ""
     variants: dict[str, str] = Field(default_factory=dict)
+    agreement: dict[str, float] = Field(default_factory=dict)
     sources: list[DataSource] = Field(default_factory=list)
     protocols: dict[str, Protocol] = Field(default_factory=dict)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from metier.models.batching import sorted_runs
@@ -73,13 +74,25 @@ class Prompts:
 def accumulate(
     runner: Runner, prefix: Sequence[int], batch: Sequence[Item], budget: int, trunk: Trunk | None = None
 ) -> float:
-    """Gradients of the mean loss over the batch's answer tokens, however it is cut into runs; returns the loss."""
-    carried = sum(len(answer) for item in batch for answer in item.answers)
+    """Gradients of the mean loss over the batch's answer tokens, however it is cut into runs; returns the loss.
+
+    Where an item's answers have weights, it is the mean under them: cross-entropy with a target that is no single
+    answer.
+    """
+    carried = sum(
+        weight * len(answer) for item in batch for weight, answer in zip(_weights(item), item.answers, strict=True)
+    )
     total = 0.0
     for run in sorted_runs(batch, budget, prefix=len(prefix)):
         part = [batch[i] for i in run]
-        values, _ = runner.logprobs(part, prefix, entry=trunk.entry(part) if trunk else None)
+        values, owner = runner.logprobs(part, prefix, entry=trunk.entry(part) if trunk else None)
+        if any(item.weights for item in part):
+            values = values * torch.tensor([w for item in part for w in _weights(item)], device=values.device)[owner]
         loss: Tensor = -values.sum() / carried
         loss.backward()  # type: ignore[no-untyped-call]
         total += float(loss.detach())
     return total
+
+
+def _weights(item: Item) -> tuple[float, ...]:
+    return item.weights or (1.0,) * len(item.answers)

@@ -174,5 +174,6 @@ def _gap(runner: Runner, decoder: LeanDecoder) -> float:
     stored = runner.store_prefix(ids[:8])
     pack = build_pack(ids[:8], items, stored=stored)
     expected, _ = runner.logprobs(items, ids[:8], stored)
-    found = runner.score_rows(decoder(pack)[pack.rows], pack.targets)
+    every = torch.arange(len(pack.rows))
+    found = runner.score_rows(decoder(pack)[pack.rows], every, pack.targets)
     return float(((found - expected).abs() / (TOLERANCE * (expected.abs() / 10).clamp(min=1))).max())
