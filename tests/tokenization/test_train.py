@@ -30,7 +30,7 @@ def tokenizers() -> dict[str, Tokenizer]:
 
 
 @given(st.text(max_size=80))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 def test_every_text_comes_back(tokenizers: dict[str, Tokenizer], text: str) -> None:
     for tokenizer in tokenizers.values():
         ids = tokenizer.encode(text).ids

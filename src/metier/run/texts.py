@@ -66,15 +66,11 @@ def find_sources(places: Sequence[str], column: str = "text") -> list[TextSource
     """One source for each place: a file, a folder (searched through) or a pattern; ``NAME=PLACE`` names it.
 
     Raises:
-        MetierError: a place that does not exist or holds no file of text, or two of one name.
+        MetierError: a place that does not exist or holds no file of text.
     """
     found = [_source(place, column) for place in places]
     if not found:
         raise MetierError("there is no text", fix="name files, folders or patterns such as 'corpus/*.txt'")
-    names = [source.name for source in found]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise MetierError(f"two sources are called '{twice[0]}'", fix="name one yourself: NAME=PLACE")
     return found
 
 

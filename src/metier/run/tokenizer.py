@@ -154,7 +154,7 @@ def compare_tokenizers(
         documents: at most so many texts of each source, the first ones; all if left out.
 
     Raises:
-        MetierError: an unknown tokenizer, two of one name, no text in a source.
+        MetierError: an unknown tokenizer, two of one name, two sources of one name, no text in one.
     """
     tokenizers: dict[str, Any] = {}
     for name in names:
@@ -166,6 +166,8 @@ def compare_tokenizers(
         raise MetierError("there is no tokenizer to compare", fix="name one or more: --tokenizer NAME")
     found: dict[str, dict[str, dict[str, Any]]] = {label: {} for label in tokenizers}
     for source in find_sources(places, column):
+        if any(source.name in by_source for by_source in found.values()):
+            raise MetierError(f"two sources are called '{source.name}'", fix="name one yourself: NAME=PLACE")
         texts = list(islice(source.texts(), documents))
         if not texts:
             raise MetierError("the source holds no text", where=source.name, fix="check its files and --column")
