@@ -43,6 +43,9 @@ def prepare_process(device: str) -> None:
     if device == "cpu":
         _keep_large_buffers()
     torch.use_deterministic_algorithms(True, warn_only=device != "cpu")
+    torch.utils.deterministic.fill_uninitialized_memory = (
+        False  # costs a pass over every buffer; none is read unwritten
+    )
 
 
 def _keep_large_buffers() -> None:
