@@ -217,7 +217,7 @@ def plain(options: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON line")
-    sizes = {"layers": 6, "hidden": 384, "heads": 6, "vocabulary": 16384, "sequence-length": 1024, "batch": 8,
+    sizes = {"layers": 6, "hidden": 384, "heads": 6, "vocabulary": 16384, "sequence-length": 512, "batch": 8,
              "micro-batch-tokens": 2048, "steps": 3, "repeats": 3}  # fmt: skip
     for name, default in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=default)

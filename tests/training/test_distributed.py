@@ -12,34 +12,37 @@ from pathlib import Path
 import pytest
 import torch
 
-from metier.training import checkpoint
+from metier.training import checkpoint, distributed
 from metier.training.loop import train
 from metier.training.optimizer import MasterAdamW
 from tests.training.test_sequences import SCHEDULE, work
 
-# two processes: the same ten steps; then a resume from the checkpoint in the middle
+# two processes: ten steps; and the same once more, ended after five
 SCRIPT = """
-import json, sys
+import sys
 from pathlib import Path
 import torch
-from metier.models.sequences import SequenceModel
 from metier.training import distributed
 from metier.training.loop import train
 from tests.training.test_sequences import SCHEDULE, work
 
 distributed.start()
-folder, stop_after = Path(sys.argv[1]), int(sys.argv[2])
-made = work()
-distributed.shard(made._model)
+for name, stop_after in (("whole", 0), ("moved", 5)):
+    folder = Path(sys.argv[1]) / name
+    made = work()
+    distributed.shard(made._model)
 
-def kill(progress, *_):
-    if progress.step == stop_after:
-        raise SystemExit(0)
+    def end(progress, *_):
+        if progress.step == stop_after:
+            raise KeyError
 
-train(made, SCHEDULE, folder=folder / "c", log=folder / "log.jsonl", key="k", report=kill)
-state = distributed.whole_state(made.model)
-if distributed.is_first():
-    torch.save({name: tensor for name, tensor in state.items()}, folder / "weights.pt")
+    try:
+        train(made, SCHEDULE, folder=folder / "c", log=folder / "log.jsonl", key="k", report=end)
+    except KeyError:
+        continue
+    state = distributed.whole_state(made.model)
+    if distributed.is_first():
+        torch.save(state, folder / "weights.pt")
 torch.distributed.destroy_process_group()
 """
 
@@ -50,13 +53,12 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def two_processes(folder: Path, stop_after: int = 0) -> None:
-    folder.mkdir(exist_ok=True)
+def two_processes(folder: Path) -> None:
     common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()),
               "PYTHONPATH": os.pathsep.join([".", *sys.path])}  # fmt: skip
     children = [
         subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(folder), str(stop_after)],
+            [sys.executable, "-c", SCRIPT, str(folder)],
             env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stderr=subprocess.PIPE,
             text=True,
@@ -64,7 +66,7 @@ def two_processes(folder: Path, stop_after: int = 0) -> None:
         for rank in range(2)
     ]
     for child in children:
-        _, err = child.communicate(timeout=120)
+        _, err = child.communicate(timeout=300)
         assert child.returncode == 0, err[-3000:]
 
 
@@ -78,7 +80,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("alone")
     made = work()
     train(made, SCHEDULE, folder=folder / "c", log=folder / "log.jsonl", key="k")
-    torch.save(made.model.state_dict(), folder / "weights.pt")
+    torch.save(distributed.whole_state(made.model), folder / "weights.pt")
     return folder
 
 
@@ -86,7 +88,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("together")
     two_processes(folder)
-    return folder
+    return folder / "whole"
 
 
 def test_two_processes_have_the_losses_of_one(alone: Path, together: Path) -> None:
@@ -113,8 +115,9 @@ def test_a_checkpoint_saved_by_two_loads_in_one(together: Path) -> None:
     assert any(optimizer.inner.state[p]["exp_avg"].any() for p in made.model.parameters())
 
 
-def test_what_two_began_one_finishes(alone: Path, tmp_path: Path) -> None:
-    two_processes(tmp_path / "moved", stop_after=5)
+def test_what_two_began_one_finishes(alone: Path, together: Path) -> None:
+    moved = together.with_name("moved")
+    assert sorted(path.name for path in (moved / "c").iterdir()) == ["step-000002", "step-000004"]
     made = work()
-    train(made, SCHEDULE, folder=tmp_path / "moved" / "c", log=tmp_path / "moved" / "log.jsonl", key="k")
-    assert losses(tmp_path / "moved") == pytest.approx(losses(alone), abs=1e-4)
+    train(made, SCHEDULE, folder=moved / "c", log=moved / "log.jsonl", key="k")
+    assert losses(moved) == pytest.approx(losses(alone), abs=1e-4)

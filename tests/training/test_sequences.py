@@ -76,9 +76,7 @@ def test_ten_steps_are_five_and_five(tmp_path: Path, stop_after: int) -> None:
     source = Counting()
     resumed = work(source)
     run(resumed, tmp_path / "b")
-    begun = stop_after - stop_after % 2  # the last checkpoint
-    if stop_after == 1:
-        begun = 0
+    begun = (stop_after - 1) // 2 * 2  # the last checkpoint: it was killed before that of its own step
     assert source.read == list(range(BATCH.before(begun), BATCH.before(10)))
     assert all(torch.equal(value, weights(resumed)[name]) for name, value in weights(whole).items())
     timeless = [{k: v for k, v in e.items() if k not in ("seconds", "examples_per_s")} for e in entries(tmp_path / "a")]
@@ -101,14 +99,14 @@ def test_the_rate_ends_at_its_floor(tmp_path: Path) -> None:
     run(work(), tmp_path)
     rates = [float(e["lr"]) for e in entries(tmp_path)]
     assert rates[0] == pytest.approx(0.005)
-    assert max(rates) == 0.01
+    assert max(rates) == pytest.approx(0.01)
     assert 0.001 < rates[-1] < 0.002
 
 
 def test_batches_grow() -> None:
     batch = BatchSizes(then=2048, first=1024, until=7200)
     assert (batch.at(7199), batch.at(7200)) == (1024, 2048)
-    assert batch.before(139_200) * 2048 == 568_750_768_128  # BloombergGPT's 568.75B tokens
+    assert batch.before(139_200) * 2048 == 568_747_622_400  # BloombergGPT's 568.75B tokens
     assert batch.steps_for(batch.before(139_200)) == 139_200
     for sequences in range(30):
         steps = BATCH.steps_for(sequences)

@@ -71,4 +71,4 @@ def _block(block: Any, hidden: Tensor, documents: Tensor | None) -> Tensor:
     attended = torch.addmm(rows + attention.dense.bias, context, attention.dense.weight.t())
     feed = block.mlp
     normed = block.post_attention_layernorm(attended)
-    return feed_forward(normed, attended, feed.dense_h_to_4h, feed.dense_4h_to_h).view(batch, time, width)
+    return feed_forward(normed, attended, feed.dense_h_to_4h, feed.dense_4h_to_h, hidden.shape)

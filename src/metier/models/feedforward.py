@@ -17,9 +17,9 @@ SLOPE = 2 * math.sqrt(2 / math.pi)
 CUBIC = 0.044715
 
 
-def feed_forward(x: Tensor, residual: Tensor, up: Any, down: Any) -> Tensor:
-    """``residual + down(gelu(up(x)))``; ``x`` and ``residual`` are ``(rows, hidden)``."""
-    result: Tensor = _FeedForward.apply(x, residual, up.weight, up.bias, down.weight, down.bias)  # type: ignore[no-untyped-call]
+def feed_forward(x: Tensor, residual: Tensor, up: Any, down: Any, shape: torch.Size) -> Tensor:
+    """``residual + down(gelu(up(x)))`` in ``shape``; ``x`` and ``residual`` are ``(rows, hidden)``."""
+    result: Tensor = _FeedForward.apply(x, residual, up.weight, up.bias, down.weight, down.bias, shape)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -31,20 +31,28 @@ def gate(x: Tensor) -> Tensor:
 class _FeedForward(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, residual: Tensor, up: Tensor, up_b: Tensor, down: Tensor, down_b: Tensor
+        ctx: Any,
+        x: Tensor,
+        residual: Tensor,
+        up: Tensor,
+        up_b: Tensor,
+        down: Tensor,
+        down_b: Tensor,
+        shape: torch.Size,
     ) -> Tensor:
-        result, inner = torch.empty_like(residual), x.new_empty(len(x), len(up))
+        result, inner = residual.new_empty(shape), x.new_empty(len(x), len(up))
+        flat = result.view_as(residual)
         for start in range(0, len(x), ROWS):
             rows = slice(start, start + ROWS)
             h = torch.addmm(up_b, x[rows], up.t(), out=inner[rows])
-            torch.addmm(residual[rows] + down_b, gate(h).mul_(h), down.t(), out=result[rows])
+            torch.addmm(residual[rows] + down_b, gate(h).mul_(h), down.t(), out=flat[rows])
         ctx.save_for_backward(x, inner, up, down)
         return result
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, inner, up, down = ctx.saved_tensors
-        (g,) = gradients
+        g = gradients[0].reshape(x.shape)
         to_x, to_up, to_down = torch.empty_like(x), torch.zeros_like(up), torch.zeros_like(down)
         to_up_b = up.new_zeros(len(up))
         for start in range(0, len(x), ROWS):
@@ -59,4 +67,4 @@ class _FeedForward(torch.autograd.Function):
             to_up.addmm_(slope.t(), x[rows])
             to_up_b += slope.sum(0)
             torch.mm(slope, up, out=to_x[rows])
-        return to_x, g, to_up, to_up_b, to_down, g.sum(0)
+        return to_x, g, to_up, to_up_b, to_down, g.sum(0), None

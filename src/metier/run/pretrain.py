@@ -183,6 +183,7 @@ class _Pretraining:
         if self.directory is None or not self.held:
             return
         folder = self.base if system == "base" else self.specialist
+        other = "base" if self.base and system == "specialist" else None
         files = [bits_file(self.path, name, system) for name in self.held]
         reads = [
             system,
@@ -193,7 +194,7 @@ class _Pretraining:
         if not self.directory.stage(f"measure-{system}", reads, files, lambda: self._score(system, folder)):
             _say(f"  [dim]measure {system}: done before[/]")
         for name in self.held:
-            entry = perplexity_entry(self.path, name, system, self.seed)
+            entry = perplexity_entry(self.path, name, system, self.seed, against=other)
             merge_scores(self.path / "evidence" / "scores.json", name, system, entry)
             found = entry["metrics"]["bits_per_byte"]
             ends = "(no interval)" if found["low"] is None else f"[{found['low']:.3f}, {found['high']:.3f}]"

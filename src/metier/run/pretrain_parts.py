@@ -69,16 +69,15 @@ def bits_file(run: Path, hold_out: str, system: str) -> Path:
     return run / "evidence" / "predictions" / f"{hold_out}.{system}.parquet"
 
 
-def perplexity_entry(run: Path, hold_out: str, system: str, seed: int) -> dict[str, Any]:
-    """The entry of ``scores.json``; a specialist is held against its base where that was measured."""
+def perplexity_entry(run: Path, hold_out: str, system: str, seed: int, *, against: str | None) -> dict[str, Any]:
+    """The entry of ``scores.json``; with ``against`` also the difference from another system on the same documents."""
     bits, sizes = read_bits(bits_file(run, hold_out, system))
     entry: dict[str, Any] = {
         "status": "ok",
         "metrics": {"bits_per_byte": ratio(bits, sizes, seed=seed).to_json()},
     }
-    base = bits_file(run, hold_out, "base")
-    if system == "specialist" and base.exists():
-        before, _ = read_bits(base)
+    if against:
+        before, _ = read_bits(bits_file(run, hold_out, against))
         change = ratio_difference(bits, before, sizes, seed=seed).to_json()
-        entry["against"] = {"base": {"metric": "bits_per_byte", "difference": change}}
+        entry["against"] = {against: {"metric": "bits_per_byte", "difference": change}}
     return entry

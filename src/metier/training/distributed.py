@@ -5,6 +5,7 @@ Without ``torchrun`` everything here is the identity: the loop is the same.
 
 from __future__ import annotations
 
+import datetime
 import os
 from typing import Any
 
@@ -15,11 +16,14 @@ from torch.distributed.tensor import DTensor
 
 from metier.models.layers import decoder_layers
 
+PATIENCE = datetime.timedelta(hours=12)  # the others wait while the first process measures
+
 
 def start() -> None:
     """Join the processes that ``torchrun`` has started; nothing outside of it."""
     if "RANK" in os.environ and not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, timeout=PATIENCE)
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
 
@@ -72,8 +76,9 @@ def shard(model: Any) -> Any:
 
 
 def whole_state(model: nn.Module) -> dict[str, Tensor]:
-    """All weights of a model by name, gathered from all processes; every process must call it."""
-    return {name: whole(tensor).detach() for name, tensor in model.state_dict().items()}
+    """All weights of a model by name, tied ones once, gathered from all processes; every process must call it."""
+    tied = dict(model.named_parameters(remove_duplicate=False)).keys() - dict(model.named_parameters()).keys()
+    return {name: whole(tensor).detach() for name, tensor in model.state_dict().items() if name not in tied}
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -119,7 +119,9 @@ class Sequences:
             (nats * (self.ranks / carried)).backward()
             total += float(nats.detach())
         position = self.batch.before(step + 1)
-        shown = {"sequences": position, "sources": dict(sorted(part.sources.items()))}
+        shown: dict[str, Any] = {"sequences": position}
+        if self.ranks == 1:  # of several processes each knows its own
+            shown["sources"] = dict(sorted(part.sources.items()))
         loss = distributed.sum_over_ranks(total) / carried
         return Batch(loss, part.sequences, carried, carried, shown)
 
