@@ -8,11 +8,11 @@ import warnings
 
 import typer
 
-from metier.cli import finding, labelling, making, using
+from metier.cli import corpus, finding, labelling, making, using
 from metier.cli.shared import app
 from metier.errors import MetierError
 
-__all__ = ["app", "finding", "labelling", "main", "making", "using"]
+__all__ = ["app", "corpus", "finding", "labelling", "main", "making", "using"]
 
 
 def main() -> None:

@@ -41,10 +41,16 @@ def load_recipe(path: Path) -> Recipe:
     return _beside(recipe, path)
 
 
+def place(path: Path, field: str) -> str:
+    """Where a field such as ``plan.model.hidden`` stands in a recipe, or its nearest parent: file, line and field."""
+    node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    return f"{path}, line {_line(node, tuple(field.split('.')))}, field '{field}'"
+
+
 def _beside(recipe: Recipe, path: Path) -> Recipe:
     """A relative data file is looked for beside the recipe first, then from the current folder."""
-    file = recipe.task.file
-    if file and not Path(file).is_absolute() and (path.parent / file).exists():
+    file = recipe.task.file if recipe.task else None
+    if recipe.task and file and not Path(file).is_absolute() and (path.parent / file).exists():
         task = recipe.task.model_copy(update={"file": str(path.parent / file)})
         return recipe.model_copy(update={"task": task})
     return recipe

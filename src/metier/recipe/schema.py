@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
+from metier.errors import MetierError
+from metier.recipe.corpus import CorpusChoice
 from metier.recipe.parts import Adapt, Measure, Mix, Part, Retention, SplitChoice, TaskChoice
 
 
@@ -13,7 +16,8 @@ class Recipe(Part):
     """One specialist, from data to report."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    task: TaskChoice
+    task: TaskChoice | None = None
+    corpus: CorpusChoice | None = None
     protocol: Literal["metier", "fingpt", "bloomberg"] = Field(
         default="metier", description="whose rows and wording to test by: metier, fingpt or bloomberg"
     )
@@ -31,9 +35,28 @@ class Recipe(Part):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     dtype: Literal["auto", "bfloat16", "float32", "float16"] = "auto"
 
+    def needed_task(self, path: Path | None = None) -> TaskChoice:
+        """The task, for a verb that learns or measures one.
+
+        Errors: :class:`MetierError` where the recipe, at ``path``, has none.
+        """
+        if self.task is None:
+            raise MetierError(
+                f"the recipe '{self.name}' has no task to learn",
+                where=f"{path or 'recipe'}, field 'task'",
+                fix="add a task, or use metier curate: it is only curated" if self.corpus else "add a task",
+            )
+        return self.task
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> Recipe:
+        if self.task is None and self.corpus is None:
+            raise ValueError("the field 'task' is missing (or 'corpus', for a recipe that is only curated)")
+        return self
+
     @model_validator(mode="after")
     def _published_protocols_are_of_the_catalogue(self) -> Recipe:
-        if self.protocol != "metier" and self.task.file:
+        if self.protocol != "metier" and self.task and self.task.file:
             raise ValueError(
                 f"the protocol '{self.protocol}' is for tasks of the catalogue, not for a table of one's own"
             )

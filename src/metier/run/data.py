@@ -64,7 +64,7 @@ def load(
 
 def prepare_data(recipe: Recipe, *, data_root: Path | None, lock: Lock | None, offline: bool) -> Data:
     """Load, merge duplicates, split. Published rows are kept as they are, and only validation is cut out of train."""
-    loaded = load(recipe.task, data_root=data_root, lock=lock, offline=offline, protocol=recipe.protocol)
+    loaded = load(recipe.needed_task(), data_root=data_root, lock=lock, offline=offline, protocol=recipe.protocol)
     about = protocols.describe(recipe.protocol, loaded.protocol)
     shares = {"train": recipe.split.train, "validation": recipe.split.validation, "test": recipe.split.test}
     stratify = loaded.task.kind == "classification"

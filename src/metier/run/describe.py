@@ -33,7 +33,7 @@ def describe(
         "task": {
             **task.model_dump(mode="json", exclude={"sources", "variants"}),
             "where": data.loaded.where,
-            "variant": recipe.task.variant,
+            "variant": recipe.needed_task().variant,
             "protocol": data.protocol,
         },
         "base": base.to_json(),

@@ -96,6 +96,6 @@ def _check(main: Data, other: Data) -> None:
 def alone(recipe: Recipe, number: int) -> Recipe:
     """The recipe of one task of the mixture by itself: 0 is the main one."""
     assert recipe.mix is not None
-    choice = [recipe.task, *recipe.mix.tasks][number]
+    choice = [recipe.needed_task(), *recipe.mix.tasks][number]
     changes: dict[str, Any] = {"task": choice, "mix": None, "seeds": None, "retention": None}
     return recipe.model_copy(update={**changes, "measure": recipe.measure.model_copy(update={"systems": []})})

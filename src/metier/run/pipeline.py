@@ -59,6 +59,7 @@ def run(recipe_path: Path, *, out: Path | None = None, data_root: Path | None = 
     Errors: :class:`MetierError` for what the user can mend; the directory can always be continued.
     """
     recipe = load_recipe(recipe_path)
+    recipe.needed_task(recipe_path)
     text = recipe_path.read_text(encoding="utf-8")
     return _carry_out(recipe, text, out or Path("runs") / recipe.name, data_root=data_root, offline=offline)
 
@@ -80,6 +81,7 @@ def curve(
     from metier.report.read import read_run
 
     recipe = load_recipe(recipe_path)
+    recipe.needed_task(recipe_path)
     if recipe.mix:
         raise MetierError(
             "a curve is of one task: its smaller points would lack the tasks mixed in",

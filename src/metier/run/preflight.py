@@ -49,6 +49,7 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
     trains), embeddings and the shared prefix not counted, at ``SHARE`` of this machine's measured matmul rate.
     """
     recipe = load_recipe(path)
+    recipe.needed_task(path)
     lock = Lock()
     data = prepare_data(recipe, data_root=data_root, lock=lock, offline=offline)
     base = resolve(recipe.base, lock=lock, offline=offline)
