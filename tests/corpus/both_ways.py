@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from metier.corpus.encoder import tokenizer_encoder
 from metier.corpus.holdout import HoldOut
-from metier.corpus.pack import Encoder
 from metier.corpus.source import Source, expand
 from metier.corpus.work import Work
-from metier.files import sha256_file
-from metier.run.curate import _Encode
 
 
 def same_work(root: Path, folder: Path, world_size: int = 2) -> Work:
-    file = root / "tokenizer.json"
     sources = (Source("speeches", tuple(expand("speeches", [root]))),)
-    return Work(folder, sources, Encoder(_Encode(file), 257, 256, sha256_file(file)), HoldOut(0.1), None, world_size)
+    return Work(folder, sources, tokenizer_encoder(root / "tokenizer.json"), HoldOut(0.1), None, world_size)
 
 
 def local_bytes(root: Path, world_size: int = 2) -> dict[str, bytes]:

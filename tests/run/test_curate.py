@@ -25,12 +25,17 @@ Command = Callable[..., tuple[int, str, str]]
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    write_tokenizer(tmp_path)
+
+
+def write_tokenizer(folder: Path) -> None:
+    """A token for each byte, and the end of text."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {character: n for n, character in enumerate(alphabet)} | {"<|endoftext|>": len(alphabet)}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.add_special_tokens(["<|endoftext|>"])
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    tokenizer.save(str(folder / "tokenizer.json"))
 
 
 def recipe(path: Path, more: str = "", sources: str = "[speeches]") -> Path:
@@ -314,7 +319,10 @@ def test_datatrove_gives_the_same_bytes(tmp_path: Path) -> None:
     from metier.corpus.datatrove_steps import run_with
 
     run_with(
-        work, lambda pipeline, tasks, logs: LocalPipelineExecutor(pipeline=pipeline, tasks=tasks, logging_dir=logs)
+        work,
+        lambda pipeline, tasks, logs: LocalPipelineExecutor(
+            pipeline=pipeline, tasks=tasks, workers=1, logging_dir=logs
+        ),
     )
     assert contents(work.tokens) == local_bytes(tmp_path)
     shutil.rmtree(work.folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +18,8 @@ from metier.sources.compression import explained, open_bytes
 
 _BLOCKS = {"p", "para", "title", "item", "li", "list", "section", "sec", "note", "div", "table", "row", "tr", "caption"}
 _BLOCKS |= {"abstract", "figure", "equation", "exercise", "problem", "solution", "example", "h1", "h2", "h3", "h4"}
+
+_SPACE = re.compile(r"\s+")
 
 
 def read_html(path: Path, source: Source, mine: Mine, tally: Tally) -> Iterator[Raw]:
@@ -109,10 +112,10 @@ def _plain(found: Any) -> str:
     def walk(element: Any) -> None:
         block = element.tag in _BLOCKS
         pieces.append("\n" if block else "")
-        pieces.append(" ".join((element.text or "").split(" ")))
+        pieces.append(_SPACE.sub(" ", element.text or ""))
         for child in element:
             walk(child)
-            pieces.append(child.tail or "")
+            pieces.append(_SPACE.sub(" ", child.tail or ""))
         pieces.append("\n" if block else "")
 
     walk(found)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,29 +13,11 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from metier.corpus.clean import read_clean
+from metier.corpus.encoder import Encoder
 from metier.corpus.holdout import SPLITS, HoldOut
 from metier.corpus.shards import ShardWriter, write_index
 from metier.corpus.text import Text, batched
 from metier.files import sha256_file, write_dir, write_json
-
-Encode = Callable[[list[str]], list[list[int]]]
-
-
-@dataclass(frozen=True)
-class Encoder:
-    """A tokenizer as the shards need it.
-
-    Attributes:
-        encode: from texts to token ids without special tokens; it must be picklable where several processes work.
-        vocabulary: number of ids, added tokens included.
-        end: the end-of-text token.
-        sha256: of the tokenizer's file.
-    """
-
-    encode: Encode
-    vocabulary: int
-    end: int
-    sha256: str
 
 
 @dataclass

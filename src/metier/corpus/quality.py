@@ -61,10 +61,10 @@ def broken_rules(
     if rules == "none" or not texts:
         return [("", 0.0)] * len(texts)
     words = words_of(texts, by="space")
-    found = [*_word_rules(words, texts, min_words, language, rules), *_line_rules(words, rules)]
+    found = _word_rules(words, texts, min_words, language, rules)
     if rules == "web":
         found += _page_rules(texts)
-    found += _repetition_rules(words)
+    found += [*_line_rules(words, rules), *_repetition_rules(words)]
     names = [name for name, _, _ in found]
     values = np.stack([value for _, value, _ in found])
     bad = np.stack([broken for _, _, broken in found])

@@ -22,10 +22,11 @@ import numpy as np
 
 from metier.corpus.clean import clean, read_tally
 from metier.corpus.duplicates import find_duplicates
+from metier.corpus.encoder import Encoder
 from metier.corpus.holdout import HoldOut
 from metier.corpus.ledger import duplicate_counts, entry
 from metier.corpus.overlap import Questions
-from metier.corpus.pack import Encoder, assemble, pack
+from metier.corpus.pack import assemble, pack
 from metier.corpus.source import Source
 from metier.errors import MetierError
 from metier.files import write_bytes, write_json

@@ -6,15 +6,15 @@ import json
 import os
 import re
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from metier.corpus.clean import VERSION
-from metier.corpus.holdout import SPLITS, HoldOut
+from metier.corpus.encoder import tokenizer_encoder
+from metier.corpus.holdout import HoldOut
 from metier.corpus.ledger import ledger
 from metier.corpus.overlap import Questions
-from metier.corpus.pack import Encoder
 from metier.corpus.shards import TokenShards
 from metier.corpus.source import Source, expand
 from metier.corpus.work import Work, spread
@@ -28,9 +28,6 @@ from metier.run.stages import RunDirectory, open_run
 from metier.sources import Lock, fetch_file
 from metier.sources.collect import collect
 from metier.sources.document import SCHEMES
-
-END_TOKENS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")
-"""What ends a document, the first that the tokenizer has: a chat model's own end ends a turn."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,7 @@ def curate(
         work = Work(
             folder,
             tuple(sources),
-            _encoder(recipe.corpus.tokenizer, run.path, roots, offline),
+            tokenizer_encoder(_tokenizer_file(recipe.corpus.tokenizer, run.path, roots, offline)),
             _hold_out(recipe),
             questions,
             recipe.corpus.world_size,
@@ -160,10 +157,8 @@ def _account(recipe: Recipe, work: Work, tasks: dict[str, int], changes: list[st
         for rank in range(work.world_size):
             tally = json.loads((work.clean_folder(source) / f"{rank}.json").read_text("utf-8"))
             for reason, kept in tally["samples"].items():
-                samples += [
-                    json.dumps({"source": source.name, "reason": reason, **one}, ensure_ascii=False) for one in kept
-                ]
-    write_text(work.folder / "dropped.jsonl", "".join(f"{line}\n" for line in samples))
+                samples += [{"source": source.name, "reason": reason, **one} for one in kept]
+    write_text(work.folder / "dropped.jsonl", "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in samples))
     more = {
         "tokenizer": {key: getattr(work.encoder, key) for key in ("vocabulary", "end", "sha256")},
         "hold_out": vars(work.hold_out),
@@ -296,39 +291,6 @@ def _check_weights(corpus: CorpusChoice, sources: list[Source], path: Path) -> N
         raise MetierError(f"weights and sources differ: {wrong}", where=f"{path}, corpus.weights", fix=fix)
 
 
-class _Encode:
-    """A ``tokenizer.json``, loaded where it is used. Text that spells a special token is text."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __call__(self, texts: list[str]) -> list[list[int]]:
-        return [found.ids for found in _tokenizer(self.path).encode_batch_fast(texts, add_special_tokens=False)]
-
-
-@lru_cache(maxsize=2)
-def _tokenizer(path: Path) -> Any:
-    from tokenizers import Tokenizer
-
-    found = Tokenizer.from_file(str(path))
-    found.no_truncation()
-    found.no_padding()
-    found.encode_special_tokens = True
-    return found
-
-
-def _encoder(choice: str, run: Path, roots: list[Path], offline: bool) -> Encoder:
-    file = _tokenizer_file(choice, run, roots, offline)
-    try:
-        tokenizer = _tokenizer(file)
-    except Exception as error:  # the library raises a bare Exception
-        fix = "give a tokenizer.json of the tokenizers library, or a folder that holds one"
-        raise MetierError(f"the tokenizer cannot be read: {error}", where=str(file), fix=fix) from error
-    ids: dict[str, int] = tokenizer.get_vocab(with_added_tokens=True)
-    end = next((token for token in END_TOKENS if token in ids), None) or _stated_end(file, ids)
-    return Encoder(_Encode(file), max(ids.values()) + 1, ids[end], sha256_file(file))
-
-
 def _tokenizer_file(choice: str, run: Path, roots: list[Path], offline: bool) -> Path:
     if choice == "trained":
         file = run / "tokenizer" / "tokenizer.json"
@@ -342,16 +304,3 @@ def _tokenizer_file(choice: str, run: Path, roots: list[Path], offline: bool) ->
             if file.is_file():
                 return file.resolve()
     return resolve(choice, offline=offline).path / "tokenizer.json"
-
-
-def _stated_end(file: Path, ids: dict[str, int]) -> str:
-    config = file.parent / "tokenizer_config.json"
-    stated = json.loads(config.read_text("utf-8")).get("eos_token") if config.is_file() else None
-    token = stated.get("content") if isinstance(stated, dict) else stated
-    if token not in ids:
-        fix = f"add one of {', '.join(END_TOKENS)} to it, or eos_token to tokenizer_config.json"
-        raise MetierError("the tokenizer has no end-of-text token", where=str(file), fix=fix)
-    return str(token)
-
-
-__all__ = ["SPLITS", "Curated", "curate"]
