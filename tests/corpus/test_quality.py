@@ -71,9 +71,8 @@ def test_a_text_is_judged_the_same_alone_and_in_company(texts: list[str]) -> Non
 def test_words_and_ngrams_are_those_of_a_plain_loop(texts: list[str]) -> None:
     found = words_of(texts, by="space")
     plain = [text.lower().split() for text in texts]
-    assert [bytes(found.data[b:e]).decode() for b, e in zip(found.begin, found.end, strict=True)] == [
-        word for words in plain for word in words
-    ]
+    spans = zip(found.begin, found.end, strict=True)
+    assert [bytes(found.data[b:e]).decode() for b, e in spans] == [word for words in plain for word in words]
     grams, at = found.ngrams(3)
     expected = [tuple(words[i : i + 3]) for words in plain for i in range(len(words) - 2)]
     assert len(grams) == len(expected) == len(at)

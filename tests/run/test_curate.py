@@ -318,11 +318,9 @@ def test_datatrove_gives_the_same_bytes(tmp_path: Path) -> None:
     work = same_work(tmp_path, tmp_path / "trove")
     from metier.corpus.datatrove_steps import run_with
 
-    run_with(
-        work,
-        lambda pipeline, tasks, logs: LocalPipelineExecutor(
-            pipeline=pipeline, tasks=tasks, workers=1, logging_dir=logs
-        ),
-    )
+    def make(pipeline: Any, tasks: int, logs: str) -> Any:
+        return LocalPipelineExecutor(pipeline=pipeline, tasks=tasks, workers=1, logging_dir=logs)
+
+    run_with(work, make)
     assert contents(work.tokens) == local_bytes(tmp_path)
     shutil.rmtree(work.folder)

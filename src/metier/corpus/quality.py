@@ -66,9 +66,10 @@ def broken_rules(
         found += _page_rules(texts)
     found += [*_line_rules(words, rules), *_repetition_rules(words)]
     names = [name for name, _, _ in found]
-    values = np.stack([value for _, value, _ in found])
-    bad = np.stack([broken for _, _, broken in found])
-    first, any_bad = bad.argmax(axis=0), bad.any(axis=0)
+    values: np.ndarray = np.stack([value for _, value, _ in found])
+    bad: np.ndarray = np.stack([broken for _, _, broken in found])
+    first: np.ndarray = bad.argmax(axis=0)
+    any_bad: np.ndarray = np.asarray(bad.any(axis=0))
     return [(names[f], float(values[f, i])) if any_bad[i] else ("", 0.0) for i, f in enumerate(first)]
 
 
