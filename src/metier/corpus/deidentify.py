@@ -17,7 +17,8 @@ Finder = Callable[[str], Iterator[Span]]
 
 _EMAIL = re.compile(r"[\w.+%'-]{1,64}@(?:[\w-]{1,63}\.)+[A-Za-z]{2,24}\b")
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
-_DATE = rf"(?:\d{{1,4}}[/.-]\d{{1,2}}[/.-]\d{{1,4}}|{_MONTH} \d{{1,2}}(?:st|nd|rd|th)?,? \d{{4}}|\d{{1,2}}(?:st|nd|rd|th)?(?: of)? {_MONTH},? \d{{4}})"
+_DAY = r"\d{1,2}(?:st|nd|rd|th)?"
+_DATE = rf"(?:\d{{1,4}}[/.-]\d{{1,2}}[/.-]\d{{1,4}}|{_MONTH} {_DAY},? \d{{4}}|{_DAY}(?: of)? {_MONTH},? \d{{4}})"
 _BIRTH = re.compile(rf"\b(?:dob|d\.o\.b\.?|date of birth|birth ?date|born(?: on)?)[\s:=\-–()]{{0,4}}({_DATE})", re.I)
 _MRN = re.compile(
     r"\b(?:mrn|mr ?#|medical record(?: number| no\.?| #)?|(?:patient|hospital)(?: id| number| no\.?))"
@@ -120,7 +121,7 @@ def luhn(digits: str) -> bool:
 def is_card(number: str) -> bool:
     """A payment card's number: 13 to 19 digits, not all alike, with its check digit."""
     digits = re.sub(r"\D", "", number)
-    return 13 <= len(digits) <= 19 and len(set(digits)) > 2 and luhn(digits)
+    return 13 <= len(digits) <= 19 and len(set(digits)) > 1 and luhn(digits)
 
 
 def is_npi(number: str) -> bool:

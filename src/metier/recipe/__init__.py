@@ -1,5 +1,6 @@
 """The schema of a recipe: the one file that says everything about one specialist."""
 
+from metier.recipe.corpus import CorpusChoice, CorpusSource
 from metier.recipe.parts import Adapt, Measure, Mix, Retention, Search, SplitChoice, TaskChoice, Trial
 from metier.recipe.plan import PlanChoice
 from metier.recipe.read import load_recipe, place
@@ -7,6 +8,8 @@ from metier.recipe.schema import Recipe
 
 __all__ = [
     "Adapt",
+    "CorpusChoice",
+    "CorpusSource",
     "Measure",
     "Mix",
     "PlanChoice",

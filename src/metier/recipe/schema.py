@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from metier.errors import MetierError
+from metier.recipe.corpus import CorpusChoice
 from metier.recipe.parts import Adapt, Measure, Mix, Part, Retention, Search, SplitChoice, TaskChoice, Trial
 from metier.recipe.plan import PlanChoice
 
@@ -17,6 +18,7 @@ class Recipe(Part):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     task: TaskChoice | None = None
+    corpus: CorpusChoice | None = None
     plan: PlanChoice | None = None
     protocol: Literal["metier", "fingpt", "bloomberg"] = Field(
         default="metier", description="whose rows and wording to test by: metier, fingpt or bloomberg"
@@ -45,14 +47,19 @@ class Recipe(Part):
             raise MetierError(
                 f"the recipe '{self.name}' has no task to learn",
                 where=f"{path or 'recipe'}, field 'task'",
-                fix="add a task, or use metier plan: it is only planned" if self.plan else "add a task",
+                fix=f"add a task, or use {self._other_verb()}",
             )
         return self.task
 
+    def _other_verb(self) -> str:
+        if self.corpus:
+            return "metier curate: it is only curated"
+        return "metier plan: it is only planned" if self.plan else "another recipe"
+
     @model_validator(mode="after")
     def _something_to_do(self) -> Recipe:
-        if self.task is None and self.plan is None:
-            raise ValueError("the field 'task' is missing (or 'plan', for a recipe that is only planned)")
+        if self.task is None and self.plan is None and self.corpus is None:
+            raise ValueError("the field 'task' is missing (or 'corpus', or 'plan', for a recipe without one)")
         return self
 
     @model_validator(mode="after")

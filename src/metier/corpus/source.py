@@ -1,0 +1,142 @@
+"""What a source of documents is, and the files it is made of."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from metier.corpus.quality import MIN_WORDS, Rules
+from metier.errors import MetierError, nearest
+
+FORMATS = {
+    **{".txt": "txt", ".text": "txt", ".md": "md", ".markdown": "md", ".html": "html", ".htm": "html", ".pdf": "pdf"},
+    **{".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".parquet": "parquet", ".pq": "parquet"},
+    **{".xml": "xml", ".cnxml": "xml", ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".xlsx": "xlsx"},
+}
+MAX_CHARACTERS = 8_000_000  # of one document: a book of 1,300,000 words; what bounds the memory of a step
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files that hold documents, and how to read and judge them.
+
+    Attributes:
+        name: in the ledger, the weights and the folders.
+        files: in the order of reading.
+        split_on: in txt and md: ``file`` (a document a file), ``line``, ``blank-line``, or a line that separates.
+        text: columns of a table, fields of JSON, or path expressions inside a record of XML; joined by line feeds.
+            Left out, the usual names are looked for.
+        records: a path expression (XPath, names without namespaces) whose elements are the documents of XML.
+        date, id, group: column or field with the day of publication, the document's id, and what it belongs to.
+        language: kept texts are in it; None keeps every language.
+        quality, min_words: rules of :mod:`metier.corpus.quality`.
+        deidentify, names: replace what identifies a person; also names, by presidio.
+        labels: filled at first use.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    domain: str = "unknown"
+    licence: str = "unknown"
+    redistributable: bool | None = None
+    format: str | None = None
+    encoding: str | None = None
+    split_on: str = "file"
+    text: tuple[str, ...] = ()
+    records: str | None = None
+    date: str | None = None
+    id: str | None = None
+    group: str | None = None
+    language: str | None = "en"
+    quality: Rules = "standard"
+    min_words: int = MIN_WORDS
+    deidentify: bool = True
+    names: bool = False
+    labels: dict[Path, str] = field(default_factory=dict, compare=False)
+
+    def label(self, path: Path) -> str:
+        """A file's name in ids: below the folder that holds all files of the source."""
+        if not self.labels:
+            root = os.path.commonpath([file.parent for file in self.files])
+            self.labels.update({file: file.relative_to(root).as_posix() for file in self.files})
+        return self.labels[path]
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the outcome beside the files' bytes."""
+        skip = ("files", "labels", "domain", "licence", "redistributable")
+        return {key: getattr(self, key) for key in self.__dataclass_fields__ if key not in skip} | {
+            "labels": [self.label(file) for file in self.files]
+        }
+
+
+def expand(pattern: str, roots: Sequence[Path]) -> list[Path]:
+    """The files of a path, a folder (with all below it) or a glob, from the first root that has any, sorted.
+
+    Raises:
+        MetierError: nothing there, with the nearest name.
+    """
+    for root in [Path()] if Path(pattern).is_absolute() else roots:
+        whole = root / pattern
+        if whole.is_file():
+            return [whole.resolve()]
+        if whole.is_dir():
+            return _readable(whole)
+        if any(sign in pattern for sign in "*?["):
+            base = Path(whole.anchor) if whole.is_absolute() else Path()
+            found = sorted(path.resolve() for path in base.glob(str(whole.relative_to(base))) if path.is_file())
+            if found:
+                return found
+    last = (roots[0] if roots else Path()) / pattern
+    beside = [path.name for path in last.parent.iterdir()] if last.parent.is_dir() else []
+    looked = ", ".join(str(root.resolve()) for root in roots)
+    fix = nearest(last.name, beside) if beside else "check the path; relative ones are looked for in these folders"
+    raise MetierError(f"no file is named by {pattern!r}", where=f"looked in {looked}", fix=fix)
+
+
+def _readable(folder: Path) -> list[Path]:
+    """Files below a folder whose names say a format; hidden ones are left out."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    shown = [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    found = [path.resolve() for path in shown if format_of(path) is not None]
+    if not found:
+        names = ", ".join(path.name for path in shown[:5]) or "nothing"
+        fix = f"a folder holds files of {', '.join(FORMATS)}; name others one by one with `format:`"
+        raise MetierError(f"the folder holds no file to read: {names}", where=str(folder), fix=fix)
+    return found
+
+
+def format_of(path: Path) -> str | None:
+    """The format that a file's name says, before ``.gz`` or ``.zst``; None if it says none."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in (".gz", ".zst"):
+        suffixes.pop()
+    return FORMATS.get(suffixes[-1]) if suffixes else None
+
+
+_ISO = re.compile(r"(?<!\d)((?:19|20)\d\d)[-/._]?(0[1-9]|1[0-2])[-/._]?(0[1-9]|[12]\d|3[01])(?!\d)")
+_FORMS = ("%d-%b-%Y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%B %d %Y", "%a, %d %b %Y")
+
+
+def parse_date(value: object) -> str | None:
+    """A date of publication as ISO text, or None: ``2020-01-31…``, ``26-FEB-1987 15:01``, ``January 31, 2020``.
+
+    Days and months in figures alone (01/02/2020) are not guessed at.
+    """
+    found = str(value or "").strip()
+    if match := _ISO.search(found):
+        try:
+            return date(*map(int, match.groups())).isoformat()
+        except ValueError:
+            return None
+    for form in _FORMS:
+        for words in (1, 3, 4):
+            try:
+                return datetime.strptime(" ".join(found.split()[:words]), form).date().isoformat()
+            except ValueError:
+                continue
+    return None

@@ -1,0 +1,149 @@
+"""The units of work of a curation, and where each leaves what it made.
+
+A unit reads files and writes files, so it is the same whoever calls it: a loop, a pool of processes, datatrove's
+executors (:mod:`metier.corpus.datatrove_steps`). Below the folder::
+
+    clean/<source>/<rank>.*           texts that passed the steps, signatures, tally
+    duplicates/<source>/<rank>.npy    what stands earlier, in this source or another
+    parts/<source>/<rank>/<split>     token shards, until all ranks are done
+    tokens/<split>/<source>           the result
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metier.corpus.clean import clean, read_tally
+from metier.corpus.duplicates import find_duplicates
+from metier.corpus.encoder import Encoder
+from metier.corpus.holdout import HoldOut
+from metier.corpus.ledger import duplicate_counts, entry
+from metier.corpus.overlap import Questions
+from metier.corpus.pack import assemble, pack
+from metier.corpus.source import Source
+from metier.errors import MetierError
+from metier.files import write_bytes, write_json
+
+
+@dataclass(frozen=True)
+class Work:
+    """A curation: everything that its units need. It can be sent to another process.
+
+    Attributes:
+        folder: of the corpus.
+        sources: in order; of duplicates the first is kept.
+        world_size: parts of each source, by the hash of a document's place. It decides the order of documents.
+    """
+
+    folder: Path
+    sources: tuple[Source, ...]
+    encoder: Encoder
+    hold_out: HoldOut = field(default_factory=HoldOut)
+    questions: Questions | None = None
+    world_size: int = 1
+
+    def clean(self, number: int, rank: int) -> None:
+        """Read and judge one part of a source."""
+        source = self.sources[number]
+        clean(source, self.questions, self.clean_folder(source), rank, self.world_size)
+
+    def deduplicate(self) -> None:
+        """Mark duplicates over all sources and parts.
+
+        Raises:
+            MetierError: nothing is left to train on.
+        """
+        jobs = [(number, rank) for number in range(len(self.sources)) for rank in range(self.world_size)]
+        files = [(number, self.clean_folder(self.sources[number]) / f"{rank}.signatures") for number, rank in jobs]
+        kinds, _ = find_duplicates(files)
+        if not sum(len(kind) for kind in kinds):
+            raise self._nothing()
+        for (number, rank), kind in zip(jobs, kinds, strict=True):
+            buffer = io.BytesIO()
+            np.save(buffer, kind)
+            write_bytes(self.marks(self.sources[number], rank), buffer.getvalue())
+
+    def pack(self, number: int, rank: int) -> None:
+        """Tokenize one part of a source."""
+        source = self.sources[number]
+        dropped = np.load(self.marks(source, rank))
+        pack(self.clean_folder(source), dropped, self.encoder, self.hold_out, self.parts_folder(source), rank=rank)
+
+    def assemble(self, number: int) -> None:
+        """Join the parts of a source, and account for it in ``tokens/<source>.json``."""
+        source = self.sources[number]
+        splits = assemble(self.parts_folder(source), self.tokens, source.name, self.world_size)
+        marks = [np.load(self.marks(source, rank)) for rank in range(self.world_size)]
+        tally = read_tally(self.clean_folder(source), self.world_size)
+        write_json(self.entry_file(source), entry(source, tally, duplicate_counts(marks), splits))
+
+    @property
+    def tokens(self) -> Path:
+        """The folder of the result."""
+        return self.folder / "tokens"
+
+    def clean_folder(self, source: Source) -> Path:
+        """Where :meth:`clean` writes."""
+        return self.folder / "clean" / source.name
+
+    def clean_files(self, number: int, rank: int) -> list[Path]:
+        """What :meth:`clean` makes."""
+        folder = self.clean_folder(self.sources[number])
+        return [folder / f"{rank}.{kind}" for kind in ("jsonl.zst", "signatures", "json")]
+
+    def marks(self, source: Source, rank: int) -> Path:
+        """What :meth:`deduplicate` makes for one part."""
+        return self.folder / "duplicates" / source.name / f"{rank}.npy"
+
+    def parts_folder(self, source: Source) -> Path:
+        """Where :meth:`pack` writes."""
+        return self.folder / "parts" / source.name
+
+    def entry_file(self, source: Source) -> Path:
+        """A source's row of the ledger."""
+        return self.tokens / f"{source.name}.json"
+
+    def entries(self) -> dict[str, dict[str, Any]]:
+        """The rows of the ledger, in order."""
+        return {source.name: json.loads(self.entry_file(source).read_text("utf-8")) for source in self.sources}
+
+    def _nothing(self) -> MetierError:
+        reasons = {s.name: dict(read_tally(self.clean_folder(s), self.world_size).dropped) for s in self.sources}
+        told = "; ".join(
+            f"{name}: " + (", ".join(f"{count:,} {reason}" for reason, count in dropped.items()) or "no document")
+            for name, dropped in reasons.items()
+        )
+        fix = "see dropped samples in clean/<source>/<rank>.json; change language, quality, min_words or split_on"
+        return MetierError(f"no document is left ({told})", where=str(self.folder), fix=fix)
+
+
+def spread(
+    jobs: Sequence[tuple[Callable[..., None], tuple[Any, ...]]], processes: int, tick: Callable[[], None]
+) -> None:
+    """Do jobs that do not depend on each other, several at a time, each by a process that starts afresh.
+
+    The first error ends it: what is done stays done.
+    """
+    if processes <= 1 or len(jobs) <= 1:
+        for function, arguments in jobs:
+            function(*arguments)
+            tick()
+        return
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+
+    with ProcessPoolExecutor(min(processes, len(jobs)), mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures = [pool.submit(function, *arguments) for function, arguments in jobs]
+        try:
+            for future in as_completed(futures):
+                future.result()
+                tick()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

