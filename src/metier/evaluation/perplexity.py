@@ -36,7 +36,8 @@ class HoldOut:
 
         Errors: :class:`MetierError` where no document has a token.
         """
-        chosen, tokens = [], 0
+        chosen: list[int] = []
+        tokens = 0
         lengths = np.diff(shards.starts) - 1
         for number in np.random.default_rng(seed).permutation(shards.documents):
             if not lengths[number] or not shards.bytes[number]:

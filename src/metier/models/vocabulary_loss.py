@@ -31,13 +31,13 @@ def next_token_loss(causal: Any, hidden: Tensor, targets: Tensor) -> Tensor:
     """
     rows = max(1, LOGITS_IN_CACHE // int(causal.config.get_text_config().vocab_size))
     if not torch.is_grad_enabled():
-        pieces = zip(hidden.split(rows), targets.split(rows), strict=True)
+        pieces = zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True)
         return torch.cat([_nats(causal, part, wanted) for part, wanted in pieces])
     if _is_plain(causal):
         loss: Tensor = _FusedLoss.apply(hidden, causal.get_output_embeddings().weight, targets, rows)  # type: ignore[no-untyped-call]
         return loss
     total = hidden.new_zeros((), dtype=torch.float32)
-    for part, wanted in zip(hidden.split(rows), targets.split(rows), strict=True):
+    for part, wanted in zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True):
         total = total + checkpoint(_nats, causal, part, wanted, use_reentrant=False).sum()
     return total
 

@@ -33,7 +33,8 @@ def save(folder: Path, name: str, tensors: dict[str, Tensor], state: dict[str, A
 
 
 def _save_parts(target: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-    import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+    from torch.distributed.checkpoint.state_dict_saver import save as save_parts
 
     temporary = target.with_name(f".{target.name}.parts.tmp")  # all processes must know the name
     if distributed.is_first():
@@ -41,7 +42,7 @@ def _save_parts(target: Path, tensors: dict[str, Tensor], state: dict[str, Any])
         with explain_os_errors(temporary):
             temporary.mkdir(parents=True)
     distributed.barrier()
-    dcp.save(tensors, storage_writer=dcp.HuggingFaceStorageWriter(str(temporary), save_distributed=True))
+    save_parts(tensors, storage_writer=HuggingFaceStorageWriter(str(temporary), save_distributed=True))
     if distributed.is_first():
         _write_state(temporary, state)
         shutil.rmtree(target, ignore_errors=True)
@@ -63,11 +64,12 @@ def load(path: Path, blank: Callable[[], dict[str, Tensor]]) -> tuple[dict[str, 
     state = json.loads((path / "state.json").read_text(encoding="utf-8"))
     if distributed.world_size() == 1 and (path / "state.safetensors").exists():
         return load_file(path / "state.safetensors"), state
-    import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+    from torch.distributed.checkpoint.state_dict_loader import load as load_parts
 
     names = {name for file in path.glob("*.safetensors") for name in _names(file)}
     tensors: dict[str, Any] = {name: tensor for name, tensor in blank().items() if name in names}
-    dcp.load(tensors, storage_reader=dcp.HuggingFaceStorageReader(str(path)), no_dist=distributed.world_size() == 1)
+    load_parts(tensors, storage_reader=HuggingFaceStorageReader(str(path)), no_dist=distributed.world_size() == 1)
     return tensors, state
 
 

@@ -101,7 +101,8 @@ class Sequences:
     @property
     def model(self) -> nn.Module:
         """The transformers model: its parameters' names are those of its files."""
-        return self._model.causal
+        causal: nn.Module = self._model.causal
+        return causal
 
     def prepare(self, folder: Path) -> None:
         """Nothing is shared by all steps."""
@@ -113,7 +114,7 @@ class Sequences:
         carried = part.sequences * length
         at_once = max(1, self.budget // length)
         total = 0.0
-        for tokens in part.tokens.to(self._device).split(at_once):
+        for tokens in torch.split(part.tokens.to(self._device), at_once):
             nats = self._model(tokens)
             # sharded gradients come out as the mean over processes
             (nats * (self.ranks / carried)).backward()
