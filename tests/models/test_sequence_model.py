@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers.models.bloom.modeling_bloom import _get_alibi_slopes
 
 from metier.errors import MetierError
-from metier.models import alibi, feedforward, vocabulary
+from metier.models import alibi, feedforward, vocabulary_loss
 from metier.models.architectures import Shape, build
 from metier.models.sequences import SequenceModel
 from metier.models.vocabulary_loss import next_token_loss
@@ -41,7 +41,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a toy's sequence is cut into several blocks, the last one short."""
     monkeypatch.setattr(alibi, "BLOCK", 16)
     monkeypatch.setattr(feedforward, "ROWS", 32)
-    monkeypatch.setattr(vocabulary, "LOGITS_IN_CACHE", VOCABULARY * 7)
+    monkeypatch.setattr(vocabulary_loss, "LOGITS_IN_CACHE", VOCABULARY * 7)
 
 
 @pytest.mark.usefixtures("small_blocks")
