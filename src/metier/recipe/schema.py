@@ -11,6 +11,7 @@ from metier.errors import MetierError
 from metier.recipe.corpus import CorpusChoice
 from metier.recipe.parts import Adapt, Measure, Mix, Part, Retention, Search, SplitChoice, TaskChoice, Trial
 from metier.recipe.plan import PlanChoice
+from metier.recipe.pretrain import Pretrain
 
 
 class Recipe(Part):
@@ -20,6 +21,10 @@ class Recipe(Part):
     task: TaskChoice | None = None
     corpus: CorpusChoice | None = None
     plan: PlanChoice | None = None
+    pretrain: Pretrain | None = Field(
+        default=None,
+        description="learn the corpus first, from nothing or the base; then the task, if there is one",
+    )
     protocol: Literal["metier", "fingpt", "bloomberg"] = Field(
         default="metier", description="whose rows and wording to test by: metier, fingpt or bloomberg"
     )
@@ -53,13 +58,19 @@ class Recipe(Part):
 
     def _other_verb(self) -> str:
         if self.corpus:
-            return "metier curate: it is only curated"
+            return "metier curate: it is only curated (or add pretrain)"
         return "metier plan: it is only planned" if self.plan else "another recipe"
 
     @model_validator(mode="after")
     def _something_to_do(self) -> Recipe:
         if self.task is None and self.plan is None and self.corpus is None:
             raise ValueError("the field 'task' is missing (or 'corpus', or 'plan', for a recipe without one)")
+        return self
+
+    @model_validator(mode="after")
+    def _pretraining_has_text(self) -> Recipe:
+        if self.pretrain and not self.corpus:
+            raise ValueError("'pretrain' learns a corpus: add the field 'corpus' with its sources")
         return self
 
     @model_validator(mode="after")

@@ -71,7 +71,7 @@ def curate(
         work = Work(
             folder,
             tuple(sources),
-            tokenizer_encoder(_tokenizer_file(recipe.corpus.tokenizer, run.path, roots, offline)),
+            tokenizer_encoder(tokenizer_file(recipe.corpus.tokenizer, run.path, roots, offline)),
             _hold_out(recipe),
             questions,
             recipe.corpus.world_size,
@@ -291,7 +291,8 @@ def _check_weights(corpus: CorpusChoice, sources: list[Source], path: Path) -> N
         raise MetierError(f"weights and sources differ: {wrong}", where=f"{path}, corpus.weights", fix=fix)
 
 
-def _tokenizer_file(choice: str, run: Path, roots: list[Path], offline: bool) -> Path:
+def tokenizer_file(choice: str, run: Path, roots: list[Path], offline: bool) -> Path:
+    """The ``tokenizer.json`` that a corpus is cut with: of a base, a folder or file, or trained in this run."""
     if choice == "trained":
         file = run / "tokenizer" / "tokenizer.json"
         if not file.is_file():

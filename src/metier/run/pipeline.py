@@ -22,6 +22,7 @@ from metier.models.forward import Runner
 from metier.recipe import Recipe, load_recipe
 from metier.run.adapt import train_specialist
 from metier.run.again import each_alone, with_other_seeds
+from metier.run.corpora import learn_corpus
 from metier.run.data import Data, Shots, few_shots, prepare_data
 from metier.run.describe import describe
 from metier.run.generative import (
@@ -59,9 +60,14 @@ def run(recipe_path: Path, *, out: Path | None = None, data_root: Path | None = 
     Errors: :class:`MetierError` for what the user can mend; the directory can always be continued.
     """
     recipe = load_recipe(recipe_path)
+    path, text = out or Path("runs") / recipe.name, recipe_path.read_text(encoding="utf-8")
+    if recipe.pretrain:
+        learnt = learn_corpus(recipe_path, recipe, path, data_root=data_root, offline=offline)
+        if recipe.task is None:
+            return path
+        recipe = recipe.model_copy(update={"base": str(learnt)})
     recipe.needed_task(recipe_path)
-    text = recipe_path.read_text(encoding="utf-8")
-    return carry_out(recipe, text, out or Path("runs") / recipe.name, data_root=data_root, offline=offline)
+    return carry_out(recipe, text, path, data_root=data_root, offline=offline)
 
 
 def carry_out(recipe: Recipe, text: str, path: Path, *, data_root: Path | None, offline: bool) -> Path:

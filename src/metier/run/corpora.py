@@ -1,0 +1,59 @@
+"""A recipe with ``pretrain``: curate its corpus, learn it, measure what is held out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from metier.errors import MetierError
+from metier.models.bases import resolve
+from metier.recipe import Recipe
+from metier.run.curate import curate, tokenizer_file
+from metier.run.pretrain import Corpus, pretrain
+from metier.sources import Lock
+from metier.training import distributed
+
+
+def learn_corpus(recipe_path: Path, recipe: Recipe, path: Path, *, data_root: Path | None, offline: bool) -> Path:
+    """Curate into ``path``, then pretrain on what was curated; under ``torchrun`` the first process curates for all.
+
+    Returns:
+        The folder of the model: ``path/specialist``, or ``path/pretrained/specialist`` where a task is learnt after it.
+
+    Errors: :class:`MetierError` of either; a continued base whose tokenizer is not the corpus's.
+    """
+    assert recipe.pretrain is not None
+    assert recipe.corpus is not None
+    distributed.start()
+    if distributed.is_first():
+        curate(recipe_path, out=path, data_root=data_root, offline=offline)
+    distributed.barrier()
+    roots = [recipe_path.parent, Path(), *([data_root] if data_root else [])]
+    tokenizer = tokenizer_file(recipe.corpus.tokenizer, path, roots, offline).parent
+    base = None
+    if recipe.pretrain.method == "continue":
+        base = resolve(recipe.base, lock=Lock.load(path / "lock.json"), offline=offline).path
+    out = path / "pretrained" if recipe.task else path
+    corpus = Corpus(
+        sources=_folders(path, "train"),
+        weights=recipe.corpus.weights,
+        hold_outs={
+            f"{name}.{split}" if split == "later" else name: folder
+            for split in ("held_out", "later")
+            for name, folder in _folders(path, split).items()
+        },
+        tokenizer=tokenizer,
+    )
+    if not corpus.sources:
+        raise MetierError(
+            "everything that was curated is held out: nothing is left to learn",
+            where=f"{recipe_path}, corpus.hold_out",
+            fix="hold out a smaller share, or give more documents",
+        )
+    pretrain(recipe.pretrain, corpus, out, base=base, seed=recipe.seed, device=recipe.device, dtype=recipe.dtype)
+    return out / "specialist"
+
+
+def _folders(path: Path, split: str) -> dict[str, Path]:
+    """Token shards by source, of those that have a document in ``split``."""
+    found = sorted((path / "corpus" / "tokens" / split).glob("*/index.json"))
+    return {file.parent.name: file.parent for file in found}

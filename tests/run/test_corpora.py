@@ -1,0 +1,78 @@
+"""From a folder of text and a few lines to a model that loads anywhere; then a task on top of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from metier.run import run
+from tests.corpus.prose import prose
+from tests.toy import make_base, write_table
+
+Command = Callable[..., tuple[int, str, str]]
+SHORT = "sequence_length: 32, steps: 6, batch_sequences: 4, micro_batch_tokens: 64, evaluate_every: 3"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "speeches").mkdir()
+    for number in range(40):
+        (tmp_path / "speeches" / f"{number}.txt").write_text(prose(number, 120), "utf-8")
+    make_base(tmp_path / "base")
+    return tmp_path
+
+
+def recipe(folder: Path, pretrain: str, more: str = "") -> Path:
+    path = folder / "bank.yaml"
+    path.write_text(
+        "name: bank\ncorpus:\n  sources: [speeches]\n  tokenizer: base\n  hold_out: {share: 0.2}\n"
+        f"pretrain: {{{pretrain}, {SHORT}}}\ndtype: float32\n{more}",
+        "utf-8",
+    )
+    return path
+
+
+def test_from_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = recipe(folder, "method: scratch, layers: 2, hidden: 32, heads: 4")
+    out = run(path)
+    model = AutoModelForCausalLM.from_pretrained(out / "specialist")
+    assert model.config.model_type == "bloom"
+    assert AutoTokenizer.from_pretrained(out / "specialist").eos_token_id is not None
+    scores = json.loads((out / "evidence" / "scores.json").read_text("utf-8"))
+    found = scores["speeches"]["specialist"]["metrics"]["bits_per_byte"]
+    assert found["low"] <= found["value"] <= found["high"]
+    assert found["n"] >= 2
+    assert json.loads((out / "ledger.json").read_text("utf-8"))["sources"]["speeches"]
+    before = (out / "specialist" / "model.safetensors").read_bytes()
+    capsys.readouterr()
+    run(path)
+    assert "pretrain: done before" in capsys.readouterr().out
+    assert (out / "specialist" / "model.safetensors").read_bytes() == before
+
+
+def test_a_base_is_continued_and_a_task_is_learnt_on_top(folder: Path) -> None:
+    write_table(folder / "table.csv")
+    more = (
+        "base: base\ntask: {file: table.csv, text: sentence, label: mood}\nretention: null\n"
+        "adapt: {epochs: 1, batch_size: 16, learning_rate: 0.01}\nmeasure: {systems: [majority]}\n"
+    )
+    out = run(recipe(folder, "method: continue", more))
+    scores = json.loads((out / "pretrained" / "evidence" / "scores.json").read_text("utf-8"))
+    assert set(scores["speeches"]) == {"base", "specialist"}
+    assert (out / "specialist" / "adapter_model.safetensors").exists()
+    manifest = json.loads((out / "manifest.json").read_text("utf-8"))
+    assert manifest["base"]["ref"].endswith("pretrained/specialist")
+
+
+def test_pretraining_without_text_is_told(folder: Path, command: Command) -> None:
+    path = recipe(folder, "method: scratch, layers: 2, hidden: 32, heads: 4")
+    path.write_text("\n".join(line for line in path.read_text("utf-8").splitlines() if line[:2] != "  "), "utf-8")
+    path.write_text(path.read_text("utf-8").replace("corpus:\n", "task: {name: finance-starter}\n"), "utf-8")
+    code, _, err = command("run", path)
+    assert code == 2
+    assert "add the field 'corpus'" in err
