@@ -43,9 +43,8 @@ def prepare_process(device: str) -> None:
     if device == "cpu":
         _keep_large_buffers()
     torch.use_deterministic_algorithms(True, warn_only=device != "cpu")
-    torch.utils.deterministic.fill_uninitialized_memory = (
-        False  # costs a pass over every buffer; none is read unwritten
-    )
+    # filling every new buffer costs a pass over it; none is read before it is written
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def _keep_large_buffers() -> None:
