@@ -22,8 +22,8 @@ from metier.models.encode import Encoder, split_prefix
 from metier.models.forward import Runner
 from metier.models.load import load_model, load_tokenizer
 from metier.tasks import load_task
-from metier.training.loop import accumulate
 from metier.training.order import epoch_batches
+from metier.training.prompts import accumulate
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from metier.run.data import prepare_data
 from metier.tasks import PARTS, Task
 from metier.tasks.prepare import key_of
 from metier.tasks.task import Template
-from metier.training.loop import accumulate
+from metier.training.prompts import accumulate
 from tests.toy import LABELS, sentences
 
 TASK = Task(
