@@ -43,11 +43,7 @@ def prepare_process(device: str) -> None:
     if device == "cpu":
         _keep_large_buffers()
     torch.use_deterministic_algorithms(True, warn_only=device != "cpu")
-<<<<<<< HEAD
     # otherwise every new tensor is filled before it is written: a few percent of the time, for reading none unwritten
-=======
-    # filling every new buffer costs a pass over it; none is read before it is written
->>>>>>> h-pretrain
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
