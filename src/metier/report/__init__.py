@@ -9,8 +9,11 @@ __all__ = ["write_card", "write_report"]
 
 def write_report(run_dir: Path) -> Path:
     """Write ``report.html``, one self-contained page, into the run directory and return its path."""
+    from metier.report.corpus import is_corpus_run, write_corpus_report
     from metier.report.html import write_report as write
 
+    if is_corpus_run(run_dir):
+        return write_corpus_report(run_dir)
     return write(run_dir)
 
 
