@@ -82,8 +82,8 @@ def change(value: float, low: float | None, high: float | None) -> dict[str, Any
 def test_the_sentence_follows_the_differences() -> None:
     entry = {"mixed_less": {"general": change(-0.2, -0.3, -0.1), "finance": change(0.1, 0.05, 0.2)}}
     told = answer({"domains": {"finance": entry}, "tokens": {"a": 5, "b": 5}})
-    assert "bought fewer bits a byte than general alone (-0.200 [-0.300, -0.100])" in told
-    assert "cost more bits a byte than finance alone" in told
+    assert "bought 0.200 bits a byte against general alone (-0.200 [-0.300, -0.100])" in told
+    assert "cost 0.100 bits a byte against finance alone" in told
     unsure = {"mixed_less": {"general": change(-0.2, -0.3, 0.1)}}
     told = answer({"domains": {"general": unsure}, "tokens": {"a": 5, "b": 6}})
     assert "no difference beyond chance" in told

@@ -18,7 +18,13 @@ def write_report(run_dir: Path) -> Path:
 
 
 def write_card(run_dir: Path) -> Path:
-    """Write the model card ``specialist/README.md`` into the run directory and return its path."""
-    from metier.report.card import write_card as write
+    """Write the model card ``specialist/README.md`` into the run directory and return its path.
 
+    Of mixes each specialist gets one, and the path is that of ``mixed``.
+    """
+    from metier.report.card import write_card as write
+    from metier.report.corpus import is_corpus_run, write_corpus_cards
+
+    if is_corpus_run(run_dir):
+        return write_corpus_cards(run_dir)
     return write(run_dir)

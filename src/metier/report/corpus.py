@@ -40,24 +40,30 @@ def is_corpus_run(run_dir: Path) -> bool:
 
 
 def write_corpus_report(run_dir: Path) -> Path:
-    """Write ``report.html`` and a card into every specialist's folder; returns the page.
+    """Write ``report.html`` into the run directory and return its path.
 
     Raises:
         MetierError: nothing was curated or learnt in this directory.
     """
-    ledger, learnt = _read_json(run_dir / "ledger.json"), _learnt(run_dir)
-    if ledger is None or not learnt:
-        raise MetierError(
-            "nothing was learnt from a corpus here", where=str(run_dir), fix="run `metier run` on the recipe again"
-        )
-    view = _view(run_dir, ledger, learnt)
+    view = _view(run_dir)
     page = environment(escape=True).get_template("corpus.html.jinja").render(contents=CONTENTS, **view)
-    for one in learnt:
-        if (one.path / "specialist").is_dir():
-            card = environment(escape=False).get_template("corpus-card.md.jinja").render(one=one, **view)
-            write_text(one.path / "specialist" / "README.md", card)
     write_text(run_dir / "report.html", page)
     return run_dir / "report.html"
+
+
+def write_corpus_cards(run_dir: Path) -> Path:
+    """Write ``README.md`` into every specialist's folder; the path of the one of ``mixed``, or of the only one.
+
+    Raises:
+        MetierError: as for the report.
+    """
+    view = _view(run_dir)
+    template = environment(escape=False).get_template("corpus-card.md.jinja")
+    cards: dict[str, Path] = {}
+    for one in view["learnt"]:
+        cards[one.name] = one.path / "specialist" / "README.md"
+        write_text(cards[one.name], template.render(one=one, **view))
+    return cards.get("mixed") or next(iter(cards.values()))
 
 
 def _learnt(run_dir: Path) -> list[Learnt]:
@@ -72,7 +78,12 @@ def _learnt(run_dir: Path) -> list[Learnt]:
     return found
 
 
-def _view(run_dir: Path, ledger: Json, learnt: list[Learnt]) -> dict[str, Any]:
+def _view(run_dir: Path) -> dict[str, Any]:
+    ledger, learnt = _read_json(run_dir / "ledger.json"), _learnt(run_dir)
+    if ledger is None or not learnt:
+        raise MetierError(
+            "nothing was learnt from a corpus here", where=str(run_dir), fix="run `metier run` on the recipe again"
+        )
     mixes = _read_json(run_dir / "evidence" / "mixes.json")
     recipe = run_dir / "recipe.yaml"
     return {
@@ -141,15 +152,16 @@ def _curves(one: Learnt) -> Markup | None:
     steps = [x for x, _ in every]
     width = figures.nice_step(max(steps), 4)
     panel = Panel(Axis(0.0, max(steps), width), Axis.around([y for _, y in every]), height=290)
-    body, words, placed = panel.frame("step"), [], []
+    body, words = panel.frame("step"), []
+    placed: list[float] = []
     for name, points in sorted(lines.items(), key=lambda one: one[1][-1][1]):
         title = name.removeprefix("bits_per_byte.")
         body += panel.line(points, "line quiet")
         y = panel.py(points[-1][1])
         while any(abs(y - other) < 12 for other in placed):
-            y -= 12
+            y -= 12.0
         placed.append(y)
-        body += f'<text class="note" x="{panel.px(points[-1][0]) - 4:.1f}" y="{y - 3:.1f}" text-anchor="end">'
+        body += f'<text class="note" x="{panel.px(points[-1][0]) - 4:.1f}" y="{y - 9:.1f}" text-anchor="end">'
         body += f"{Markup.escape(title)}</text>"
         words.append(f"{title} ends at {points[-1][1]:.3f}")
     return panel.svg(body, "Bits per byte by step", "; ".join(words))

@@ -63,10 +63,11 @@ def learn_corpus(recipe_path: Path, recipe: Recipe, path: Path, *, data_root: Pa
     if distributed.is_first():
         write_samples(out, learnt / "specialist", corpus, seed=recipe.seed, device=recipe.device)
         if recipe.task is None:
-            from metier.report.corpus import write_corpus_report
+            from metier.report import write_card, write_report
 
             write_text(path / "recipe.yaml", recipe_path.read_text(encoding="utf-8"))
-            console.print(f"  report: [bold]{write_corpus_report(path)}[/]")
+            console.print(f"  report: [bold]{write_report(path)}[/]")
+            write_card(path)
     distributed.barrier()
     return learnt / "specialist"
 

@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from metier.errors import MetierError
 from metier.evaluation.intervals import ratio, ratio_difference
 from metier.evaluation.retention import read_bits
@@ -19,7 +17,7 @@ from metier.run.pretrain_parts import bits_file
 from metier.run.progress import console
 from metier.training import distributed
 
-Bits = dict[str, tuple[np.ndarray, np.ndarray]]  # by hold-out: bits and bytes of each document
+Bits = dict[str, tuple[list[float], list[float]]]  # by hold-out: bits and bytes of each document
 
 
 def compare_mixes(recipe: Recipe, corpus: Corpus, out: Path, *, base: Path | None) -> Path:
@@ -76,7 +74,7 @@ def comparison(
         domains: the domain of each hold-out.
     """
     bits = {(mix, seed): _read(mix_folder(out, mix, seed, seeds[0]), hold_outs) for mix in mixes for seed in seeds}
-    names = {**{name: [name] for name in hold_outs}}
+    names = {name: [name] for name in hold_outs}
     areas = {domain: [name for name in hold_outs if domains[name] == domain] for domain in domains.values()}
     first = seeds[0]
     tokens = {mix: _tokens(mix_folder(out, mix, first, first)) for mix in mixes}
@@ -104,12 +102,12 @@ def answer(found: dict[str, Any]) -> str:
                 known = f"one document, no interval: {value:+.3f}"
             else:
                 known = f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+            size = f"{abs(value):.3f} bits a byte"
             if low is None or low <= 0 <= high:
-                verb = "made no difference beyond chance"
+                did = "made no difference beyond chance"
             else:
-                verb = "bought fewer bits" if value < 0 else "cost more bits"
-            parts.append(f"on {domain} text it {verb} a byte than {mix} alone ({known})" if verb[0] in "bc" else
-                         f"on {domain} text it {verb} against {mix} alone ({known} bits a byte)")  # fmt: skip
+                did = f"bought {size}" if value < 0 else f"cost {size}"
+            parts.append(f"on {domain} text it {did} against {mix} alone ({known})")
     equal = len(set(found["tokens"].values())) == 1
     note = "" if equal else " – but the mixes did not learn from the same number of tokens"
     return f"What mixing bought and cost: {'; '.join(parts)}{note}."
@@ -118,14 +116,14 @@ def answer(found: dict[str, Any]) -> str:
 def _entry(members: list[str], bits: dict[tuple[str, int], Bits], mixes: list[str], seeds: list[int]) -> dict[str, Any]:
     first = seeds[0]
 
-    def joined(mix: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def joined(mix: str, seed: int) -> tuple[list[float], list[float]]:
         own = [bits[mix, seed][name] for name in members]
-        return np.concatenate([one for one, _ in own]), np.concatenate([sizes for _, sizes in own])
+        return [bit for one, _ in own for bit in one], [size for _, sizes in own for size in sizes]
 
     mixed, sizes = joined("mixed", first)
     values: dict[str, Any] = {}
     for mix in mixes:
-        by_seed = [float(a.sum() / b.sum()) for a, b in (joined(mix, seed) for seed in seeds)]
+        by_seed = [sum(a) / sum(b) for a, b in (joined(mix, seed) for seed in seeds)]
         values[mix] = {**ratio(*joined(mix, first), seed=first).to_json(), "seeds": by_seed}
     return {
         "bits_per_byte": values,
@@ -141,7 +139,7 @@ def _read(run: Path, hold_outs: list[str]) -> Bits:
     found = {}
     for name in hold_outs:
         bits, sizes = read_bits(bits_file(run, name, "specialist"))
-        found[name] = (np.asarray(bits, np.float64), np.asarray(sizes, np.float64))
+        found[name] = ([float(b) for b in bits], [float(size) for size in sizes])
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,8 @@ def write_samples(out: Path, specialist: Path, corpus: Corpus, *, seed: int, dev
         return
     target = out / "evidence" / "samples.json"
     key = sha256_json([[sha256_file(file) for file in sorted(specialist.glob("*.safetensors"))], seed, PROMPT, NEW])
-    if target.exists():
-        import json
-
-        if json.loads(target.read_text("utf-8")).get("key") == key:
-            return
+    if target.exists() and json.loads(target.read_text("utf-8")).get("key") == key:
+        return
     tokenizer = load_tokenizer(specialist)
     chosen = choose_device(device, "float32")
     model = load_model(specialist, dtype=torch.float32, device=chosen.device).eval()
