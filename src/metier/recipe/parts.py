@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
 
 class Part(BaseModel):
@@ -112,6 +112,13 @@ class Adapt(Part):
     patience: int = Field(default=0, ge=0, description="stop after so many looks without a rise; 0 never")
     checkpoint_every: int = Field(default=20, ge=1, description="steps")
     micro_batch_tokens: int = Field(default=4096, ge=64, description="tokens run at once; less memory when lower")
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _pretraining_is_elsewhere(cls, value: object) -> object:
+        if value in ("scratch", "continue"):
+            raise ValueError(f"'{value}' is pretraining: write it as pretrain.method, beside the field corpus")
+        return value
 
     @property
     def rate(self) -> float:

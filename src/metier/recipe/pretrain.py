@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -59,6 +60,26 @@ class Pretrain(Part):
     stop: Literal["first-exhausted", "repeat", "error"] | int = Field(
         default="first-exhausted", description="when a source runs out: end, repeat, fail, or so many epochs"
     )
+    mixes: dict[str, dict[str, float]] | None = Field(
+        default=None,
+        description="models of one shape, tokens and schedule to compare: weights of sources by the mix's name; "
+        "`mixed` is compared with each of the others",
+    )
+
+    @model_validator(mode="after")
+    def _mixes_are_comparable(self) -> Pretrain:
+        if self.mixes is None:
+            return self
+        if "mixed" not in self.mixes or len(self.mixes) < 2:
+            raise ValueError("mixes: one is named 'mixed', and there is at least one other to compare it with")
+        for name, weights in self.mixes.items():
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+                raise ValueError(f"mixes: '{name}' is no name for a folder")
+            if not weights or min(weights.values()) <= 0:
+                raise ValueError(f"mixes.{name}: name at least one source, every weight above 0")
+        if self.stop not in ("repeat", "error"):
+            raise ValueError("mixes are compared after the same tokens: set stop to repeat or error")
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Pretrain:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from metier.errors import MetierError
+from metier.files import write_text
 from metier.models.bases import resolve
 from metier.recipe import Recipe
 from metier.run.curate import curate, tokenizer_file
+from metier.run.mixes import compare_mixes
 from metier.run.pretrain import Corpus, pretrain
+from metier.run.progress import console
+from metier.run.samples import write_samples
 from metier.sources import Lock
 from metier.training import distributed
 
@@ -17,7 +21,8 @@ def learn_corpus(recipe_path: Path, recipe: Recipe, path: Path, *, data_root: Pa
     """Curate into ``path``, then pretrain on what was curated; under ``torchrun`` the first process curates for all.
 
     Returns:
-        The folder of the model: ``path/specialist``, or ``path/pretrained/specialist`` where a task is learnt after it.
+        The folder of the model: ``path/specialist``, or ``path/pretrained/specialist`` where a task is learnt after it;
+        ``…/mixes/mixed/specialist`` where mixes are compared.
 
     Errors: :class:`MetierError` of either; a continued base whose tokenizer is not the corpus's.
     """
@@ -49,8 +54,22 @@ def learn_corpus(recipe_path: Path, recipe: Recipe, path: Path, *, data_root: Pa
             where=f"{recipe_path}, corpus.hold_out",
             fix="hold out a smaller share, or give more documents",
         )
-    pretrain(recipe.pretrain, corpus, out, base=base, seed=recipe.seed, device=recipe.device, dtype=recipe.dtype)
-    return out / "specialist"
+    if recipe.pretrain.mixes:
+        learnt = compare_mixes(recipe, corpus, out, base=base)
+    else:
+        learnt = pretrain(
+            recipe.pretrain, corpus, out, base=base, seed=recipe.seed, device=recipe.device, dtype=recipe.dtype
+        )
+    if distributed.is_first():
+        write_samples(out, learnt / "specialist", corpus, seed=recipe.seed, device=recipe.device)
+        if recipe.task is None:
+            from metier.report import write_card, write_report
+
+            write_text(path / "recipe.yaml", recipe_path.read_text(encoding="utf-8"))
+            console.print(f"  report: [bold]{write_report(path)}[/]")
+            write_card(path)
+    distributed.barrier()
+    return learnt / "specialist"
 
 
 def _folders(path: Path, split: str) -> dict[str, Path]:

@@ -1,0 +1,110 @@
+"""Three mixes of one shape: what mixing bought and cost, as evidence, in one sentence and on the page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metier.run import run
+from metier.run.mixes import answer
+from tests.corpus.prose import prose
+from tests.toy import make_base
+
+Command = Callable[..., tuple[int, str, str]]
+MIXES = "{general: {wiki: 1}, finance: {filings: 1}, mixed: {wiki: 0.49, filings: 0.51}}"
+
+
+def write_recipe(folder: Path, mixes: str = MIXES, stop: str = "repeat") -> Path:
+    path = folder / "mini.yaml"
+    path.write_text(
+        "name: mini\ncorpus:\n  sources:\n    - {name: wiki, path: wiki, domain: general}\n"
+        "    - {name: filings, path: filings, domain: finance, licence: public}\n"
+        "  tokenizer: base\n  hold_out: {share: 0.2}\n"
+        "pretrain: {method: scratch, layers: 2, hidden: 32, heads: 4, sequence_length: 32, steps: 6, "
+        f"batch_sequences: 4, micro_batch_tokens: 64, evaluate_every: 3, stop: {stop}, mixes: {mixes}}}\n"
+        "dtype: float32\n",
+        "utf-8",
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("mixes")
+    for number, name in enumerate(("wiki", "filings")):
+        (path / name).mkdir()
+        for n in range(30):
+            (path / name / f"{n}.txt").write_text(prose(1000 * number + n, 120), "utf-8")
+    make_base(path / "base")
+    return path
+
+
+@pytest.fixture(scope="module")
+def done(folder: Path) -> Path:
+    return run(write_recipe(folder), out=folder / "out", data_root=folder)
+
+
+def test_each_mix_is_measured_on_every_hold_out(done: Path) -> None:
+    found = json.loads((done / "evidence" / "mixes.json").read_text("utf-8"))
+    assert len(set(found["tokens"].values())) == 1
+    for name in ("wiki", "filings"):
+        entry = found["hold_outs"][name]
+        for mix, change in entry["mixed_less"].items():
+            values = entry["bits_per_byte"]
+            assert change["value"] == pytest.approx(values["mixed"]["value"] - values[mix]["value"])
+            assert change["low"] <= change["value"] <= change["high"]
+    assert set(found["hold_outs"]["wiki"]["mixed_less"]) == {"general", "finance"}
+    sources = json.loads((done / "mixes/general/manifest.json").read_text("utf-8"))["sources"]
+    assert set(sources) == {"wiki"}
+
+
+def test_the_page_and_the_cards_say_what_was_measured(done: Path, command: Command) -> None:
+    found = json.loads((done / "evidence" / "mixes.json").read_text("utf-8"))
+    page = (done / "report.html").read_text("utf-8")
+    assert "What mixing bought and cost" in page
+    assert f"{found['hold_outs']['wiki']['bits_per_byte']['mixed']['value']:.3f}" in page
+    samples = json.loads((done / "evidence" / "samples.json").read_text("utf-8"))["samples"]
+    assert len(samples) == 3
+    assert "filings" in (done / "mixes/mixed/specialist/README.md").read_text("utf-8")
+    (done / "report.html").unlink()
+    assert command("report", done)[0] == 0
+    assert (done / "report.html").read_text("utf-8") == page
+
+
+def change(value: float, low: float | None, high: float | None) -> dict[str, Any]:
+    return {"value": value, "low": low, "high": high}
+
+
+def test_the_sentence_follows_the_differences() -> None:
+    entry = {"mixed_less": {"general": change(-0.2, -0.3, -0.1), "finance": change(0.1, 0.05, 0.2)}}
+    told = answer({"domains": {"finance": entry}, "tokens": {"a": 5, "b": 5}})
+    assert "bought 0.200 bits a byte against general alone (-0.200 [-0.300, -0.100])" in told
+    assert "cost 0.100 bits a byte against finance alone" in told
+    unsure = {"mixed_less": {"general": change(-0.2, -0.3, 0.1)}}
+    told = answer({"domains": {"general": unsure}, "tokens": {"a": 5, "b": 6}})
+    assert "no difference beyond chance" in told
+    assert "not learn from the same number" in told
+
+
+@pytest.mark.parametrize(
+    ("mixes", "stop", "told"),
+    [
+        ("{general: {wiki: 1}, finance: {filings: 1}}", "repeat", "named 'mixed'"),
+        (MIXES, "first-exhausted", "the same tokens"),
+        ("{mixed: {wiki: 1, pages: 1}, general: {wiki: 1}}", "repeat", "weighs pages"),
+    ],
+)
+def test_mixes_that_cannot_be_compared_are_refused(
+    mixes: str, stop: str, told: str, folder: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    path = write_recipe(tmp_path, mixes, stop)
+    for name in ("wiki", "filings", "base"):
+        (tmp_path / name).symlink_to(folder / name)
+    code, _, err = command("run", path, "--out", tmp_path / "out")
+    assert code == 2
+    assert told in err
