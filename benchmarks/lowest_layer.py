@@ -1,6 +1,6 @@
 """What adapting only the upper layers costs and buys: speed and validation accuracy for a few lowest layers.
 
-    METIER_DATA=... python benchmarks/lowest_layer.py --json
+    METIER_DATA=FOLDER python benchmarks/lowest_layer.py --json
 
 The same base, examples, order, adapters a layer and number of optimizer steps for every K; only the layers from K up
 adapt, and those below are computed once. Trained on ``--examples`` of Financial PhraseBank's train part and scored on
