@@ -13,6 +13,7 @@ import torch
 
 from metier import Specialist
 from metier.inference.bundle import read_bundle
+from metier.inference.engines import lean
 from metier.models.encode import Encoder
 from metier.models.forward import Runner
 from metier.models.load import load_tokenizer
@@ -39,8 +40,9 @@ class Seen:
             return inner(runner, items, prefix, *rest, **more)
 
         monkeypatch.setattr(Runner, "logprobs", logprobs)
-        # its trial on made-up tokens is no prompt
+        # trials on made-up tokens are no prompts
         monkeypatch.setattr(Runner, "_packing_is_exact", lambda runner: True)
+        monkeypatch.setattr(lean, "_gap", lambda runner, decoder: 0.0)
 
     def take(self) -> set[Ids]:
         """What was scored since the last call."""
