@@ -32,6 +32,7 @@ def collect(run: Path) -> Path:
             found[name] = json.loads(file.read_text(encoding="utf-8"))
     kept = ("training", "device", "versions", "splits", "base")
     found |= {name: manifest[name] for name in kept if name in manifest}
+    found.get("base", {}).pop("path", None)  # where it lies on one machine is nobody's business
     HERE.mkdir(exist_ok=True)
     target = HERE / f"{manifest['name']}.json"
     target.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
