@@ -67,6 +67,12 @@ def read_bundle(run_or_folder: Path) -> Bundle:
     """
     folder = run_or_folder / "specialist" if (run_or_folder / "specialist").is_dir() else run_or_folder
     file = folder / "template.json"
+    if not file.exists() and (folder / "config.json").exists():
+        raise MetierError(
+            "this model learnt a corpus and no task: it has no question to answer",
+            where=str(folder),
+            fix="add a task to the recipe and run it again, or name this folder as the base of another recipe",
+        )
     if not file.exists():
         raise MetierError(
             "there is no finished specialist here",

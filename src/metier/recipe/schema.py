@@ -57,6 +57,8 @@ class Recipe(Part):
         return self.task
 
     def _other_verb(self) -> str:
+        if self.pretrain:
+            return "metier run: it only learns its corpus"
         if self.corpus:
             return "metier curate: it is only curated (or add pretrain)"
         return "metier plan: it is only planned" if self.plan else "another recipe"

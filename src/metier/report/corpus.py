@@ -21,6 +21,8 @@ CONTENTS = [
     ("samples", "Samples"), ("cost", "Cost"), ("published", "Published, as context"), ("manifest", "Manifest"),
 ]  # fmt: skip
 
+FEW_DOCUMENTS = 10  # an interval over fewer is said to be of few: the bootstrap makes it too narrow
+
 
 @dataclass(frozen=True)
 class Learnt:
@@ -131,7 +133,10 @@ def _alone(one: Learnt) -> str:
     for name, entries in one.scores.items():
         found = entries["specialist"]["metrics"]["bits_per_byte"]
         ends = "" if found["low"] is None else f" [{found['low']:.3f}, {found['high']:.3f}]"
-        parts.append(f"{found['value']:.3f}{ends} on {name}")
+        few = f" (only {found['n']} documents)" if found["n"] < FEW_DOCUMENTS else ""
+        before = entries.get("base", {}).get("metrics", {}).get("bits_per_byte")
+        was = f", {before['value']:.3f} before" if before else ""
+        parts.append(f"{found['value']:.3f}{ends}{was} on {name}{few}")
     tokens = one.manifest["training"]["tokens"]
     return f"Bits per byte after {tokens:,} tokens: {', '.join(parts) or 'nothing was held out'}."
 
