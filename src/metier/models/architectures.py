@@ -37,14 +37,14 @@ class Shape:
         if self.hidden % self.heads:
             raise MetierError(
                 f"a width of {self.hidden} is not divisible by {self.heads} heads",
-                where="recipe, adapt.hidden and adapt.heads",
+                where="recipe, pretrain.hidden and pretrain.heads",
                 fix=f"use hidden: {math.ceil(self.hidden / self.heads) * self.heads}",
             )
         if self.architecture == "bloom" and self.feed_forward not in (None, 4 * self.hidden):
-            raise MetierError("the inner width of a BLOOM is 4 × hidden", where="recipe, adapt.feed_forward",
+            raise MetierError("the inner width of a BLOOM is 4 × hidden", where="recipe, pretrain.feed_forward",
                               fix="leave it out")  # fmt: skip
         if self.architecture == "llama" and self.hidden // self.heads % 2:
-            raise MetierError("rotary positions need heads of an even size", where="recipe, adapt.heads",
+            raise MetierError("rotary positions need heads of an even size", where="recipe, pretrain.heads",
                               fix="choose hidden / heads even")  # fmt: skip
 
     @property

@@ -66,7 +66,7 @@ class SequenceModel(nn.Module):
         if not torch.allclose(one, two, atol=1e-5 if one.dtype == torch.float32 else 1e-2):
             raise MetierError(
                 f"a {type(self.causal).__name__} cannot keep the documents of a sequence apart",
-                where="recipe, adapt.document_mask",
+                where="recipe, pretrain.document_mask",
                 fix="set document_mask: false",
             )
 

@@ -109,7 +109,7 @@ class _Pretraining:
             raise MetierError(
                 f"{choice.method} with{'out' if base is None else ''} a base",
                 where="recipe, base",
-                fix="name the base to continue from, or use adapt.method: scratch",
+                fix="name the base to continue from, or use pretrain.method: scratch",
             )
         self.choice, self.corpus, self.path, self.base = choice, corpus, path, base
         self.seed, self.device, self.directory = seed, device, directory
@@ -325,7 +325,7 @@ def _steps(choice: Pretrain, batch: BatchSizes, mixture: Mixture) -> int:
     if most < 1:
         raise MetierError(
             f"there is not one batch of {batch.at(0)} sequences of {choice.sequence_length} tokens",
-            where="recipe, adapt.batch_sequences",
+            where="recipe, pretrain.batch_sequences",
             fix="give more text or tokens, smaller batches or shorter sequences",
         )
     if most < steps:

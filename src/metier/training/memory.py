@@ -87,7 +87,7 @@ def refuse_if_too_large(found: Footprint, available: int) -> None:
     raise MetierError(
         f"training would need about {found.peak / 1e9:.1f} GB and {available / 1e9:.1f} GB are free "
         f"({found.state / 1e9:.1f} GB weights and optimizer, {found.activations / 1e9:.1f} GB activations)",
-        where="recipe, adapt.micro_batch_tokens",
+        where="recipe, pretrain.micro_batch_tokens",
         fix=_what_fits(found, available),
     )
 

@@ -94,7 +94,7 @@ class Sequences:
             if size < 1 or size % self.ranks:
                 raise MetierError(
                     f"{self.ranks} processes cannot share a batch of {size} sequences evenly",
-                    where="recipe, adapt.batch_sequences",
+                    where="recipe, pretrain.batch_sequences",
                     fix=f"use {max(1, round(size / self.ranks)) * self.ranks}",
                 )
 
