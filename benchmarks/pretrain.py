@@ -33,10 +33,11 @@ from machine import facts, in_turn, linear_weights, median, peak_rss_mb
 from torch import Tensor, nn
 
 from metier.models.alibi import slopes
-from metier.models.architectures import Shape, build
+from metier.models.architectures import build
 from metier.models.device import _gflops as rate_of
 from metier.models.device import choose_device, prepare_process
 from metier.models.sequences import SequenceModel
+from metier.models.shapes import Shape
 from metier.training.loop import Schedule, train
 from metier.training.memory import Footprint
 from metier.training.sequences import BatchSizes, Sequences
@@ -62,7 +63,12 @@ class RandomTokens:
 
 
 def shape_of(options: argparse.Namespace) -> Shape:
-    return Shape("bloom", options.layers, options.hidden, options.heads, options.vocabulary, options.sequence_length)
+    sizes = {name: getattr(options, name) for name in ("layers", "hidden", "heads", "vocabulary")}
+    return Shape.usual("bloom", **sizes)
+
+
+def fresh(options: argparse.Namespace) -> Any:
+    return build(shape_of(options), end=0, sequence_length=options.sequence_length)
 
 
 def flops(options: argparse.Namespace, model: nn.Module) -> float:
@@ -88,7 +94,7 @@ def figures(options: argparse.Namespace, model: nn.Module, seconds: list[float],
 
 def metier(options: argparse.Namespace) -> dict[str, Any]:
     prepare_process(choose_device().device)
-    causal = build(shape_of(options), end=0)
+    causal = fresh(options)
     # what the process holds before training belongs to the libraries
     before = peak_rss_mb()
     causal = causal.to(choose_device().torch_dtype)
@@ -119,7 +125,7 @@ def metier(options: argparse.Namespace) -> dict[str, Any]:
 def trainer(options: argparse.Namespace) -> dict[str, Any]:
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
-    model = build(shape_of(options), end=0)
+    model = fresh(options)
     source = RandomTokens(options.vocabulary, options.sequence_length)
     # the same number of targets: the shift inside transformers takes the last input off
     rows = [source.sequence(i).tokens for i in range(options.batch * (options.steps + 1))]
@@ -165,16 +171,17 @@ class PlainBlock(nn.Module):
 class Plain(nn.Module):
     """The same network and weights as the BLOOM, as one would write it in a page."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, options: argparse.Namespace) -> None:
         super().__init__()
+        shape = shape_of(options)
         self.embed, self.first = nn.Embedding(shape.vocabulary, shape.hidden), nn.LayerNorm(shape.hidden)
         self.blocks = nn.ModuleList(PlainBlock(shape.hidden, shape.heads) for _ in range(shape.layers))
         self.last = nn.LayerNorm(shape.hidden)
-        places = torch.arange(shape.sequence_length)
+        places = torch.arange(options.sequence_length)
         bias = slopes(shape.heads)[:, None, None] * (places[None, :] - places[:, None])
         self.register_buffer("bias", bias.masked_fill(places[None, :] > places[:, None], -torch.inf)[None])
         with torch.no_grad():
-            for mine, its in zip(self.parameters(), _in_order(build(shape, end=0)), strict=True):
+            for mine, its in zip(self.parameters(), _in_order(fresh(options)), strict=True):
                 mine.copy_(its)
 
     def forward(self, ids: Tensor, targets: Tensor) -> Tensor:
@@ -196,7 +203,7 @@ def _in_order(bloom: Any) -> list[Tensor]:
 
 
 def plain(options: argparse.Namespace) -> dict[str, Any]:
-    model = Plain(shape_of(options))
+    model = Plain(options)
     source = RandomTokens(options.vocabulary, options.sequence_length)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]
@@ -213,7 +220,7 @@ def plain(options: argparse.Namespace) -> dict[str, Any]:
         optimizer.zero_grad(set_to_none=True)
         losses.append(loss.item())
         marks.append(time.perf_counter())
-    return figures(options, build(shape_of(options), end=0), np.diff(marks).tolist(), losses)
+    return figures(options, fresh(options), np.diff(marks).tolist(), losses)
 
 
 def main() -> None:
@@ -236,7 +243,7 @@ def main() -> None:
               (f"--{name}", str(getattr(options, name.replace("-", "_"))))]  # fmt: skip
     found = in_turn(__file__, SYSTEMS, passed + ["--tuned"] * options.tuned, options.repeats)
     speed = {name: median(runs, "tokens_per_s") for name, runs in found.items()}
-    parameters = sum(p.numel() for p in {id(p): p for p in build(shape_of(options), end=0).parameters()}.values())
+    parameters = sum(p.numel() for p in {id(p): p for p in fresh(options).parameters()}.values())
     result: dict[str, Any] = {
         "benchmark": "pretrain",
         "tokens_per_s": round(speed["metier"], 1),

@@ -15,14 +15,17 @@ from hypothesis import strategies as st
 from metier.corpus.shards import ShardWriter, TokenShards
 from metier.errors import MetierError
 from metier.evaluation.perplexity import HoldOut, _rows, sliding_bits
-from metier.models.architectures import Shape, build
+from metier.models.architectures import build
 from metier.models.sequences import SequenceModel
+from metier.models.shapes import Shape
 
 END = 0
 
 
 def model(architecture: Any = "bloom") -> SequenceModel:
-    return SequenceModel(build(Shape(architecture, 2, 32, 4, 61, 16), end=END))
+    return SequenceModel(
+        build(Shape.usual(architecture, layers=2, hidden=32, heads=4, vocabulary=61), end=END, sequence_length=16)
+    )
 
 
 @given(length=st.integers(0, 100), window=st.integers(2, 20))

@@ -12,8 +12,9 @@ from transformers.models.bloom.modeling_bloom import _get_alibi_slopes
 
 from metier.errors import MetierError
 from metier.models import alibi, feedforward, vocabulary_loss
-from metier.models.architectures import Shape, build
+from metier.models.architectures import build
 from metier.models.sequences import SequenceModel
+from metier.models.shapes import Shape
 from metier.models.vocabulary_loss import next_token_loss
 
 END, VOCABULARY = 0, 97
@@ -21,7 +22,12 @@ ARCHITECTURES = ["bloom", "llama"]
 
 
 def model(architecture: Any, seed: int = 0) -> Any:
-    made = build(Shape(architecture, 2, 48, 6, VOCABULARY, 64), end=END, seed=seed)
+    made = build(
+        Shape.usual(architecture, layers=2, hidden=48, heads=6, vocabulary=VOCABULARY),
+        end=END,
+        sequence_length=64,
+        seed=seed,
+    )
     with torch.no_grad():  # biases and norms that are not at their first values
         for parameter in made.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))

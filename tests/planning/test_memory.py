@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BloomConfig, BloomForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
+from metier.models.shapes import Family, Shape
 from metier.planning.hardware import accelerator
 from metier.planning.memory import Attention, end_activations, kv_cache, layer_activations, training_memory
-from metier.planning.shapes import Family, ModelChoice, Shape, build
+from metier.planning.shapes import ModelChoice, build
 
 SEQUENCES, LENGTH = 2, 96
 

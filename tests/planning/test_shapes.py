@@ -7,14 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metier.errors import MetierError
+from metier.models.shapes import Shape, round_up
 from metier.planning.shapes import (
     ModelChoice,
-    Shape,
     build,
     closest,
     count_on_meta,
     levine_width,
-    round_up,
     sweep,
 )
 

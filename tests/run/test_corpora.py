@@ -69,6 +69,13 @@ def test_a_base_is_continued_and_a_task_is_learnt_on_top(folder: Path) -> None:
     assert manifest["base"]["ref"].endswith("pretrained/specialist")
 
 
+def test_seeds_that_nothing_repeats_are_told(folder: Path, command: Command) -> None:
+    path = recipe(folder, "method: scratch, layers: 2, hidden: 32, heads: 4", "seeds: [0, 1]\n")
+    code, _, err = command("run", path)
+    assert code == 2
+    assert "'seeds' repeat a task or mixes" in err
+
+
 def test_pretraining_without_text_is_told(folder: Path, command: Command) -> None:
     path = recipe(folder, "method: scratch, layers: 2, hidden: 32, heads: 4")
     path.write_text("\n".join(line for line in path.read_text("utf-8").splitlines() if line[:2] != "  "), "utf-8")

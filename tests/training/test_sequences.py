@@ -11,14 +11,15 @@ import pytest
 import torch
 
 from metier.errors import MetierError
-from metier.models.architectures import Shape, build
+from metier.models.architectures import build
 from metier.models.sequences import SequenceModel
+from metier.models.shapes import Shape
 from metier.training.loop import Progress, Schedule, train
 from metier.training.memory import Footprint, refuse_if_too_large
 from metier.training.sequences import BatchSizes, Sequences
 from metier.training.spikes import SpikeRule
 
-SHAPE = Shape("bloom", layers=2, hidden=32, heads=4, vocabulary=61, sequence_length=24)
+SHAPE = Shape.usual("bloom", layers=2, hidden=32, heads=4, vocabulary=61)
 BATCH = BatchSizes(then=4, first=2, until=3)
 SCHEDULE = Schedule(learning_rate=0.01, warmup=2, floor=0.001, weight_decay=0.1, betas=(0.9, 0.95), checkpoint_every=2)
 
@@ -44,7 +45,7 @@ class Counting:
 
 
 def work(source: Counting | None = None, *, steps: int = 10, budget: int = 48) -> Sequences:
-    model = SequenceModel(build(SHAPE, end=60, seed=3))
+    model = SequenceModel(build(SHAPE, end=60, sequence_length=24, seed=3))
     return Sequences(model, source or Counting(), steps=steps, batch=BATCH, micro_batch_tokens=budget)
 
 
@@ -184,7 +185,7 @@ def test_a_gradient_that_is_not_finite_changes_no_weight(tmp_path: Path) -> None
 
 def footprint(tokens: int = 4096, checkpointed: bool = False) -> Footprint:
     with torch.device("meta"):
-        causal = build(Shape("bloom", 6, 384, 6, 8192, 512), end=0)
+        causal = build(Shape.usual("bloom", layers=6, hidden=384, heads=6, vocabulary=8192), end=0, sequence_length=512)
     return Footprint.of(causal, sequence_length=512, micro_batch_tokens=tokens, checkpointed=checkpointed)
 
 

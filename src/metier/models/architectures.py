@@ -3,59 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 from transformers import BloomConfig, BloomForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from metier.errors import MetierError
 from metier.models.packed import ATTENTION
+from metier.models.shapes import Shape
 
 
-@dataclass(frozen=True)
-class Shape:
-    """The size of a model.
-
-    Attributes:
-        architecture: ``bloom``: ALiBi, GELU, biases, LayerNorm after the embedding, tied head (BloombergGPT, App. A);
-            ``llama``: rotary positions, SwiGLU, RMSNorm, no biases, tied head.
-        feed_forward: inner width; of a BLOOM always 4 × hidden. None: 4 × hidden, for a Llama 8/3 × hidden rounded
-            up to a multiple of 64, which has as many weights.
-    """
-
-    architecture: Literal["bloom", "llama"]
-    layers: int
-    hidden: int
-    heads: int
-    vocabulary: int
-    sequence_length: int
-    feed_forward: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.hidden % self.heads:
-            raise MetierError(
-                f"a width of {self.hidden} is not divisible by {self.heads} heads",
-                where="recipe, pretrain.hidden and pretrain.heads",
-                fix=f"use hidden: {math.ceil(self.hidden / self.heads) * self.heads}",
-            )
-        if self.architecture == "bloom" and self.feed_forward not in (None, 4 * self.hidden):
-            raise MetierError("the inner width of a BLOOM is 4 × hidden", where="recipe, pretrain.feed_forward",
-                              fix="leave it out")  # fmt: skip
-        if self.architecture == "llama" and self.hidden // self.heads % 2:
-            raise MetierError("rotary positions need heads of an even size", where="recipe, pretrain.heads",
-                              fix="choose hidden / heads even")  # fmt: skip
-
-    @property
-    def inner(self) -> int:
-        """The width inside the feed-forward layer."""
-        if self.feed_forward:
-            return self.feed_forward
-        return 4 * self.hidden if self.architecture == "bloom" else math.ceil(8 * self.hidden / 3 / 64) * 64
-
-
-def build(shape: Shape, *, end: int, seed: int = 0) -> Any:
+def build(shape: Shape, *, end: int, sequence_length: int, seed: int = 0) -> Any:
     """A model in float32 with fresh weights, the same for the same seed.
 
     Weights are drawn from N(0, 1/(3 · hidden)); the matrices that write into the residual stream (attention output,
@@ -63,38 +21,33 @@ def build(shape: Shape, *, end: int, seed: int = 0) -> Any:
 
     Args:
         end: the end-of-text token.
+        sequence_length: tokens it will be trained on at once. A BLOOM has no bound of positions, but tools read one.
     """
     torch.manual_seed(seed)
-    config = _config(shape, end)
-    if shape.architecture == "bloom":
-        model: Any = BloomForCausalLM(config)
-    else:
-        model = LlamaForCausalLM._from_config(config, attn_implementation=ATTENTION)
+    special = {"bos_token_id": end, "eos_token_id": end, "pad_token_id": end}
+    length = "seq_length" if shape.family == "bloom" else "max_position_embeddings"
+    model = empty(
+        shape, initializer_range=(3 * shape.hidden) ** -0.5, dtype="float32", **special, **{length: sequence_length}
+    )
     rescale_init(model, shape)
     return model
 
 
-def _config(shape: Shape, end: int) -> Any:
-    common: dict[str, Any] = {
-        "vocab_size": shape.vocabulary,
-        "hidden_size": shape.hidden,
-        "initializer_range": (3 * shape.hidden) ** -0.5,
-        "bos_token_id": end,
-        "eos_token_id": end,
-        "pad_token_id": end,
-        "tie_word_embeddings": True,
-        "dtype": "float32",
-    }
-    if shape.architecture == "bloom":
-        # a BLOOM has no bound of positions; the length it was trained on is what tools read as one
-        return BloomConfig(n_layer=shape.layers, n_head=shape.heads, seq_length=shape.sequence_length, **common)
-    return LlamaConfig(
+def empty(shape: Shape, **settings: Any) -> Any:
+    """transformers' model of a shape, on the device in force; ``settings`` go into its config."""
+    common = {"vocab_size": shape.vocabulary, "hidden_size": shape.hidden, "tie_word_embeddings": shape.tied}
+    if shape.family == "bloom":
+        return BloomForCausalLM(BloomConfig(n_layer=shape.layers, n_head=shape.heads, **common, **settings))
+    config = LlamaConfig(
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
-        intermediate_size=shape.inner,
-        max_position_embeddings=shape.sequence_length,
+        num_key_value_heads=shape.kv_heads,
+        head_dim=shape.head_dim,
+        intermediate_size=shape.ffn,
         **common,
+        **settings,
     )
+    return LlamaForCausalLM._from_config(config, attn_implementation=ATTENTION)
 
 
 @torch.no_grad()

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
+from metier.models.shapes import Shape
 from metier.planning import shapes
 from metier.planning.budget import Budget
 from metier.planning.hardware import THIS_MACHINE, Hardware, accelerator
 from metier.planning.memory import Memory, training_memory
 from metier.planning.plan import Plan
-from metier.planning.shapes import ModelChoice, Shape
+from metier.planning.shapes import ModelChoice
 from metier.planning.words import amount, count, gigabytes
 
 MOST_DEVICES = 16384

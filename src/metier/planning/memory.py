@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from metier.models.shapes import Shape
 from metier.planning.hardware import Hardware
-from metier.planning.shapes import Shape
 
 Attention = Literal["fused", "eager"]
 STATES_SOURCE = "Rajbhandari et al. 2020 (arXiv 1910.02054), section 3"

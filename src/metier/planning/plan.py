@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from metier.errors import MetierError
+from metier.models.shapes import Shape
 from metier.planning import laws, schedule, shapes
 from metier.planning.budget import Budget
 from metier.planning.hardware import THIS_MACHINE, Hardware, HardwareChoice, resolve
 from metier.planning.laws import RECOMPUTE, Law, training_flops
 from metier.planning.memory import Attention, Memory, training_memory
 from metier.planning.schedule import Schedule, ScheduleChoice
-from metier.planning.shapes import ModelChoice, Shape
+from metier.planning.shapes import ModelChoice
 
 PRICED = "a100-40gb"  # where GPU-hours or dollars are given and no device: BloombergGPT's
 

@@ -73,6 +73,8 @@ class Recipe(Part):
     def _pretraining_has_text(self) -> Recipe:
         if self.pretrain and not self.corpus:
             raise ValueError("'pretrain' learns a corpus: add the field 'corpus' with its sources")
+        if self.pretrain and self.seeds and not (self.task or self.pretrain.mixes):
+            raise ValueError("'seeds' repeat a task or mixes: give 'seed' for a corpus learnt once")
         return self
 
     @model_validator(mode="after")

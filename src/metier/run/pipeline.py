@@ -89,13 +89,7 @@ def carry_out(recipe: Recipe, text: str, path: Path, *, data_root: Path | None, 
 
 def as_yaml(recipe: Recipe) -> str:
     """A recipe as a user would write it."""
-    return yaml.safe_dump(
-        recipe.model_dump(
-            mode="json",
-        ),
-        sort_keys=False,
-        allow_unicode=True,
-    )
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 class _Run(Work):

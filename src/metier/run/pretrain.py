@@ -214,7 +214,8 @@ class _Pretraining:
                 )
             return train_everything(causal)
         shape = shape_of(self.choice, self.index["vocabulary"])
-        causal = build(shape, end=self.index["end_token"], seed=self.seed)
+        length = self.choice.sequence_length
+        causal = build(shape, end=self.index["end_token"], sequence_length=length, seed=self.seed)
         return causal.to(self.device.device, self.device.torch_dtype)
 
     def _sequence_model(self, causal: Any) -> SequenceModel:

@@ -9,7 +9,7 @@ from metier.corpus.shards import TokenShards
 from metier.errors import MetierError
 from metier.evaluation.intervals import ratio, ratio_difference
 from metier.evaluation.retention import read_bits
-from metier.models.architectures import Shape
+from metier.models.shapes import Shape
 from metier.recipe.pretrain import Pretrain
 from metier.training.loop import Schedule
 from metier.training.sequences import BatchSizes
@@ -17,15 +17,16 @@ from metier.training.spikes import SpikeRule
 
 
 def shape_of(choice: Pretrain, vocabulary: int) -> Shape:
-    """The shape of a model from scratch."""
-    return Shape(
-        architecture=choice.architecture or "bloom",
-        layers=int(choice.layers or 0),
-        hidden=int(choice.hidden or 0),
-        heads=int(choice.heads or 0),
-        vocabulary=vocabulary,
-        sequence_length=choice.sequence_length,
-    )
+    """The shape of a model from scratch.
+
+    Errors: :class:`MetierError` for sizes that do not go together, naming the recipe's field.
+    """
+    sizes = {"layers": int(choice.layers or 0), "hidden": int(choice.hidden or 0), "heads": int(choice.heads or 0)}
+    try:
+        return Shape.usual(choice.architecture or "bloom", vocabulary=vocabulary, **sizes)
+    except MetierError as error:
+        where = f"recipe, {(error.where or 'model').replace('model', 'pretrain')}"
+        raise MetierError(error.what, where=where, fix=error.fix) from error
 
 
 def schedule_of(choice: Pretrain, seed: int) -> Schedule:
