@@ -19,18 +19,26 @@ class Template(_Part):
 
     ``system`` and ``instruction`` are the same for every example and come first, so that a model computes them
     once; ``input`` holds the fields and comes last. With ``chat`` false the prompt is ``input`` to the letter, whatever
-    the base: no turns, no marks, which is how a published wording is kept.
+    the base: no turns, no marks, which is how a published wording is kept. With ``options: lettered`` a question's
+    options stand in ``{options}``, one ``(A) …`` a line, and the answer is a letter; hidden, the answer is their text.
     """
 
     system: str | None = None
     instruction: str = ""
     input: str = "{text}"
     chat: bool = True
+    options: Literal["hidden", "lettered"] = "hidden"
 
     @model_validator(mode="after")
     def _all_in_the_input(self) -> Template:
         if not self.chat and (self.system or self.instruction):
             raise ValueError("a template without chat turns has all its words in its input")
+        return self
+
+    @model_validator(mode="after")
+    def _options_have_a_place(self) -> Template:
+        if self.options == "lettered" and "options" not in self.fields():
+            raise ValueError("'options: lettered' needs {options} in the input")
         return self
 
     def fields(self) -> list[str]:
