@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from metier.recipe import load_recipe
 from metier.run.data import prepare_data
+from metier.run.pipeline import run
 from metier.tasks import names
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
@@ -38,3 +40,14 @@ def test_phrasebank_recipe_splits_its_data(data_root: Path) -> None:
     data = prepare_data(recipe, data_root=data_root, lock=None, offline=True)
     assert len(data.part("test")) == 967
     assert data.duplicates["contradictory_texts"] == 2
+
+
+def test_the_tiny_pretraining_recipe_runs(data_root: Path, tmp_path: Path) -> None:
+    out = run(RECIPES[0].parent / "bloomberggpt-tiny.yaml", out=tmp_path / "tiny", data_root=data_root, offline=True)
+    ledger = json.loads((out / "ledger.json").read_text())
+    assert {name: row["documents"] for name, row in ledger["sources"].items()} == {"finance": 114, "philosophy": 64}
+    found = json.loads((out / "evidence" / "mixes.json").read_text())
+    assert found["tokens"] == {"general": 19968, "finance": 19968, "mixed": 19968}
+    finance = found["domains"]["finance"]["mixed_less"]["general"]
+    assert finance["high"] < 0, "a model that has seen finance knows it better than one that has not"
+    assert "What mixing bought" in (out / "report.html").read_text()

@@ -291,17 +291,60 @@ def test_mistakes_in_the_recipe(tmp_path: Path, command: Command, more: str, sou
     assert says in told
 
 
-def test_a_recipe_without_a_corpus_and_a_tokenizer_that_is_not_trained(tmp_path: Path, command: Command) -> None:
+def test_a_recipe_without_a_corpus(tmp_path: Path, command: Command) -> None:
     (tmp_path / "t.yaml").write_text("name: x\ntask: {name: finance-starter}\n")
     code, _, told = command("curate", tmp_path / "t.yaml")
     assert code == 2
     assert "has no corpus" in told
-    speeches(tmp_path / "speeches", 4)
-    path = recipe(tmp_path / "r.yaml")
-    path.write_text(path.read_text().replace("tokenizer.json", "trained"))
-    code, _, told = command("curate", path)
+
+
+def own_tokenizer(tmp_path: Path, more: str = "") -> Path:
+    speeches(tmp_path / "speeches", 30)
+    path = recipe(tmp_path / "r.yaml", "  hold_out: {share: 0.2}\ntokenizer: {kind: bpe, vocab_size: 300}\n" + more)
+    path.write_text(path.read_text().replace("  tokenizer: tokenizer.json\n", ""))
+    return path
+
+
+def test_a_tokenizer_trained_on_what_is_learnt(tmp_path: Path, command: Command) -> None:
+    path = own_tokenizer(tmp_path)
+    code, _, told = command("curate", path, "--processes", 1)
+    assert code == 0, told
+    run = Path("runs/bank")
+    record = json.loads((run / "tokenizer" / "training.json").read_text())
+    ledger = json.loads((run / "ledger.json").read_text())
+    train = ledger["sources"]["speeches"]["splits"]["train"]
+    assert (record["texts"], record["bytes"]) == (train["documents"], train["bytes"])
+    assert record["vocab_size"] == ledger["tokenizer"]["vocabulary"] == 300
+    assert ledger["tokenizer"]["sha256"] == record["tokenizer_sha256"]
+    made = contents(run / "tokenizer")
+    assert curate(path, processes=1).done == 0
+    assert contents(run / "tokenizer") == made
+
+
+def test_another_vocabulary_cuts_the_tokens_anew(tmp_path: Path, command: Command) -> None:
+    path = own_tokenizer(tmp_path)
+    assert command("curate", path, "--processes", 1)[0] == 0
+    path.write_text(path.read_text().replace("300", "280"))
+    assert command("curate", path, "--processes", 1)[0] == 0
+    ledger = json.loads(Path("runs/bank/ledger.json").read_text())
+    assert ledger["tokenizer"]["vocabulary"] == 280
+    assert json.loads(Path("runs/bank/tokenizer/training.json").read_text())["vocab_size"] == 280
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("hold_out", "tokenizer: base\n  hold_out"), "leave one of them out"),
+        (("kind: bpe, vocab_size: 300", "kind: unigram, vocab_size: 30000"), "the largest possible is"),
+        (("vocab_size", "vocab_sice"), "did you mean 'vocab_size'"),
+    ],
+)
+def test_mistakes_about_the_tokenizer(tmp_path: Path, command: Command, change: tuple[str, str], says: str) -> None:
+    path = own_tokenizer(tmp_path)
+    path.write_text(path.read_text().replace(*change))
+    code, _, told = command("curate", path, "--processes", 1)
     assert code == 2
-    assert "metier tokenizer train" in told
+    assert says in told
 
 
 def contents(folder: Path) -> dict[str, bytes]:

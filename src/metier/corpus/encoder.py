@@ -37,15 +37,17 @@ class Encoder:
 class _Encode:
     """A ``tokenizer.json``, loaded where it is used. Text that spells a special token is text."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, sha256: str) -> None:
+        self.path, self.sha256 = path, sha256
 
     def __call__(self, texts: list[str]) -> list[list[int]]:
-        return [found.ids for found in _tokenizer(self.path).encode_batch_fast(texts, add_special_tokens=False)]
+        return [
+            found.ids for found in _tokenizer(self.path, self.sha256).encode_batch_fast(texts, add_special_tokens=False)
+        ]
 
 
 @lru_cache(maxsize=2)
-def _tokenizer(path: Path) -> Any:
+def _tokenizer(path: Path, sha256: str) -> Any:  # a file that was trained anew is another one
     from tokenizers import Tokenizer
 
     found = Tokenizer.from_file(str(path))
@@ -62,13 +64,14 @@ def tokenizer_encoder(file: Path) -> Encoder:
         MetierError: a file that is none; a tokenizer without an end-of-text token.
     """
     try:
-        tokenizer = _tokenizer(file)
+        sha256 = sha256_file(file)
+        tokenizer = _tokenizer(file, sha256)
     except Exception as error:  # the library raises a bare Exception
         fix = "give a tokenizer.json of the tokenizers library, or a folder that holds one"
         raise MetierError(f"the tokenizer cannot be read: {error}", where=str(file), fix=fix) from error
     ids: dict[str, int] = tokenizer.get_vocab(with_added_tokens=True)
     end = next((token for token in END_TOKENS if token in ids), None) or _stated_end(file, ids)
-    return Encoder(_Encode(file), max(ids.values()) + 1, ids[end], sha256_file(file))
+    return Encoder(_Encode(file, sha256), max(ids.values()) + 1, ids[end], sha256)
 
 
 def _stated_end(file: Path, ids: dict[str, int]) -> str:

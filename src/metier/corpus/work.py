@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from metier.corpus.clean import clean, read_tally
+from metier.corpus.clean import clean, read_clean, read_tally
 from metier.corpus.duplicates import find_duplicates
 from metier.corpus.encoder import Encoder
 from metier.corpus.holdout import HoldOut
@@ -39,12 +39,13 @@ class Work:
     Attributes:
         folder: of the corpus.
         sources: in order; of duplicates the first is kept.
+        encoder: only :meth:`pack` needs it.
         world_size: parts of each source, by the hash of a document's place. It decides the order of documents.
     """
 
     folder: Path
     sources: tuple[Source, ...]
-    encoder: Encoder
+    encoder: Encoder | None
     hold_out: HoldOut = field(default_factory=HoldOut)
     questions: Questions | None = None
     world_size: int = 1
@@ -72,9 +73,19 @@ class Work:
 
     def pack(self, number: int, rank: int) -> None:
         """Tokenize one part of a source."""
+        assert self.encoder is not None
         source = self.sources[number]
         dropped = np.load(self.marks(source, rank))
         pack(self.clean_folder(source), dropped, self.encoder, self.hold_out, self.parts_folder(source), rank=rank)
+
+    def kept(self, number: int, split: str = "train") -> Iterator[str]:
+        """The texts of a source that are in ``split``, in the order they are packed in."""
+        source = self.sources[number]
+        for rank in range(self.world_size):
+            dropped = np.load(self.marks(source, rank)).tolist()
+            for text, drop in zip(read_clean(self.clean_folder(source) / f"{rank}.jsonl.zst"), dropped, strict=True):
+                if not drop and self.hold_out.split(text) == split:
+                    yield text.text
 
     def assemble(self, number: int) -> None:
         """Join the parts of a source, and account for it in ``tokens/<source>.json``."""

@@ -57,7 +57,7 @@ class CorpusChoice(Part):
     hold_out: HoldOutChoice = HoldOutChoice()
     tokenizer: str = Field(
         default="smollm2-135m-instruct",
-        description="a base's name, a folder or tokenizer.json, or `trained`: the tokenizer of this recipe",
+        description="a base's name, a folder or a tokenizer.json; or train one: the recipe's field tokenizer",
     )
     weights: dict[str, float] | None = Field(default=None, description="shares of the mixture; by size if left out")
     stop: Literal["first-exhausted", "repeat", "error"] | int = Field(

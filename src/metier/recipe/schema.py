@@ -12,6 +12,7 @@ from metier.recipe.corpus import CorpusChoice
 from metier.recipe.parts import Adapt, Measure, Mix, Part, Retention, Search, SplitChoice, TaskChoice, Trial
 from metier.recipe.plan import PlanChoice
 from metier.recipe.pretrain import Pretrain
+from metier.recipe.tokenizer import TokenizerChoice
 
 
 class Recipe(Part):
@@ -20,6 +21,9 @@ class Recipe(Part):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     task: TaskChoice | None = None
     corpus: CorpusChoice | None = None
+    tokenizer: TokenizerChoice | None = Field(
+        default=None, description="trained on what is learnt of the corpus; instead of corpus.tokenizer"
+    )
     plan: PlanChoice | None = None
     pretrain: Pretrain | None = Field(
         default=None,
@@ -75,6 +79,16 @@ class Recipe(Part):
             raise ValueError("'pretrain' learns a corpus: add the field 'corpus' with its sources")
         if self.pretrain and self.seeds and not (self.task or self.pretrain.mixes):
             raise ValueError("'seeds' repeat a task or mixes: give 'seed' for a corpus learnt once")
+        return self
+
+    @model_validator(mode="after")
+    def _one_tokenizer(self) -> Recipe:
+        if self.tokenizer and not self.corpus:
+            raise ValueError("'tokenizer' is trained on a corpus: add the field 'corpus' with its sources")
+        if self.tokenizer and self.corpus and "tokenizer" in self.corpus.model_fields_set:
+            raise ValueError("'tokenizer' trains one and 'corpus.tokenizer' names one: leave one of them out")
+        if self.tokenizer and self.pretrain and self.pretrain.method == "continue":
+            raise ValueError("a base that is continued has its own tokenizer: leave 'tokenizer' out")
         return self
 
     @model_validator(mode="after")

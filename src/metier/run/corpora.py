@@ -8,7 +8,8 @@ from metier.errors import MetierError
 from metier.files import write_text
 from metier.models.bases import resolve
 from metier.recipe import Recipe
-from metier.run.curate import curate, tokenizer_file
+from metier.run.corpus_tokenizer import tokenizer_file
+from metier.run.curate import curate
 from metier.run.mixes import compare_mixes
 from metier.run.pretrain import Corpus, pretrain
 from metier.run.progress import console
@@ -33,7 +34,7 @@ def learn_corpus(recipe_path: Path, recipe: Recipe, path: Path, *, data_root: Pa
         curate(recipe_path, out=path, data_root=data_root, offline=offline)
     distributed.barrier()
     roots = [recipe_path.parent, Path(), *([data_root] if data_root else [])]
-    tokenizer = tokenizer_file(recipe.corpus.tokenizer, path, roots, offline).parent
+    tokenizer = tokenizer_file(recipe, path, roots, offline).parent
     base = None
     if recipe.pretrain.method == "continue":
         base = resolve(recipe.base, lock=Lock.load(path / "lock.json"), offline=offline).path

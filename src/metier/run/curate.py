@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from metier.corpus.source import Source, expand
 from metier.corpus.work import Work, spread
 from metier.errors import MetierError
 from metier.files import sha256_file, sha256_json, write_json, write_text
-from metier.models.bases import catalogue, resolve
 from metier.recipe import CorpusChoice, CorpusSource, Recipe, load_recipe
+from metier.run.corpus_tokenizer import tokenizer_file, train_in_run
 from metier.run.data import load
 from metier.run.progress import bar, console
 from metier.run.stages import RunDirectory, open_run
@@ -68,28 +68,39 @@ def curate(
         for change in changes:
             console.print(f"[yellow]changed[/] {change}")
         questions, tasks = _questions(recipe, data_root, offline)
+        tokenizer = None if recipe.tokenizer else tokenizer_file(recipe, run.path, roots, offline)
         work = Work(
             folder,
             tuple(sources),
-            tokenizer_encoder(tokenizer_file(recipe.corpus.tokenizer, run.path, roots, offline)),
+            tokenizer_encoder(tokenizer) if tokenizer else None,
             _hold_out(recipe),
             questions,
             recipe.corpus.world_size,
         )
-        done = _carry_out(work, run, inputs, sha256_json(tasks), processes or os.cpu_count() or 1)
+        processes = processes or os.cpu_count() or 1
+        keys = _keys(work, inputs, sha256_json(tasks))
+        done = _judge(work, run, keys, processes)
+        if recipe.tokenizer:
+            done += train_in_run(recipe.tokenizer, work, run, keys)
+            work = replace(work, encoder=tokenizer_encoder(tokenizer_file(recipe, run.path, roots, offline)))
+        done += _pack(work, run, keys, processes)
         write_json(folder / "inputs.json", inputs)
         found = _account(recipe, work, {task: len(texts) for task, texts in tasks.items()}, changes)
         write_json(run.path / "ledger.json", found)
     return Curated(folder, found, changes, done)
 
 
-def _carry_out(work: Work, run: RunDirectory, inputs: dict[str, Any], tasks: str, processes: int) -> int:
-    """The stages; returns how many units were done now."""
-    units = [(n, rank) for n in range(len(work.sources)) for rank in range(work.world_size)]
-    keys = [
+def _keys(work: Work, inputs: dict[str, Any], tasks: str) -> list[str]:
+    """For each source, the hash of all that its cleaned texts depend on."""
+    return [
         sha256_json([VERSION, source.settings(), inputs[source.name], tasks, work.world_size])
         for source in work.sources
     ]
+
+
+def _judge(work: Work, run: RunDirectory, keys: list[str], processes: int) -> int:
+    """Clean texts and mark duplicates; returns how many units were done now."""
+    units = [(n, rank) for n in range(len(work.sources)) for rank in range(work.world_size)]
 
     def pending(stage: str, key: Any, outputs: list[Path]) -> bool:
         found = run.manifest["stages"].get(stage)
@@ -103,11 +114,11 @@ def _carry_out(work: Work, run: RunDirectory, inputs: dict[str, Any], tasks: str
     for unit in todo:
         run.stage(name(unit), keys[unit[0]], work.clean_files(*unit), lambda: None)
     marks = [work.marks(source, rank) for source in work.sources for rank in range(work.world_size)]
-    done = len(todo) + run.stage("corpus/duplicates", keys, marks, work.deduplicate)
-    return done + _pack(work, run, keys, processes)
+    return len(todo) + run.stage("corpus/duplicates", keys, marks, work.deduplicate)
 
 
 def _pack(work: Work, run: RunDirectory, keys: list[str], processes: int) -> int:
+    assert work.encoder is not None
     done = 0
     encoder = [work.encoder.sha256, work.encoder.vocabulary, work.encoder.end]
     for number, source in enumerate(work.sources):
@@ -148,6 +159,7 @@ def _spread(title: str, jobs: list[Any], processes: int) -> None:
 
 def _account(recipe: Recipe, work: Work, tasks: dict[str, int], changes: list[str]) -> dict[str, Any]:
     assert recipe.corpus is not None
+    assert work.encoder is not None
     entries = work.entries()
     if not any(found["splits"].get("train") for found in entries.values()):
         fix = "hold out less: hold_out.share, hold_out.after"
@@ -289,19 +301,3 @@ def _check_weights(corpus: CorpusChoice, sources: list[Source], path: Path) -> N
         wrong = ", ".join(sorted(set(corpus.weights) ^ names))
         fix = f"give one weight to each of {', '.join(sorted(names))}"
         raise MetierError(f"weights and sources differ: {wrong}", where=f"{path}, corpus.weights", fix=fix)
-
-
-def tokenizer_file(choice: str, run: Path, roots: list[Path], offline: bool) -> Path:
-    """The ``tokenizer.json`` that a corpus is cut with: of a base, a folder or file, or trained in this run."""
-    if choice == "trained":
-        file = run / "tokenizer" / "tokenizer.json"
-        if not file.is_file():
-            fix = "train it first: metier tokenizer train RECIPE"
-            raise MetierError("this recipe's tokenizer is not trained yet", where=str(file), fix=fix)
-        return file.resolve()
-    if choice not in catalogue() and not choice.startswith("hf:"):
-        for place in [Path(choice)] if Path(choice).is_absolute() else [root / choice for root in roots]:
-            file = place / "tokenizer.json" if place.is_dir() else place
-            if file.is_file():
-                return file.resolve()
-    return resolve(choice, offline=offline).path / "tokenizer.json"

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from metier.errors import MetierError
 from metier.evaluation.intervals import ratio
@@ -15,7 +15,7 @@ from metier.evaluation.scores import Score
 from metier.files import sha256_file, write_dir, write_json
 from metier.recipe.tokenizer import TokenizerChoice
 from metier.report.tokenizers import plot_comparison, plot_sizes
-from metier.run.texts import TextSource, find_sources
+from metier.run.texts import find_sources
 from metier.tokenization import (
     Size,
     count_tokens,
@@ -43,16 +43,36 @@ class TrainedFolder:
 def train_to_folder(
     choice: TokenizerChoice, places: Sequence[str], out: Path, *, column: str = "text", tick: Tick | None = None
 ) -> TrainedFolder:
+    """:func:`train_on` the files, folders or patterns named by ``places``.
+
+    Raises:
+        MetierError: no text, a file that cannot be read, a size that the text does not support.
+    """
+    refuse_other_folder(out, "training.json")
+    return train_on(choice, find_sources(places, column), out, tick=tick)
+
+
+class Texts(Protocol):
+    """Texts that can be read more than once."""
+
+    def texts(self) -> Iterator[str]:
+        """All of them, in one order."""
+
+    def to_json(self) -> dict[str, object]:
+        """What they are, for the record."""
+
+
+def train_on(
+    choice: TokenizerChoice, sources: Sequence[Texts], out: Path, *, tick: Tick | None = None
+) -> TrainedFolder:
     """Train on texts and write tokenizer.json, tokenizer_config.json and training.json (and sizes.svg) to ``out``.
 
     Where sizes are to be chosen among, every 20th text is kept from training, and the size is the one that writes
     them in the fewest bits at log2(V) bits a token.
 
     Raises:
-        MetierError: no text, a file that cannot be read, a size that the text does not support.
+        MetierError: no text, a size that the text does not support.
     """
-    refuse_other_folder(out, "training.json")
-    sources = find_sources(places, column)
     seen = _Seen(sources, _HELD_OUT if choice.sizes else 0)
     if choice.kind != "bpe":
         from metier.models.device import prepare_process  # imports torch
@@ -89,7 +109,7 @@ def train_to_folder(
 class _Seen:
     """The texts of some sources, counted while they are trained on; some may be held out."""
 
-    def __init__(self, sources: Sequence[TextSource], every: int) -> None:
+    def __init__(self, sources: Sequence[Texts], every: int) -> None:
         self.sources, self.every, self.count, self.bytes = sources, every, 0, 0
 
     def _all(self) -> Iterator[tuple[int, str]]:
