@@ -62,13 +62,14 @@ def learn_corpus(recipe_path: Path, recipe: Recipe, path: Path, *, data_root: Pa
             recipe.pretrain, corpus, out, base=base, seed=recipe.seed, device=recipe.device, dtype=recipe.dtype
         )
     if distributed.is_first():
-        write_samples(out, learnt / "specialist", corpus, seed=recipe.seed, device=recipe.device)
-        if recipe.task is None:
-            from metier.report import write_card, write_report
+        from metier.report import write_card, write_report
 
-            write_text(path / "recipe.yaml", recipe_path.read_text(encoding="utf-8"))
-            console.print(f"  report: [bold]{write_report(path)}[/]")
-            write_card(path)
+        write_samples(out, learnt / "specialist", corpus, seed=recipe.seed, device=recipe.device)
+        if out != path:  # the task's report takes the run's own place
+            write_text(out / "ledger.json", (path / "ledger.json").read_text(encoding="utf-8"))
+        write_text(out / "recipe.yaml", recipe_path.read_text(encoding="utf-8"))
+        console.print(f"  report: [bold]{write_report(out)}[/]")
+        write_card(out)
     distributed.barrier()
     return learnt / "specialist"
 
