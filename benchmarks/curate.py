@@ -17,6 +17,7 @@ that have another one with at least 0.5. ``peak_rss_mb`` is the largest process'
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import os
 import random
@@ -63,9 +64,8 @@ def write(rows: list[dict[str, str]], folder: Path) -> None:
         (folder / f"{worker:03d}.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
 
 
-def metier(folder: Path, tokenizer: Path) -> set[str]:
+def metier(folder: Path, tokenizer: Path) -> None:
     from metier.corpus.encoder import tokenizer_encoder
-    from metier.corpus.shards import TokenShards
     from metier.corpus.source import Source, expand
     from metier.corpus.work import Work, spread
 
@@ -76,10 +76,15 @@ def metier(folder: Path, tokenizer: Path) -> set[str]:
     work.deduplicate()
     spread([(work.pack, (0, rank)) for rank in range(WORKERS)], WORKERS, lambda: None)
     work.assemble(0)
-    return set(TokenShards.open(work.tokens / "train" / "text").ids())
 
 
-def datatrove(folder: Path, tokenizer: Path) -> set[str]:
+def metier_kept(folder: Path) -> set[str]:
+    from metier.corpus.shards import TokenShards
+
+    return set(TokenShards.open(folder / "out" / "tokens" / "train" / "text").ids())
+
+
+def datatrove(folder: Path, tokenizer: Path) -> None:
     from datatrove.executor import LocalPipelineExecutor
     from datatrove.pipeline.dedup import MinhashDedupCluster, MinhashDedupFilter, MinhashDedupSignature
     from datatrove.pipeline.dedup.minhash import MinhashConfig, MinhashDedupBuckets
@@ -88,9 +93,7 @@ def datatrove(folder: Path, tokenizer: Path) -> set[str]:
     from datatrove.pipeline.tokens import DocumentTokenizer
     from datatrove.pipeline.writers import JsonlWriter
 
-    place = {
-        name: str(folder / name) for name in ("in", "clean", "signatures", "buckets", "drop", "kept", "out", "tmp")
-    }
+    place = {name: str(folder / name) for name in ("in", "clean", "signatures", "buckets", "drop", "dropped", "out")}
     config = MinhashConfig(n_grams=5, num_buckets=14, hashes_per_bucket=8)
     read_clean = JsonlReader(place["clean"])
     phases: list[tuple[int, list[Any]]] = [
@@ -105,19 +108,26 @@ def datatrove(folder: Path, tokenizer: Path) -> set[str]:
             WORKERS,
             [
                 JsonlReader(place["clean"]),
-                MinhashDedupFilter(place["drop"]),
+                MinhashDedupFilter(place["drop"], exclusion_writer=JsonlWriter(place["dropped"])),
                 DocumentTokenizer(place["out"], str(tokenizer), eos_token="<|endoftext|>", shuffle_documents=False),
-                JsonlWriter(place["kept"], compression=None),
             ],
         ),
     ]
     for number, (tasks, pipeline) in enumerate(phases):
         logs = str(folder / "logs" / str(number))
         LocalPipelineExecutor(pipeline=pipeline, tasks=tasks, workers=min(tasks, WORKERS), logging_dir=logs).run()
-    kept = [
-        line for path in sorted(Path(place["kept"]).glob("*.jsonl")) for line in path.read_text("utf-8").split("\n")
-    ]
-    return {json.loads(line)["id"] for line in kept if line}
+
+
+def datatrove_kept(folder: Path) -> set[str]:
+    """What passed the rules less what was dropped as a duplicate."""
+    found = []
+    for name in ("clean", "dropped"):
+        lines = [
+            line for path in (folder / name).rglob("*.gz") for line in gzip.decompress(path.read_bytes()).split(b"\n")
+        ]
+        found.append({json.loads(line)["id"] for line in lines if line})
+    clean, dropped = found
+    return clean - dropped
 
 
 def grams(text: str) -> frozenset[int]:
@@ -168,8 +178,10 @@ def alone(options: argparse.Namespace) -> None:
         folder = Path(name)
         write(rows, folder / "in")
         begin = time.perf_counter()
-        kept = (datatrove if options.system == "datatrove" else metier)(folder, tokenizer)
+        peer = options.system == "datatrove"
+        (datatrove if peer else metier)(folder, tokenizer)
         seconds = time.perf_counter() - begin
+        kept = (datatrove_kept if peer else metier_kept)(folder)
     size = sum(len(row["text"].encode()) for row in rows)
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     found = {"mb_per_s": size / 1e6 / seconds, "seconds": seconds, "mb": size / 1e6, "kept": len(kept)}
