@@ -15,8 +15,20 @@ from metier.errors import MetierError
 @app.command()
 def validate(recipe: RecipePath, data_root: DataRoot = None, offline: Offline = False) -> None:
     """Check a recipe before spending time: everything resolves, first prompt, balance, lengths, memory, time."""
+    from metier.recipe import load_recipe
     from metier.run.preflight import preflight
 
+    read = load_recipe(recipe)
+    if read.corpus:
+        from metier.run.corpus_preflight import corpus_preflight
+
+        for line in corpus_preflight(recipe, read, data_root=data_root, offline=offline):
+            typer.echo(line)
+        if not read.task:
+            return
+    if read.pretrain and read.pretrain.method == "scratch":
+        typer.echo("note      the task is learnt by the model that comes of this: its prompts cannot be shown before")
+        return
     found = preflight(recipe, data_root=data_root, offline=offline)
     task = found.data.task
     typer.echo(f"recipe    {found.recipe.name}: {task.title} (version {task.version}, {task.licence})")
