@@ -13,30 +13,43 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 HERE = Path(__file__).parent / "results"
-EVIDENCE = ("seeds", "curve", "search")
+EVIDENCE = ("seeds", "curve", "search", "mixes")
 KEPT = ("status", "reason", "parse_rate", "majority", "metrics", "against")
 
 
 def collect(run: Path) -> Path:
     """Write ``docs/results/<run>.json`` from the run directory alone."""
     manifest: dict[str, Any] = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
-    scores = json.loads((run / "evidence" / "scores.json").read_text(encoding="utf-8"))
-    found: dict[str, Any] = {"run": manifest["name"], "finished": manifest["finished"]}
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
+    scores = _read(run / "evidence" / "scores.json") or {}
+    found: dict[str, Any] = {"run": recipe["name"], "finished": manifest.get("finished")}
     found["scores"] = {
         task: {name: _short(entry) for name, entry in systems.items()} for task, systems in scores.items()
     }
+    if ledger := _read(run / "ledger.json"):
+        found["ledger"] = {name: ledger[name] for name in ("total", "domains", "sources")}
+    for one in sorted(run.glob("mixes/*/manifest.json")):
+        part = _read(one) or {}
+        found.setdefault("models", {})[one.parent.name] = {
+            name: part[name] for name in ("training", "device", "versions")
+        }
     for name in EVIDENCE:
-        file = run / "evidence" / f"{name}.json"
-        if file.exists():
-            found[name] = json.loads(file.read_text(encoding="utf-8"))
+        if evidence := _read(run / "evidence" / f"{name}.json"):
+            found[name] = evidence
     kept = ("training", "device", "versions", "splits", "base")
     found |= {name: manifest[name] for name in kept if name in manifest}
     found.get("base", {}).pop("path", None)  # where it lies on one machine is nobody's business
     HERE.mkdir(exist_ok=True)
-    target = HERE / f"{manifest['name']}.json"
+    target = HERE / f"{recipe['name']}.json"
     target.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return target
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
 
 def _short(entry: dict[str, Any]) -> dict[str, Any]:
