@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -175,6 +176,15 @@ class Workbench:
         self.raters[name] = Rater(name, items, about)
         write_rater(self.folder, self.raters[name])
         return self.raters[name]
+
+    def token(self) -> str:
+        """The secret of this workbench's forms, made once: pages that are open go on working after a restart."""
+        path = self.folder / ".token"
+        with explain_os_errors(path), FileLock(self.folder / ".lock"):
+            if not path.exists():
+                path.touch(mode=0o600)
+                path.write_text(secrets.token_urlsafe(32), encoding="utf-8")
+            return path.read_text("utf-8")
 
     def _log(self, rater: str) -> Path:
         return self.folder / "ratings" / f"{rater}.jsonl"
