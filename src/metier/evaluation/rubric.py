@@ -150,7 +150,10 @@ def _pairwise(rubric: Rubric, axis: Axis, ratings: Sequence[Rating], lengths: Le
         pairs.append({"first": first, "second": second, "n": len(own), "questions": len(places),
                       "wins": parts[first], "ties": parts[TIE], "losses": parts[second], "win_rate": rate})  # fmt: skip
         opposite = np.stack([sums[:, 1] - sums[:, 0], sums[:, 1]], axis=1)
-        tests.append(_test(first, second, sums, opposite, seed))
+        test = _test(first, second, sums, opposite, seed)
+        if test:
+            test["difference"]["n"] = len(own)  # each comparison is a rating of both
+            tests.append(test)
     decided = [rating for rating in ratings if rating.value != TIE]
     longer = [
         (rating.question, lengths[rating.question, rating.preferred(axis)] == max(sizes))
@@ -161,7 +164,7 @@ def _pairwise(rubric: Rubric, axis: Axis, ratings: Sequence[Rating], lengths: Le
     on_a = share(*_sums(decided, [rating.value == "A" for rating in decided], places).T, seed=seed) if decided else None
     return {
         "pairs": pairs,
-        "tests": [test for test in tests if test],
+        "tests": tests,
         "length": {"longer": longer_is_better(longer, seed=seed)},
         "side_a": on_a.to_json() if on_a else None,
     }

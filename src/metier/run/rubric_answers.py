@@ -93,17 +93,17 @@ def gather(
 
 def _add(found: dict[str, Question], answer: _Answer) -> None:
     question = found.setdefault(answer.key, Question(answer.key, answer.question))
+    if normalised(question.text) != normalised(answer.question):
+        raise MetierError(
+            f"two questions have the id '{answer.key}'", where=f"{next(iter(question.places.values()))} and "
+            f"{answer.where}", fix="give each question its own id",
+        )  # fmt: skip
     if answer.system in question.answers:
         raise MetierError(
             f"'{answer.system}' answers one question twice: '{answer.question[:80]}'",
             where=f"{question.places[answer.system]} and {answer.where}",
             fix="keep one of the two, or tell questions apart by a column: --id NAME",
         )
-    if normalised(question.text) != normalised(answer.question):
-        raise MetierError(
-            f"two questions have the id '{answer.key}'", where=f"{next(iter(question.places.values()))} and "
-            f"{answer.where}", fix="give each question its own id",
-        )  # fmt: skip
     question.answers[answer.system] = answer.text
     question.places[answer.system] = answer.where
 
