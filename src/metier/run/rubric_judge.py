@@ -92,7 +92,7 @@ def judge(
     at_once: int = 1,
     tick: Callable[[int], None] = lambda count: None,
 ) -> Judged:
-    """Ask about every item that was not judged yet; each answer is kept before the next is asked for.
+    """Ask about every item that was not judged yet; each answer is kept as soon as it comes.
 
     Args:
         bench: the workbench.
@@ -115,15 +115,15 @@ def judge(
     rater = bench.add_machine(name, about)
     waiting = [item for item in rater.items if not bench.complete(name, item)]
 
-    def ask(item: str) -> tuple[str, str]:
-        return item, chat(endpoint, prompt_for(bench.rubric, bench.shown(name, item)))
+    def ask(item: str) -> None:
+        text = chat(endpoint, prompt_for(bench.rubric, bench.shown(name, item)))
+        bench.record(name, item, read_choices(bench.rubric, text), output=_clean(text))
 
     with ThreadPoolExecutor(at_once) as pool:
         running = [pool.submit(ask, item) for item in waiting]
         try:
             for done in as_completed(running):
-                item, text = done.result()
-                bench.record(name, item, read_choices(bench.rubric, text), output=_clean(text))
+                done.result()
                 tick(1)
         except (MetierError, KeyboardInterrupt):
             pool.shutdown(wait=False, cancel_futures=True)

@@ -187,8 +187,8 @@ class _Handler(BaseHTTPRequestHandler):
             "Cache-Control": "no-store",
             "X-Content-Type-Options": "nosniff",
             "Referrer-Policy": "same-origin",
-            "Content-Security-Policy": "default-src 'none'; img-src data:; connect-src 'self'; form-action 'self'; base-uri 'none'; "
-            f"frame-ancestors 'none'; style-src 'nonce-{self.nonce}'; script-src 'nonce-{self.nonce}'",
+            "Content-Security-Policy": "default-src 'none'; img-src data:; connect-src 'self'; form-action 'self'; "
+            f"base-uri 'none'; frame-ancestors 'none'; style-src 'nonce-{self.nonce}'; script-src 'nonce-{self.nonce}'",
         } | ({"Location": reply.to} if reply.to else {})
         for name, value in headers.items():
             self.send_header(name, value)
