@@ -49,8 +49,11 @@ def test_shares_are_balanced_and_the_same_seed_writes_the_same_bytes(tmp_path: P
     assert all(len(names) == 2 for names in of_question.values())  # all answers to a question go to the same two
     pairs = Counter(tuple(sorted(names)) for names in of_question.values())
     assert set(pairs.values()) == {2}  # all six pairs of raters meet equally often
-    orders = [list(rater.items) for rater in bench.raters.values()]
-    assert orders[0] != sorted(orders[0])
+    for rater in bench.raters.values():
+        assert list(rater.items) != sorted(rater.items)
+        asked = [bench.items[item].question for item in rater.items]
+        assert all(len(set(asked[turn : turn + 6])) == 6 for turn in (0, 6, 12))  # no question again before all came
+        assert all(a != b for a, b in itertools.pairwise(asked))
 
 
 def test_sides_are_balanced_for_every_rater(tmp_path: Path) -> None:

@@ -145,6 +145,9 @@ def test_slow_and_down(model: Model) -> None:
 
 def test_a_judge_that_breaks_off_goes_on_where_it_stopped(tmp_path: Path, model: Model) -> None:
     bench = new_bench(tmp_path, systems="xy")
+    model.replies = [(404, {})]
+    with pytest.raises(MetierError, match="status 404"):  # a wrong address takes no name
+        judge(bench, Endpoint(model.url + "/x", "m"), name="judge")
     model.replies = [GOOD] * 5 + [(400, {})]
     with pytest.raises(MetierError, match="status 400"):
         judge(bench, Endpoint(model.url, "m"), name="judge")

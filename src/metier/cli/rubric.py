@@ -118,7 +118,10 @@ def export(
     folder: Folder,
     rater: Annotated[str | None, typer.Option(help="One rater; a sheet for each if left out.")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="csv or xlsx, with --rater; DIR/sheets/RATER.csv if left out.")
+        Path | None,
+        typer.Option(
+            help="With --rater: csv, or xlsx, where no text is taken for a formula. Else DIR/sheets/RATER.csv."
+        ),
     ] = None,
 ) -> None:
     """Write blinded sheets to be filled in, with what was said so far."""

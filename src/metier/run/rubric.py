@@ -165,12 +165,15 @@ class Workbench:
             MetierError: the name is a person's, or another judge's.
         """
         same = next((other for other in self.raters if other.casefold() == check_name(name).casefold()), None)
-        if same is not None:
-            known = self.raters[same].machine
-            if known != about:
-                what = "a person" if known is None else "another judge: model, address or prompt differ"
-                raise MetierError(f"the name '{name}' is taken by {what}", fix="give this judge its own --name")
+        known = self.raters[same].machine if same else None
+        if same and known == about:
             return self.raters[same]
+        if same and (known is None or self.said(same)):
+            what = "a person" if known is None else "another judge: model, address or prompt differ"
+            raise MetierError(f"the name '{same}' is taken by {what}", fix="give this judge its own --name")
+        if same:  # it never judged anything, as where its address was wrong
+            del self.raters[same]
+            (self.folder / "raters" / f"{same}.json").unlink()
         # each question of a comparison is shown to a judge as its file says; half of them change places
         items = {item: place % 2 == 1 and self.rubric.mode == "pairwise" for place, item in enumerate(self.items)}
         self.raters[name] = Rater(name, items, about)

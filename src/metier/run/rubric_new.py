@@ -146,9 +146,20 @@ def _shares(questions: Sequence[Question], people: Sequence[str], each: int, see
 
 
 def _ordered(mine: Sequence[_Blind], seed: str, rubric: Rubric) -> dict[str, bool]:
-    """A rater's items in random order, each with whether A and B change places."""
+    """A rater's items in random order, each with whether A and B change places.
+
+    Every question comes once before any comes again, so that answers to one question are not seen in a row.
+    """
     drawn = random.Random(seed)
-    order = drawn.sample(list(mine), len(mine))
+    by_question: dict[str, list[_Blind]] = {}
+    for one in drawn.sample(list(mine), len(mine)):
+        by_question.setdefault(one.question.id, []).append(one)
+    order: list[_Blind] = []
+    while left := [question for question, own in by_question.items() if own]:
+        turn = drawn.sample(left, len(left))
+        if order and turn[0] == order[-1].question.id:
+            turn.append(turn.pop(0))
+        order += [by_question[question].pop() for question in turn]
     if rubric.mode == "independent":
         return {one.item.id: False for one in order}
     flips = {}
