@@ -54,7 +54,7 @@ def cohen_kappa(table: Floats) -> Floats:
     shares = table / table.sum((-2, -1), keepdims=True)
     observed = np.trace(shares, axis1=-2, axis2=-1)
     expected = (shares.sum(-1) * shares.sum(-2)).sum(-1)
-    return _corrected(observed, expected)
+    return corrected(observed, expected)
 
 
 def agreement(
@@ -85,22 +85,24 @@ def agreement(
     kappa: Score | None = None
     if raw.value == 1 and np.isfinite(value):
         expected = float((table.sum(0) / n) @ (table.sum(1) / n))
-        low = float(_corrected(clopper_pearson(n, n)[0], expected))
+        low = float(corrected(clopper_pearson(n, n)[0], expected))
         kappa = Score(value, min(low, value), value, n)
     elif np.isfinite(value):
         samples = resample_counts(table.ravel(), seed=seed, resamples=resamples).reshape(-1, k, k)
-        kappa = _with_interval(value, cohen_kappa(samples), n)
+        kappa = with_interval(value, cohen_kappa(samples), n)
     return Agreement(list(labels), table.tolist(), raw, kappa)
 
 
-def _corrected(observed: Floats, expected: Floats | float) -> Floats:
+def corrected(observed: Floats, expected: Floats | float) -> Floats:
+    """Agreement corrected for chance, element by element; not a number where chance agrees always."""
     room = 1 - expected
     # shares are rounded: what is left of 1 - 1 may be a hair above 0
     defined = room > 1e-12
     return np.where(defined, (observed - expected) / np.where(defined, room, 1.0), np.nan)
 
 
-def _with_interval(value: float, resampled: Floats, n: int) -> Score:
+def with_interval(value: float, resampled: Floats, n: int) -> Score:
+    """A kappa with the percentiles of its bootstrap samples, or the reason why too few of them have one."""
     defined = resampled[np.isfinite(resampled)]
     if len(defined) < (1 - _UNDEFINED) * len(resampled):
         reason = "too few examples differ in label: many bootstrap samples hold only one label"

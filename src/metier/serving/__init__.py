@@ -1,0 +1,1 @@
+"""What answers in a browser or over HTTP, on this machine."""
