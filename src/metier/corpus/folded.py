@@ -19,7 +19,7 @@ from metier.corpus.words import running_sums
 PIECE = 1 << 18  # characters that are looked at together: numpy's overhead is small, and so is what is held
 MOST_MARGIN = 1 << 17  # characters that two pieces of a long text share
 _TABLE = 1 << 16
-_BLANK, _NOTHING = ord(" "), 0
+_BLANK, _NOTHING = ord(" "), 0  # fold relies on the 0
 _END = 0xFFFF  # no character: stands between texts
 
 
@@ -106,13 +106,12 @@ def fold(pieces: Sequence[Piece]) -> Folded:
     if points.max(initial=0) >= _TABLE:
         codes = np.where(points >= _TABLE, points, codes)
     starts = np.cumsum([0, *map(len, parts)])
-    raw = np.flatnonzero(codes != _NOTHING)
-    codes = codes[raw]
-    blank = codes == _BLANK
-    kept = ~blank
-    kept[:1] = True
-    kept[1:] |= ~blank[:-1]  # the first of several blanks
-    codes, raw = codes[kept], raw[kept]
+    raw = np.arange(len(codes)) if codes.all() else np.flatnonzero(codes)
+    codes = codes[raw] if len(raw) < len(codes) else codes
+    word = codes != _BLANK
+    word[1:] |= word[:-1].copy()  # of several blanks the first is kept
+    word[:1] = True
+    codes, raw = codes[word], raw[word]
     low = starts[:-1] + np.array([p.first for p in pieces], np.int64)
     high = starts[1:] - 1 - np.array([p.last for p in pieces], np.int64)
     sums = running_sums(_values()[codes & (_TABLE - 1)])

@@ -193,7 +193,7 @@ class _Table:
     def __init__(self, hashes: np.ndarray, places: np.ndarray) -> None:
         order = np.argsort(hashes, kind="stable")
         self._hashes, self._places = hashes[order], places[order]
-        bits = max(16, int(len(hashes) * 16).bit_length())  # at most one hash in 16 passes by chance
+        bits = max(16, int(len(hashes) * 64).bit_length())  # at most one hash in 64 passes by chance
         self._shift = np.uint64(64 - bits)
         self._filter = np.zeros(1 << bits, bool)
         self._filter[self._hashes >> self._shift] = True
@@ -201,9 +201,10 @@ class _Table:
     def pairs(self, hashes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """``(numbers of hashes that stand in the table, places of their seeds)``, so many at once as can be held."""
         near = np.flatnonzero(self._filter[hashes >> self._shift])
-        low = np.searchsorted(self._hashes, hashes[near], side="left")
+        low = np.searchsorted(self._hashes, hashes[near])
+        same = self._hashes[np.minimum(low, len(self._hashes) - 1)] == hashes[near]
+        near, low = near[same], low[same]
         counts = np.searchsorted(self._hashes, hashes[near], side="right") - low
-        near, low, counts = near[counts > 0], low[counts > 0], counts[counts > 0]
         turns = np.cumsum(counts) // _PAIRS
         for part in np.split(np.arange(len(near)), np.flatnonzero(np.diff(turns)) + 1):
             if len(part):
