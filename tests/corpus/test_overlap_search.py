@@ -126,7 +126,9 @@ def test_planted_in_long_texts_across_every_boundary(seed: int, monkeypatch: pyt
         places = {one.piece.offset + one.begin for one in found if one.question == number}
         assert any(abs(place - planted[number]) < 40 for place in places), number
     for one in found:
-        assert document[one.piece.offset + one.begin : one.piece.offset + one.end] == one.piece.text[one.begin : one.end]
+        assert (
+            document[one.piece.offset + one.begin : one.piece.offset + one.end] == one.piece.text[one.begin : one.end]
+        )
 
 
 def test_a_run_that_many_questions_share_is_found_in_all_of_them() -> None:

@@ -31,6 +31,7 @@ class Piece:
         document: a number that the parts of one text share.
         offset: characters of the text before this part.
         first, last: whether the text begins and ends with it.
+        name: of the text, for whoever reads what was found.
     """
 
     document: int
@@ -38,9 +39,10 @@ class Piece:
     offset: int = 0
     first: bool = True
     last: bool = True
+    name: str = ""
 
 
-def cut(document: int, blocks: Iterable[str], margin: int) -> Iterator[Piece]:
+def cut(document: int, blocks: Iterable[str], margin: int, name: str = "") -> Iterator[Piece]:
     """A text that comes in blocks, as pieces of which each repeats the last ``margin`` characters of the one before.
 
     Whatever is at most ``margin`` characters long stands in one of them whole.
@@ -49,9 +51,9 @@ def cut(document: int, blocks: Iterable[str], margin: int) -> Iterator[Piece]:
     for block in blocks:
         held += block
         while len(held) > PIECE + margin:
-            yield Piece(document, held[: PIECE + margin], offset, offset == 0, False)
+            yield Piece(document, held[: PIECE + margin], offset, offset == 0, False, name)
             held, offset = held[PIECE:], offset + PIECE
-    yield Piece(document, held, offset, offset == 0, True)
+    yield Piece(document, held, offset, offset == 0, True, name)
 
 
 @dataclass(frozen=True)

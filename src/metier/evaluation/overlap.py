@@ -1,7 +1,7 @@
 """What items that stand in a training corpus do to a score: their share, and accuracy with and without them.
 
-The definitions are those of Med-PaLM 2 (Singhal et al. 2025, overlap analysis), at two lengths, and 13 words in a row as
-in GPT-3's analysis (Brown et al. 2020, appendix C).
+The definitions are those of Med-PaLM 2 (Singhal et al. 2025, overlap analysis), at two lengths, and 13 words in a row
+as in GPT-3's (Brown et al. 2020, appendix C).
 """
 
 from __future__ import annotations

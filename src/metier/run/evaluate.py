@@ -40,14 +40,14 @@ def evaluate(
     """
     specialist = Specialist.load(run, offline=offline, engine="torch")
     trained = specialist.bundle.task
-    recipe, split_hash = _record(run)
+    recipe, split_hash = run_record(run)
     choice = _like_the_run(choice, recipe, trained.kind)
     loaded = load(choice, data_root=data_root, lock=None, offline=offline)
     prepared = prepare(loaded.examples)
     _check_kind(loaded.task, trained)
     if trained.kind == "classification":
         _check_labels(prepared.examples, specialist.labels, loaded.where)
-    data = _training_data(run, recipe, split_hash, data_root, offline)
+    data = training_data(run, recipe, split_hash, data_root, offline)
     seen = {_text_key(e) for part in ("train", "validation") for e in data.part(part)}
     examples = [e for e in prepared.examples if _text_key(e) not in seen]
     if not examples:
@@ -152,7 +152,7 @@ def _check_labels(examples: list[Example], labels: list[str], where: str) -> Non
         )
 
 
-def _record(run: Path) -> tuple[Recipe, str]:
+def run_record(run: Path) -> tuple[Recipe, str]:
     """The recipe that the run carried out, and the hash of its split."""
     try:
         manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
@@ -166,7 +166,8 @@ def _record(run: Path) -> tuple[Recipe, str]:
         ) from error
 
 
-def _training_data(run: Path, recipe: Recipe, kept: str, data_root: Path | None, offline: bool) -> Data:
+def training_data(run: Path, recipe: Recipe, kept: str, data_root: Path | None, offline: bool) -> Data:
+    """The run's parts, read again; refused if they are no longer those whose hash was ``kept``."""
     data = prepare_data(recipe, data_root=data_root, lock=Lock.load(run / "lock.json"), offline=offline)
     if data.to_json()["hash"] != kept:
         raise MetierError("the run's training data has changed since", where=str(run), fix="run the recipe again")
