@@ -183,8 +183,10 @@ class Questions:
         _, _, here_before, here_behind = corpus.spans(begin, begin + size)
         width = high - low + np.minimum(before, here_before) + np.minimum(behind, here_behind)
         words = np.searchsorted(self._text.blanks, end) - np.searchsorted(self._text.blanks, there) - 1
-        reached = [whole, *(width >= limit for limit in CHARACTERS), words >= NGRAM]
-        return np.asarray(sum(flag.astype(np.int64) << bit for bit, flag in enumerate(reached)))
+        bits = np.zeros(len(there), np.int64)
+        for bit, reached in enumerate([whole, *(width >= limit for limit in CHARACTERS), words >= NGRAM]):
+            bits |= reached.astype(np.int64) << bit
+        return bits
 
 
 class _Table:

@@ -49,6 +49,7 @@ class Run:
     seeds: Json  # evidence/seeds.json: scores by seed
     search: Json  # evidence/search.json: settings that were tried on validation before the run
     mixture: Json  # data/mixture.json: what else was learnt by the same adapter
+    overlap: Json  # data/overlap.json: test items that stand in a training corpus
 
     @property
     def name(self) -> str:
@@ -133,6 +134,7 @@ def read_run(run_dir: Path) -> Run:
         seeds=_read_json(run_dir / "evidence" / "seeds.json") or Facts(),
         search=_read_json(run_dir / "evidence" / "search.json") or Facts(),
         mixture=_read_json(run_dir / "data" / "mixture.json") or Facts(),
+        overlap=_read_json(run_dir / "data" / "overlap.json") or Facts(),
     )
 
 

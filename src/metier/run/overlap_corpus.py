@@ -20,7 +20,7 @@ from metier.corpus.text import Tally
 from metier.errors import MetierError
 from metier.recipe import CorpusSource
 from metier.run.curate import source_files, source_name
-from metier.run.evaluate import run_record, training_data
+from metier.run.record import run_record, training_data
 from metier.sources.compression import explained, open_bytes
 
 _RECORDS = ("jsonl", "json", "csv", "tsv", "xlsx", "parquet")

@@ -14,8 +14,7 @@ from metier.evaluation.written import is_right
 from metier.files import sha256_file
 from metier.recipe import TaskChoice, load_recipe
 from metier.run.data import Data, load, prepare_data
-from metier.run.evaluate import run_record, training_data
-from metier.run.measure import retention_data
+from metier.run.record import run_record, training_data
 from metier.sources import Lock, fetch_file, read_table
 from metier.tasks import Example, get, names
 
@@ -60,7 +59,7 @@ def of_task(
     name: str, variant: str | None, columns: Sequence[str], *, data_root: Path | None, offline: bool
 ) -> Asked:  # fmt: skip
     """A task of the catalogue: its test examples where the data say which these are, else all."""
-    choice = TaskChoice(name=name, variant=variant)
+    choice = TaskChoice.model_validate({"name": name, "variant": variant})
     loaded = load(choice, data_root=data_root, lock=None, offline=offline)
     test = [example for example in loaded.examples if example.split == "test"]
     return Asked(name, loaded.where, _items(test or loaded.examples, columns))
@@ -80,6 +79,8 @@ def of_recipe(path: Path, *, data_root: Path | None, offline: bool) -> list[Aske
         )
         found.append(Asked(data.name, data.loaded.where, _items(data.part("test"))))
     if recipe.retention and (recipe.task or "retention" in recipe.model_fields_set):
+        from metier.run.measure import retention_data  # imports torch
+
         general, _ = retention_data(recipe.retention, recipe.seed, data_root=data_root, lock=Lock(), offline=offline)
         found += [Asked(one.task.name, one.where, _items(one.examples)) for one in general]
     if not found:
