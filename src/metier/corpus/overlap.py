@@ -2,12 +2,13 @@
 
 Long enough is the whole question, 512 or 120 characters of it (Med-PaLM 2: Singhal et al. 2025, overlap analysis), or
 13 words (GPT-3: Brown et al. 2020, appendix C). Texts are compared as :mod:`metier.corpus.folded` folds them; a run may
-begin and end within a word, whole words are counted, and characters are those of the question as it is written.
+begin and end within a word, whole words are counted, and characters are those of the question as it is written. Only
+a question of fewer than 32 characters has to stand between other words, not within them.
 
 Windows of the questions (seeds) stand in tables, so close together that no run of that length can pass between them:
-8 words at every sixth of 13, and 32 characters (folded) in any run of 120. The corpus streams past: the hash of every
-window is looked up, what is found is extended both ways by comparing hashes of ever shorter spans, and what is long
-enough is compared character by character, so that nothing is reported that is not there.
+8 words at every sixth of 13, and 32 characters (folded) in any run of 120 and at the head of a question. The corpus
+streams past: the hash of every window is looked up, what is found is extended both ways by comparing hashes of ever
+shorter spans, and what is long enough is compared character by character: nothing is reported that is not there.
 """
 
 from __future__ import annotations
@@ -97,10 +98,15 @@ class Questions:
         return plain_hashes(self._text.sums, begin, end), begin
 
     def _character_seeds(self) -> list[int]:
-        """Places of seeds such that every run of 120 characters that folds to as much as a seed holds a whole one."""
+        """Places of seeds such that every run of 120 characters that folds to as much as a seed holds a whole one, and
+        so does the whole of every question without its outer blanks.
+        """
         limit, places = min(CHARACTERS), []
         for begin, end, low, high in zip(self._begin, self._end, self._text.low, self._text.high, strict=True):
-            if high - low < limit or end - begin < _SEED_CHARACTERS:
+            if end - begin < _SEED_CHARACTERS + 2:
+                continue
+            places.append(int(begin) + 1)
+            if high - low < limit:
                 continue
             raw = np.clip(self._text.raw[begin : end + 1], low, high)
             reach = np.searchsorted(raw[1:], raw[:-1] + limit) + 1  # where the shortest run from each place ends
@@ -177,7 +183,9 @@ class Questions:
     def _bits(self, corpus: Folded, begin: np.ndarray, there: np.ndarray, size: np.ndarray) -> np.ndarray:
         """Of each run, a bit for every one of :data:`WIDTHS` that it reaches."""
         question, end = self._text.text_of(there), there + size
-        whole = (there == self._begin[question]) & (end == self._end[question])
+        length = self._end[question] - self._begin[question]
+        spare = np.where(length >= _SEED_CHARACTERS + 2, 1, 0)  # a short question must stand between other words
+        whole = (there <= self._begin[question] + spare) & (end >= self._end[question] - spare)
         whole &= self.words[question] >= self._shortest
         low, high, before, behind = self._text.spans(there, end)
         _, _, here_before, here_behind = corpus.spans(begin, begin + size)
@@ -218,7 +226,8 @@ class _Table:
 
 def _within(counts: np.ndarray) -> np.ndarray:
     """0 … count - 1 for each count, one after another."""
-    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    within: np.ndarray = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return within
 
 
 def _agree(
