@@ -78,7 +78,7 @@ def test_a_corpus_of_every_format_from_the_command_line(tmp_path: Path, command:
     assert share["value"] == pytest.approx(8 / 12)
     assert share["low"] < share["value"] < share["high"]
     assert "whole question or 512 characters" in out
-    assert "not searched: 1 documents, empty" in out
+    assert "not searched, empty: 1 of the files and rows" in out
     assert out.count("character ") == 5
 
 
@@ -192,3 +192,15 @@ def test_bad_input_is_named(tmp_path: Path, command: Command, arguments: list[st
     assert code == 2, err
     assert told in err
     assert not (tmp_path / "overlap.json").exists()
+
+
+def test_interrupted_it_writes_nothing(tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "a.txt").write_text(QUESTIONS[0], "utf-8")
+    monkeypatch.setattr("metier.run.overlap_corpus._blocks", stop)
+    code, _, err = command("overlap", "--in", exam(tmp_path / "e.csv"), "--column", "question", "--corpus", "a.txt")
+    assert code == 130
+    assert "nothing was written" in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "e.csv"]

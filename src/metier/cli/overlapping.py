@@ -72,7 +72,11 @@ def overlap(
         asked = [overlap_items.of_table(str(source), column or ["text"], offline=offline, options=options)]
     reading = Reading(tuple(corpus_text or ()), split_on, corpus_format, corpus_encoding)
     target = out or (run_path / "data" / "overlap.json" if run_path else Path("overlap.json"))
-    found = search(asked, corpus, target, reading=reading, **where)
+    try:
+        found = search(asked, corpus, target, reading=reading, **where)
+    except KeyboardInterrupt:
+        typer.echo("stopped; nothing was written: run the same command again", err=True)
+        raise typer.Exit(130) from None
     if run_path and not out:
         from metier.report import write_report
 
@@ -87,11 +91,11 @@ def overlap(
 def _print(found: dict[str, Any], samples: int) -> None:
     corpus = found["corpus"]
     typer.echo(
-        f"searched {corpus['documents']:,} documents, {corpus['bytes'] / 1e6:,.1f} MB, in {found['seconds']:.1f} s "
+        f"searched: documents {corpus['documents']:,}, {corpus['bytes'] / 1e6:,.1f} MB, in {found['seconds']:.1f} s "
         f"({found['mb_per_s']:.1f} MB/s, at most {found['peak_rss_mb']:,.0f} MB of memory)"
     )
     for reason, count in corpus["not_searched"].items():
-        typer.echo(f"not searched: {count:,} documents, {reason}")
+        typer.echo(f"not searched, {reason}: {count:,} of the files and rows")
     table = new_table("task", "an item overlaps by", "items", "overlapping", "share", "95 % interval")
     for task, entry in found["tasks"].items():
         for name, one in entry["definitions"].items():
