@@ -10,9 +10,10 @@ import resource
 import statistics
 import subprocess
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from metier.models.device import Device, choose_device
+if TYPE_CHECKING:  # it imports torch, which is memory that some systems do not need
+    from metier.models.device import Device
 
 
 def parser_for(doc: str | None, systems: list[str], *, examples: int, repeats: int = 3) -> argparse.ArgumentParser:
@@ -28,6 +29,8 @@ def parser_for(doc: str | None, systems: list[str], *, examples: int, repeats: i
 
 def facts() -> dict[str, Any]:
     """Machine, versions and date, for every JSON line."""
+    from metier.models.device import choose_device
+
     packages = ("torch", "transformers", "peft", "trl", "lm_eval", "openvino", "metier")
     versions = {}
     for name in packages:

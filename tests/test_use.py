@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from metier import Specialist
+from metier.evaluation.evidence import read_predictions
 from metier.models.encode import Encoder
+from metier.report import write_report
 from metier.run import run as carry_out
 from metier.sources import read_table, write_table
 from tests.toy import LABELS, sentences, write_recipe
@@ -229,3 +232,39 @@ def test_long_texts_lose_their_middle_and_are_counted(finished: Path) -> None:
     assert "begin" in text
     assert "finish" in text
     assert "…" in text
+
+
+def test_a_runs_scores_with_and_without_what_stands_in_a_corpus(finished: Path, command: Run, tmp_path: Path) -> None:
+    out = shutil.copytree(finished, tmp_path / "out")
+    answers = read_predictions(out / "evidence" / "predictions" / "table.specialist.parquet")
+    test = [p for p in answers if p.split == "test"]
+    planted = test[:14]
+    (tmp_path / "corpus.txt").write_text("\n".join(f"Here it says: {p.text}, and so on." for p in planted), "utf-8")
+    code, printed, err = command("overlap", out, "--corpus", tmp_path / "corpus.txt")
+    assert code == 0, err
+    entry = json.loads((out / "data" / "overlap.json").read_text())["tasks"]["table"]
+    assert {row["id"] for row in entry["found"]} == {p.example_id for p in planted}
+    apart = entry["definitions"]["whole question or 512 characters"]["accuracy"]
+    assert set(apart) == {"majority", "tfidf", "base", "base-fewshot", "specialist"}
+    right = sum(p.correct for p in planted) / 14
+    others = sum(p.correct for p in test[14:]) / len(test[14:])
+    assert apart["specialist"]["overlapping"]["value"] == pytest.approx(right)
+    assert apart["specialist"]["clean"] == {**apart["specialist"]["clean"], "value": others, "n": 34}
+    difference = apart["specialist"]["difference"]
+    assert difference["value"] == pytest.approx(right - others)
+    assert difference["low"] < difference["value"] < difference["high"]
+    assert f"{right:.3f} [" in printed
+    html = (out / "report.html").read_text()
+    assert "Test items in the training corpus" in html
+    assert "Here it says" in html
+    assert "have changed since" not in html
+    (out / "evidence" / "predictions" / "table.base.parquet").unlink()
+    write_report(out)
+    assert "have changed since" in (out / "report.html").read_text()
+    code, printed, err = command("overlap", finished, "--corpus", finished, "--out", tmp_path / "own.json")
+    assert code == 0, err
+    own = json.loads((tmp_path / "own.json").read_text())
+    assert own["corpus"]["documents"] == 168  # its training part, in which none of its test items stands
+    assert own["tasks"]["table"]["overlap"]["whole question"] == 0
+    assert "no overlapping item: nothing to compare" in printed
+    assert not (finished / "data" / "overlap.json").exists()

@@ -3,7 +3,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metier.corpus.overlap import DROPPED, Questions, overlap_step
+from metier.corpus.decontaminate import DROPPED, overlap_step
+from metier.corpus.overlap import Questions
 from metier.corpus.text import Tally, Text
 from tests.corpus.prose import prose
 

@@ -8,11 +8,13 @@ import warnings
 
 import typer
 
-from metier.cli import corpus, finding, labelling, making, planning, rubric, tokenizer, using
+from metier.cli import corpus, finding, labelling, making, overlapping, planning, rubric, tokenizer, using
 from metier.cli.shared import app
 from metier.errors import MetierError
 
-__all__ = ["app", "corpus", "finding", "labelling", "main", "making", "planning", "rubric", "tokenizer", "using"]
+__all__ = [
+    "app", "corpus", "finding", "labelling", "main", "making", "overlapping", "planning", "rubric", "tokenizer", "using",
+]  # fmt: skip
 
 
 def main() -> None:

@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, cast
 
+from metier.corpus.decontaminate import overlap_step
 from metier.corpus.deidentify import deidentify_step
 from metier.corpus.duplicates import Signer
 from metier.corpus.language import language_step
-from metier.corpus.overlap import Questions, overlap_step
+from metier.corpus.overlap import Questions
 from metier.corpus.quality import quality_step
 from metier.corpus.readers import read_source
 from metier.corpus.repair import repair_step
@@ -22,7 +23,7 @@ from metier.corpus.source import Source
 from metier.corpus.text import Step, Tally, Text, Texts, batched
 from metier.files import replacing, write_json
 
-VERSION = 1  # of what the steps do; part of the key of what they made
+VERSION = 2  # of what the steps do; part of the key of what they made
 
 
 def steps_of(source: Source, questions: Questions | None = None) -> list[Step]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import zlib
@@ -19,6 +20,7 @@ from metier.sources.tables import read_table
 BINARY, TOO_LONG, UNREADABLE = "not text", "too long", "unreadable file"
 TEXT_COLUMNS = ("text", "content", "body", "document", "article", "transcription", "transcript", "speech", "abstract")
 DATE_COLUMNS = ("date", "filing_date", "published", "publication_date", "created", "timestamp")
+EVERY = ("*",)  # as Source.text: all strings of a record, also nested ones
 _ROW_BITS = 32  # of `order`; above it stand 24 bits of the file's number, and 8 of the source's
 
 
@@ -182,6 +184,8 @@ def _table(path: Path, source: Source, mine: Mine, tally: Tally) -> Iterator[Raw
 
 
 def _record(number: int, values: dict[str, Any], source: Source, where: str) -> Raw:
+    if source.text == EVERY:
+        return Raw(number, "\n".join(_strings(values)))
     columns = source.text or tuple(name for name in TEXT_COLUMNS if name in values)[:1]
     for name in [*columns, source.date, source.id, source.group]:
         if name is not None and name not in values:
@@ -193,3 +197,19 @@ def _record(number: int, values: dict[str, Any], source: Source, where: str) -> 
     day = source.date or next((name for name in DATE_COLUMNS if name in values), None)
     id, group = (str(values[name]) if name and values[name] is not None else None for name in (source.id, source.group))
     return Raw(number, text, parse_date(values[day]) if day else None, id, group)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """The strings in a value of JSON, in order; tables hold nested values as JSON text."""
+    if isinstance(value, str):
+        nested = None
+        if value[:1] in ("[", "{"):
+            with contextlib.suppress(ValueError):
+                nested = json.loads(value)
+        if isinstance(nested, (list, dict)):
+            yield from _strings(nested)
+        else:
+            yield value
+    elif isinstance(value, (list, dict)):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _strings(inner)

@@ -66,7 +66,7 @@ def words_of(texts: Sequence[str], by: Literal["space", "word"] = "word") -> Wor
     inside = ~_SPACE[data] if by == "space" else _WORD[data]
     edges = np.flatnonzero(np.diff(inside.view(np.int8), prepend=0, append=0))
     begin, end = edges[::2], edges[1::2]
-    sums = _sums(data)
+    sums = running_sums(_VALUES[data])
     return Words(
         data, starts, begin, end, span_hashes(sums, begin, end), np.searchsorted(begin, starts), sums
     )  # fmt: skip
@@ -74,7 +74,17 @@ def words_of(texts: Sequence[str], by: Literal["space", "word"] = "word") -> Wor
 
 def span_hashes(sums: np.ndarray, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
     """``(spans,)`` uint64 hashes of spans of bytes; equal bytes give equal hashes wherever they stand."""
-    return mixed((sums[end] - sums[begin]) * _powers[1][begin])
+    return mixed(plain_hashes(sums, begin, end))
+
+
+def plain_hashes(sums: np.ndarray, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """As :func:`span_hashes`, without the mixing: enough to compare spans, and to sort them by."""
+    return np.asarray((sums[end] - sums[begin]) * _powers[1][begin])
+
+
+def window_hashes(sums: np.ndarray, width: int) -> np.ndarray:
+    """:func:`plain_hashes` of the span of ``width`` at every place."""
+    return np.asarray((sums[width:] - sums[:-width]) * _powers[1][: max(0, len(sums) - width)])
 
 
 def hash_ngrams(hashes: np.ndarray, n: int) -> np.ndarray:
@@ -112,10 +122,11 @@ def hash_words(text: str) -> np.ndarray:
     return words_of([text]).hashes
 
 
-def _sums(data: np.ndarray) -> np.ndarray:
-    _grow(len(data) + 1)
-    sums = np.zeros(len(data) + 1, np.uint64)
-    np.cumsum(_VALUES[data] * _powers[0][: len(data)], out=sums[1:])
+def running_sums(values: np.ndarray) -> np.ndarray:
+    """``(places + 1,)`` uint64: what hashes of spans are differences of, from a value ``(places,)`` a place."""
+    _grow(len(values) + 1)
+    sums = np.zeros(len(values) + 1, np.uint64)
+    np.cumsum(values * _powers[0][: len(values)], out=sums[1:])
     return sums
 
 

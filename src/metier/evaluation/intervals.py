@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betaincinv
+from scipy.special import betaincinv, ndtri
 
 from metier.errors import MetierError
 from metier.evaluation.scores import Score
@@ -54,6 +54,33 @@ def proportion(successes: int, n: int) -> Score:
     require_examples(n)
     low, high = clopper_pearson(successes, n)
     return Score(successes / n, float(low), float(high), n)
+
+
+def proportion_difference(successes: int, n: int, other_successes: int, other_n: int) -> Score:
+    """A share less that of other trials, with the score interval (Newcombe 1998, method 10).
+
+    Wilson's ends of both shares are joined, so the interval never has no width, and stays within [-1, 1]. ``n`` of the
+    result is that of both. Without trials on one side there is no difference.
+
+    Raises:
+        MetierError: there is nothing to score.
+    """
+    require_examples(min(n, other_n))
+    value = successes / n - other_successes / other_n
+    (low, high), (other_low, other_high) = _wilson(successes, n), _wilson(other_successes, other_n)
+    a, b = successes / n, other_successes / other_n
+    down = float(np.hypot(a - low, other_high - b))
+    up = float(np.hypot(high - a, b - other_low))
+    return Score(value, value - down, value + up, n + other_n)
+
+
+def _wilson(successes: int, n: int) -> tuple[float, float]:
+    """The score interval of a share (Wilson 1927)."""
+    z = float(ndtri(0.5 + CONFIDENCE / 2))
+    share = successes / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * float(np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)))
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def require_examples(n: int) -> None:

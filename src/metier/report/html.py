@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from metier.files import write_text
 from metier.report import again, sections, words
+from metier.report.overlap import overlap_view
 from metier.report.prompt import prompt_view
 from metier.report.read import Json, Run, read_run
 from metier.report.verdict import cost_sentence, key_figures, verdict
@@ -28,6 +29,7 @@ CONTENTS = [
     ("forgetting", "What it forgot"),
     ("errors", "Its surest errors"),
     ("data", "Data"),
+    ("overlap", "Test items in the training corpus"),
     ("prompt", "Exact prompt"),
     ("cost", "Cost"),
     ("manifest", "Manifest"),
@@ -75,6 +77,7 @@ def render_report(run: Run) -> str:
         "seeds": again.seeds(run),
         "sizes": again.sizes(run),
         "search": again.search(run),
+        "overlap": overlap_view(run),
     }
     return environment(escape=True).get_template("report.html.jinja").render(
         run=run,

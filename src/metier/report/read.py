@@ -50,6 +50,7 @@ class Run:
     search: Json  # evidence/search.json: settings that were tried on validation before the run
     mixture: Json  # data/mixture.json: what else was learnt by the same adapter
     ledger: Json  # pretrained/ledger.json: the corpus that the base learnt first, which has a page of its own
+    overlap: Json  # data/overlap.json: test items that stand in a training corpus
 
     @property
     def name(self) -> str:
@@ -135,6 +136,7 @@ def read_run(run_dir: Path) -> Run:
         search=_read_json(run_dir / "evidence" / "search.json") or Facts(),
         mixture=_read_json(run_dir / "data" / "mixture.json") or Facts(),
         ledger=_read_json(run_dir / "pretrained" / "ledger.json") or Facts(),
+        overlap=_read_json(run_dir / "data" / "overlap.json") or Facts(),
     )
 
 

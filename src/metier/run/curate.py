@@ -188,12 +188,14 @@ def _sources(recipe: Recipe, roots: list[Path], folder: Path, offline: bool) -> 
     found, names = [], set()
     for choice in recipe.corpus.sources:
         paths = [choice.path] if isinstance(choice.path, str) else choice.path
-        name = choice.name or _name(paths[0])
+        name = choice.name or source_name(paths[0])
         if name in names:
             where = "recipe, corpus.sources"
             raise MetierError(f"two sources are named '{name}'", where=where, fix="give each its own name")
         names.add(name)
-        files = [file for path in paths for file in _files(path, roots, folder / "fetched" / name, choice, offline)]
+        files = [
+            file for path in paths for file in source_files(path, roots, folder / "fetched" / name, choice, offline)
+        ]
         found.append(_source(name, tuple(dict.fromkeys(files)), choice, recipe.corpus, recipe.name))
     return found
 
@@ -223,14 +225,15 @@ def _source(name: str, files: tuple[Path, ...], choice: CorpusSource, corpus: Co
     )
 
 
-def _name(path: str) -> str:
-    """Of a folder or file, without its ending; of a glob, the folder it looks in."""
+def source_name(path: str) -> str:
+    """What a source is called: of a folder or file, without its ending; of a glob, the folder it looks in."""
     parts = [part for part in re.split(r"[/:]", path) if part and not any(sign in part for sign in "*?[")]
     stem = parts[-1].split(".")[0] if parts else "corpus"
     return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_") or "corpus"
 
 
-def _files(path: str, roots: list[Path], fetched: Path, choice: CorpusSource, offline: bool) -> list[Path]:
+def source_files(path: str, roots: list[Path], fetched: Path, choice: CorpusSource, offline: bool) -> list[Path]:
+    """The files that a source's path names; what is collected from a network goes into ``fetched``."""
     scheme = path.partition(":")[0]
     if scheme in SCHEMES:
         target = fetched / f"{sha256_json(path)[:12]}.jsonl"

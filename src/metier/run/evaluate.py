@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,11 @@ from metier.evaluation.scoring import normalise
 from metier.evaluation.written import evaluate_written
 from metier.inference.specialist import Specialist
 from metier.recipe import Recipe, TaskChoice
-from metier.run.data import Data, load, prepare_data
+from metier.run.data import Data, load
 from metier.run.generative import MOST_TOKENS, answer_in_words, answer_the_same
 from metier.run.measure import classical_answers
 from metier.run.progress import bar
-from metier.sources import Lock
+from metier.run.record import run_record, training_data
 from metier.tasks import Example, Task, prepare
 from metier.tasks.prepare import key_of
 
@@ -40,14 +39,14 @@ def evaluate(
     """
     specialist = Specialist.load(run, offline=offline, engine="torch")
     trained = specialist.bundle.task
-    recipe, split_hash = _record(run)
+    recipe, split_hash = run_record(run)
     choice = _like_the_run(choice, recipe, trained.kind)
     loaded = load(choice, data_root=data_root, lock=None, offline=offline)
     prepared = prepare(loaded.examples)
     _check_kind(loaded.task, trained)
     if trained.kind == "classification":
         _check_labels(prepared.examples, specialist.labels, loaded.where)
-    data = _training_data(run, recipe, split_hash, data_root, offline)
+    data = training_data(run, recipe, split_hash, data_root, offline)
     seen = {_text_key(e) for part in ("train", "validation") for e in data.part(part)}
     examples = [e for e in prepared.examples if _text_key(e) not in seen]
     if not examples:
@@ -150,27 +149,6 @@ def _check_labels(examples: list[Example], labels: list[str], where: str) -> Non
             where=f"{where}, {row}",
             fix=f"it knows {', '.join(labels)}: map yours onto these",
         )
-
-
-def _record(run: Path) -> tuple[Recipe, str]:
-    """The recipe that the run carried out, and the hash of its split."""
-    try:
-        manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
-        kept = json.loads((run / "data" / "splits.json").read_text(encoding="utf-8"))["hash"]
-        return Recipe.model_validate(manifest["recipe"]), str(kept)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MetierError(
-            f"the record of the training data cannot be read: {error}",
-            where=str(run),
-            fix="give the whole run directory that `metier run` wrote; if it is damaged, run its recipe again",
-        ) from error
-
-
-def _training_data(run: Path, recipe: Recipe, kept: str, data_root: Path | None, offline: bool) -> Data:
-    data = prepare_data(recipe, data_root=data_root, lock=Lock.load(run / "lock.json"), offline=offline)
-    if data.to_json()["hash"] != kept:
-        raise MetierError("the run's training data has changed since", where=str(run), fix="run the recipe again")
-    return data
 
 
 def _text_key(example: Example) -> tuple[str, ...]:
