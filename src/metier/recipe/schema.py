@@ -12,6 +12,7 @@ from metier.recipe.corpus import CorpusChoice
 from metier.recipe.parts import Adapt, Measure, Mix, Part, Retention, Search, SplitChoice, TaskChoice, Trial
 from metier.recipe.plan import PlanChoice
 from metier.recipe.pretrain import Pretrain
+from metier.recipe.strategies import StrategyList
 
 
 class Recipe(Part):
@@ -32,6 +33,7 @@ class Recipe(Part):
     adapt: Adapt = Adapt()
     split: SplitChoice = SplitChoice()
     measure: Measure = Measure()
+    strategies: StrategyList | None = Field(default=None, description="further ways of asking, on the test part")
     retention: Retention | None = Retention()
     max_tokens: int = Field(default=1024, ge=32, description="longest prompt; the middle of a longer text is left out")
     seed: int = 0
@@ -75,6 +77,13 @@ class Recipe(Part):
             raise ValueError("'pretrain' learns a corpus: add the field 'corpus' with its sources")
         if self.pretrain and self.seeds and not (self.task or self.pretrain.mixes):
             raise ValueError("'seeds' repeat a task or mixes: give 'seed' for a corpus learnt once")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_to_repeat(self) -> Recipe:
+        given = [name for name in ("mix", "search", "seeds") if getattr(self, name)]
+        if self.adapt.method == "none" and given:
+            raise ValueError(f"with 'adapt.method: none' nothing is trained: leave out {', '.join(given)}")
         return self
 
     @model_validator(mode="after")

@@ -6,16 +6,20 @@ text that was written on the way and what it cost.
 
 from __future__ import annotations
 
-from metier.inference.strategies.budget import Budget, Spent
-from metier.inference.strategies.chain_of_retrieval import Chain, chain_of_retrieval
-from metier.inference.strategies.likelihood import few_shot, zero_shot
-from metier.inference.strategies.model import Loaded, Model
-from metier.inference.strategies.plurality import Vote, plurality
-from metier.inference.strategies.refinement import ensemble_refinement
-from metier.inference.strategies.retrieval import Bm25, Passage, passages
-from metier.inference.strategies.samples import Answered, Sample, read_samples, write_samples
-from metier.inference.strategies.shots import choose
-from metier.inference.strategies.thought import Setting, chain_of_thought, self_consistency
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from metier.inference.strategies.budget import Budget, Spent
+    from metier.inference.strategies.chain_of_retrieval import Chain, chain_of_retrieval
+    from metier.inference.strategies.likelihood import few_shot, zero_shot
+    from metier.inference.strategies.model import Loaded, Model
+    from metier.inference.strategies.plurality import Vote, plurality
+    from metier.inference.strategies.refinement import ensemble_refinement
+    from metier.inference.strategies.retrieval import Bm25, Passage, passages
+    from metier.inference.strategies.samples import Answered, Sample, read_samples, write_samples
+    from metier.inference.strategies.shots import choose
+    from metier.inference.strategies.thought import Setting, chain_of_thought, self_consistency
 
 __all__ = [
     "Answered",
@@ -41,3 +45,35 @@ __all__ = [
     "write_samples",
     "zero_shot",
 ]
+
+_PLACES = {
+    "Answered": "samples",
+    "Bm25": "retrieval",
+    "Budget": "budget",
+    "Chain": "chain_of_retrieval",
+    "Loaded": "model",
+    "Model": "model",
+    "Passage": "retrieval",
+    "Sample": "samples",
+    "Setting": "thought",
+    "Spent": "budget",
+    "Vote": "plurality",
+    "chain_of_retrieval": "chain_of_retrieval",
+    "chain_of_thought": "thought",
+    "choose": "shots",
+    "ensemble_refinement": "refinement",
+    "few_shot": "likelihood",
+    "passages": "retrieval",
+    "plurality": "plurality",
+    "read_samples": "samples",
+    "self_consistency": "thought",
+    "write_samples": "samples",
+    "zero_shot": "likelihood",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """What is asked for is loaded then: a recipe reads the presets without loading a model's libraries."""
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from metier.errors import MetierError
@@ -46,12 +46,19 @@ class Loaded:
     Attributes:
         max_tokens: longest prompt; the middle of a longer text is left out, and counted by the encoder.
         trained: whether it learnt to end its answers.
+        encoders: all that were made, which count the prompts that were too long.
     """
 
     runner: Runner
     tokenizer: Any
     max_tokens: int = 1024
     trained: bool = False
+    encoders: list[Encoder] = field(default_factory=list)
+
+    @property
+    def truncated(self) -> int:
+        """Prompts whose middle was left out so far."""
+        return sum(encoder.truncated for encoder in self.encoders)
 
     def encoder(self, task: Task, *, longer: int = 0, room: int = 0, shots: Sequence[Shot] = ()) -> Encoder:
         """As :meth:`Model.encoder`; prompt and room never exceed the positions that the model was made for.
@@ -61,7 +68,8 @@ class Loaded:
         limit = self._limit(room)
         if limit < 32:
             raise MetierError(f"{room} tokens to write leave no room for a question", fix="lower the strategy's tokens")
-        return Encoder(self.tokenizer, task, min(self.max_tokens + longer, limit), shots)
+        self.encoders.append(Encoder(self.tokenizer, task, min(self.max_tokens + longer, limit), shots))
+        return self.encoders[-1]
 
     def write(
         self, encoder: Encoder, prompts: Sequence[Prompt], *, room: int, temperature: float, seeds: Sequence[int]
