@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -140,6 +141,14 @@ def own_names(strategies: list[Strategy]) -> list[Strategy]:
 
 
 StrategyList = Annotated[list[StrategyChoice], Field(min_length=1), AfterValidator(own_names)]
+
+
+def parse_strategies(texts: Sequence[str], **more: Any) -> list[Strategy]:
+    """Several of :func:`parse_strategy`, each under a name of its own."""
+    try:
+        return own_names([parse_strategy(text, **more) for text in texts])
+    except ValueError as error:
+        raise MetierError(str(error), fix="add title=… to one of them") from error
 
 
 def parse_strategy(text: str, **more: Any) -> Strategy:

@@ -166,6 +166,14 @@ def _record(run: Path) -> tuple[Recipe, str]:
         ) from error
 
 
+def training_data(run: Path, *, data_root: Path | None, offline: bool) -> Data:
+    """The data that a run was made from.
+
+    Errors: :class:`MetierError` where its record is damaged or the data changed since.
+    """
+    return _training_data(run, *_record(run), data_root, offline)
+
+
 def _training_data(run: Path, recipe: Recipe, kept: str, data_root: Path | None, offline: bool) -> Data:
     data = prepare_data(recipe, data_root=data_root, lock=Lock.load(run / "lock.json"), offline=offline)
     if data.to_json()["hash"] != kept:

@@ -15,8 +15,8 @@ def read_choice(text: str, asked: Question) -> str | None:
     """The name of the option that ``text`` states, or None.
 
     Read are what follows the last "answer is" (or "answer:"), then the last line, then the first. A letter counts where
-    options have letters; an option's own words count always. Nothing is guessed: an option that is only mentioned is
-    not an answer.
+    options have letters, unless the words of another option follow; an option's own words count always. Nothing is
+    guessed: an option that is only mentioned is not an answer.
     """
     lines = [line for line in text.splitlines() if line.strip()]
     pieces = [text[match.end() :] for match in reversed(list(_SAID.finditer(text)))]
@@ -29,7 +29,9 @@ def read_choice(text: str, asked: Question) -> str | None:
 
 def _begins_with(piece: str, asked: Question) -> str | None:
     letter = _LETTER.match(piece) if asked.form == "letter" else None
-    if letter and (letter[1] or letter[2]) in asked.answers:
-        return asked.names[asked.answers.index(letter[1] or letter[2])]
-    said = parse_label(re.sub(r"^\s*\([A-Z]\)\s*", "", piece), asked.texts)
-    return None if said is None else asked.names[asked.texts.index(said)]
+    said = parse_label(piece[letter.end() :] if letter else piece, asked.texts)
+    words = None if said is None else asked.names[asked.texts.index(said)]
+    if letter is None or (letter[1] or letter[2]) not in asked.answers:
+        return words
+    place = asked.names[asked.answers.index(letter[1] or letter[2])]
+    return place if words in (None, place) else None  # a letter and the words of another option state nothing
