@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import factorial
 from typing import Any
 
@@ -80,6 +80,7 @@ class Simulated:
     stated: float = 1.0  # share of its texts that state an option
     max_tokens: int = 4096
     written: int = 0
+    answers: dict[Prompt, str] = field(default_factory=dict)
 
     def encoder(self, task: Task, *, longer: int = 0, room: int = 0, shots: Any = ()) -> Encoder:
         return Encoder(self.tokenizer, task, self.max_tokens + longer, shots)
@@ -107,8 +108,11 @@ class Simulated:
     def score(self, items: Sequence[Item]) -> Scored:
         logprobs = []
         for item in items:
-            marked = re.findall(r"mark ([A-Z])", self.tokenizer.decode(item.trunk))[-1]
-            logprobs.append(
-                np.array([0.0 if self.tokenizer.decode(a).strip() == marked else -4.0 for a in item.answers])
-            )
+            marked = re.findall(r"mark ([A-Z])", self.tokenizer.decode(item.trunk[-40:]))[-1]
+            logprobs.append(np.array([0.0 if self._letter(a) == marked else -4.0 for a in item.answers]))
         return Scored(logprobs, [item.tokens for item in items], 0.0)
+
+    def _letter(self, answer: Prompt) -> str:
+        if answer not in self.answers:
+            self.answers[answer] = str(self.tokenizer.decode(answer)).strip()
+        return self.answers[answer]

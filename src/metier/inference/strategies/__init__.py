@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from metier.inference.strategies.budget import Budget, Spent
-    from metier.inference.strategies.chain_of_retrieval import Chain, chain_of_retrieval
     from metier.inference.strategies.likelihood import few_shot, zero_shot
+    from metier.inference.strategies.long_form import Chain, chain_of_retrieval
     from metier.inference.strategies.model import Loaded, Model
     from metier.inference.strategies.plurality import Vote, plurality
     from metier.inference.strategies.refinement import ensemble_refinement
@@ -50,7 +50,7 @@ _PLACES = {
     "Answered": "samples",
     "Bm25": "retrieval",
     "Budget": "budget",
-    "Chain": "chain_of_retrieval",
+    "Chain": "long_form",
     "Loaded": "model",
     "Model": "model",
     "Passage": "retrieval",
@@ -58,7 +58,7 @@ _PLACES = {
     "Setting": "thought",
     "Spent": "budget",
     "Vote": "plurality",
-    "chain_of_retrieval": "chain_of_retrieval",
+    "chain_of_retrieval": "long_form",
     "chain_of_thought": "thought",
     "choose": "shots",
     "ensemble_refinement": "refinement",

@@ -9,6 +9,7 @@ from metier.inference.strategies.questions import Question
 
 _SAID = re.compile(r"\banswer\b(?:\s+(?:is|would be|should be|must be))?\s*:?\s*", re.IGNORECASE)
 _LETTER = re.compile(r"\W*?(?:\(([A-Z])\)|([A-Z])(?=\s*(?:[).,:;*\n]|$)))")
+_LETTERED = re.compile(r"^\W*\([A-Z]\)\s*")
 
 
 def read_choice(text: str, asked: Question) -> str | None:
@@ -29,7 +30,8 @@ def read_choice(text: str, asked: Question) -> str | None:
 
 def _begins_with(piece: str, asked: Question) -> str | None:
     letter = _LETTER.match(piece) if asked.form == "letter" else None
-    said = parse_label(piece[letter.end() :] if letter else piece, asked.texts)
+    rest = piece[letter.end() :] if letter else _LETTERED.sub("", piece)
+    said = parse_label(rest, asked.texts)
     words = None if said is None else asked.names[asked.texts.index(said)]
     if letter is None or (letter[1] or letter[2]) not in asked.answers:
         return words

@@ -135,8 +135,9 @@ def reason(
         seeds=[seed_of(setting.seed, q.example.id, stage, number) for q, _, number in flat],
     )
     tail = _conclusion(encoder)
+    candidates = {q.example.id: encoder.choices(q.answers, lead=" ") for q, _ in asks}
     items = [
-        Item((*prompt, *text.ids, *tail), encoder.choices(q.answers, lead=" "))
+        Item((*prompt, *text.ids, *tail), candidates[q.example.id])
         for (q, prompt, _), text in zip(flat, written, strict=True)
     ]
     scored = model.score(items)
