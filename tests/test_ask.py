@@ -15,7 +15,7 @@ from metier.evaluation.evidence import read_predictions
 from metier.inference.strategies import read_samples
 from metier.recipe import load_recipe
 from metier.run import run as carry_out
-from tests.toy import sentences, write_recipe
+from tests.toy import sentences, write_recipe, write_table
 
 Run = Callable[..., tuple[int, str, str]]
 STRATEGIES = """measure: {systems: [majority, base, base-fewshot], shots: 2}
@@ -32,6 +32,7 @@ def measured(toy_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base that was measured and not trained."""
     folder = tmp_path_factory.mktemp("measured")
     recipe = write_recipe(folder, toy_base, extra=STRATEGIES)
+    write_table(folder / "table.csv", 90)
     text = recipe.read_text()
     start = text.index("adapt:")
     recipe.write_text(text[:start] + "adapt: {method: none}\n" + text[text.index("\n", start) + 1 :])
@@ -44,7 +45,7 @@ def test_every_strategy_is_scored_beside_zero_shot(measured: Path) -> None:
     assert list(asked) == [
         "base-zero-shot", "base-few-shot", "base-letters", "base-self-consistency", "base-ensemble-refinement",
     ]  # fmt: skip
-    assert [entry["strategy"]["asked"] for entry in asked.values()] == [48, 48, 9, 6, 2]
+    assert [entry["strategy"]["asked"] for entry in asked.values()] == [18, 18, 9, 6, 2]
     for name, entry in asked.items():
         assert entry["metrics"]["accuracy"]["n"] == entry["strategy"]["asked"]
         assert entry["parse_rate"] == 1
@@ -92,13 +93,20 @@ def test_a_second_run_asks_nothing_again(measured: Path, capsys: pytest.CaptureF
 
 def test_a_specialist_and_its_base_are_asked(toy_base: Path, command: Run, tmp_path: Path) -> None:
     extra = "measure: {systems: [majority]}\nstrategies:\n  - {name: few-shot, k: 2, model: both, questions: 12}\n"
-    out = carry_out(write_recipe(tmp_path, toy_base, extra=extra), out=tmp_path / "run")
+    recipe = write_recipe(tmp_path, toy_base, extra=extra)
+    recipe.write_text(recipe.read_text().replace("epochs: 3", "epochs: 1"))
+    write_table(tmp_path / "table.csv", 60)
+    out = carry_out(recipe, out=tmp_path / "run")
     entries = json.loads((out / "evidence" / "scores.json").read_text())["table"]
     assert [name for name in entries if "strategy" in entries[name]] == [
         "base-zero-shot", "base-few-shot", "specialist-zero-shot", "specialist-few-shot",
     ]  # fmt: skip
-    better = entries["specialist-zero-shot"]["metrics"]["accuracy"]["value"]
-    assert better > entries["base-zero-shot"]["metrics"]["accuracy"]["value"]
+    folder = out / "evidence" / "predictions"
+    own = {p.example_id: p for p in read_predictions(folder / "table.specialist.parquet")}
+    base = {p.example_id: p for p in read_predictions(folder / "table.base-zero-shot.parquet")}
+    for p in read_predictions(folder / "table.specialist-zero-shot.parquet"):
+        assert p.probabilities == pytest.approx(own[p.example_id].probabilities, rel=1e-3)
+        assert p.probabilities != pytest.approx(base[p.example_id].probabilities, rel=1e-2)
     code, printed, err = command(
         "ask", out, "--strategy", "chain-of-thought:tokens=3", "--questions", 4, "--out", tmp_path / "asked", "--json"
     )

@@ -112,7 +112,7 @@ def test_one_greedy_chain_and_the_option_that_the_model_itself_finds_likeliest(t
         encoder = model.encoder(thinking_task(TASK))
         options = "\n".join(f"({letter}) {text}" for letter, text in zip("ABCD", question.choices, strict=True))
         prompt = encoder.render({**question.inputs, "options": options})
-        assert "Think step by step" in prompt
+        assert "think step by step" in prompt
         text = prompt + answered.samples[0].text + "\nSo the answer is"
         expected = []
         for letter in "ABCD":

@@ -25,7 +25,10 @@ from metier.models.encode import Encoder
 from metier.models.packed import Item
 from metier.tasks import Example, Task
 
-THINK = "Think step by step in a few sentences, and say at the end: the answer is …"
+THINK = (
+    "First think step by step in a few sentences, whatever form of answer was asked for above. "
+    "Say at the end: the answer is …"
+)
 LEAD = " Let's think step by step."  # Kojima et al. 2022
 CONCLUSION = "\nSo the answer is"
 
