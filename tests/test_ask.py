@@ -45,7 +45,7 @@ def test_every_strategy_is_scored_beside_zero_shot(measured: Path) -> None:
     assert list(asked) == [
         "base-zero-shot", "base-few-shot", "base-letters", "base-self-consistency", "base-ensemble-refinement",
     ]  # fmt: skip
-    assert [entry["strategy"]["asked"] for entry in asked.values()] == [18, 18, 9, 6, 2]
+    assert [entry["strategy"]["asked"] for entry in asked.values()] == [19, 19, 9, 6, 2]
     for name, entry in asked.items():
         assert entry["metrics"]["accuracy"]["n"] == entry["strategy"]["asked"]
         assert entry["parse_rate"] == 1

@@ -83,8 +83,7 @@ def ask(
             case ZeroShot():
                 return zero_shot(model, task, examples, **_likelihood(choice), seed=own, **common)
             case FewShot():
-                labels = task.labels if task.kind == "classification" else []
-                shots = choose(pool, labels, choice.k, choice.select, own)
+                shots = choose(task, pool, choice.k, choice.select, own, choice.answer)
                 return few_shot(model, task, examples, shots, **_likelihood(choice), seed=own, **common)
             case ChainOfThought():
                 setting = Setting(1, choice.temperature, choice.tokens, choice.answer, own)

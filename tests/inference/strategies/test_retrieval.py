@@ -51,25 +51,36 @@ def example(n: int, text: str, label: str = "x") -> Example:
     return Example(str(n), {"text": text}, label)
 
 
+AB = Task(name="ab", version=1, kind="classification", title="AB", labels=["a", "b"])
 POOL = [example(n, text, "ab"[n % 2]) for n, text in enumerate(["cat dog", "cat", "fish", "bird cat", "dog dog"])]
 
 
 def test_shots_are_the_same_each_time_and_never_the_question_itself() -> None:
     question = POOL[1]
     for select in ("fixed", "sampled", "nearest"):
-        one, two = (choose(POOL, ["a", "b"], 2, select, 3) for _ in range(2))
+        one, two = (choose(AB, POOL, 2, select, 3) for _ in range(2))
         assert [e.id for e in one(question)] == [e.id for e in two(question)]
         assert len(one(question)) == 2
         if select != "fixed":
             assert question.id not in [e.id for e in one(question)]
-    fixed = choose(POOL, ["a", "b"], 2, "fixed", 3)
+    fixed = choose(AB, POOL, 2, "fixed", 3)
     assert {e.target for e in fixed(question)} == {"a", "b"}
     assert [e.id for e in fixed(POOL[2])] == [e.id for e in fixed(question)]
-    assert choose(POOL, [], 2, "nearest", 0)(example(9, "dog"))[-1].id == "4"  # the nearest stands next to the question
-    drawn = choose(POOL, [], 2, "sampled", 0)
+    assert choose(AB, POOL, 2, "nearest", 0)(example(9, "dog"))[-1].id == "4"  # the nearest stands next to the question
+    drawn = choose(AB, POOL, 2, "sampled", 0)
     assert len({tuple(e.id for e in drawn(example(n, "dog"))) for n in range(9)}) > 1
     with pytest.raises(MetierError, match="5 to choose from"):
-        choose(POOL, [], 5, "fixed", 0)
+        choose(AB, POOL, 5, "fixed", 0)
+
+
+def test_letters_take_turns_among_fixed_shots() -> None:
+    task = Task(name="mc", version=1, kind="multiple_choice", title="MC",
+                template=Template(input="{text}\n{options}", options="lettered"))  # fmt: skip
+    pool = [Example(str(n), {"text": "x" * (n % 3)}, "good", ("good", "bad")[:: 1 if n < 9 else -1]) for n in range(12)]
+    for seed in range(4):
+        shots = choose(task, pool, 4, "fixed", seed)(pool[0])
+        assert sorted(e.choices.index(e.target) for e in shots) == [0, 0, 1, 1]
+    assert len(choose(task, pool, 4, "fixed", 0, "text")(pool[0])) == 4
 
 
 def test_lists_of_claims_and_citations() -> None:

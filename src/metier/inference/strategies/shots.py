@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from metier.errors import MetierError
 from metier.inference.strategies.likelihood import Shots
+from metier.inference.strategies.questions import Form, question, worded
 from metier.inference.strategies.retrieval import Bm25
-from metier.tasks import Example
+from metier.tasks import Example, Task
 
 Select = Literal["fixed", "sampled", "nearest"]
 
 
-def choose(pool: Sequence[Example], labels: Sequence[str], count: int, select: Select, seed: int) -> Shots:
+def choose(
+    task: Task, pool: Sequence[Example], count: int, select: Select, seed: int, answer: Form | None = None
+) -> Shots:
     """``count`` solved examples of ``pool`` for each question, never the question itself.
 
     Args:
-        labels: of a classification, which take turns among fixed examples; empty for other tasks.
-        select: ``fixed``: seeded, the same for every question; ``sampled``: drawn for each question, seeded by its id;
-            ``nearest``: by BM25 to the question, the nearest last, next to it.
+        select: ``fixed``: seeded, the same for every question, labels or letters in turn; ``sampled``: drawn for each
+            question, seeded by its id; ``nearest``: by BM25 to the question, the nearest last, next to it.
+        answer: whether options are chosen by letter or by text.
 
     Errors: :class:`MetierError` where the pool is too small.
     """
@@ -30,7 +34,9 @@ def choose(pool: Sequence[Example], labels: Sequence[str], count: int, select: S
             fix="ask for fewer, or use a task with a training part",
         )
     if select == "fixed":
-        chosen = fixed(pool, labels, count, seed)
+        shown, labels = in_turn(worded(task, answer), pool, answer)
+        own = {example.id: example for example in pool}
+        chosen = [own[example.id] for example in fixed(shown, labels, count, seed)]
         return lambda example: chosen
     if select == "sampled":
         return lambda example: _drawn(pool, example, count, seed)
@@ -42,6 +48,18 @@ def choose(pool: Sequence[Example], labels: Sequence[str], count: int, select: S
         return [pool[number] for number in reversed(index.nearest(example.text, count, without=own))]
 
     return nearest
+
+
+def in_turn(task: Task, pool: Sequence[Example], answer: Form | None) -> tuple[list[Example], list[str]]:
+    """Examples with the answers that a model is to give, and those that take turns: labels, or letters."""
+    if task.kind == "classification":
+        return list(pool), list(task.labels)
+    asked = [question(task, example, answer) for example in pool]
+    if not asked or asked[0].form == "text":
+        return list(pool), []
+    letters = [q.answers[q.texts.index(q.example.target)] for q in asked]
+    shown = [replace(q.example, inputs=dict(q.inputs), target=a) for q, a in zip(asked, letters, strict=True)]
+    return shown, sorted(set(letters))
 
 
 def fixed(pool: Sequence[Example], labels: Sequence[str], count: int, seed: int) -> list[Example]:
