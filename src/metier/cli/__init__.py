@@ -8,13 +8,15 @@ import warnings
 
 import typer
 
-from metier.cli import corpus, finding, labelling, making, overlapping, planning, rubric, tokenizer, using
+from metier.cli import asking, corpus, finding, labelling, making, overlapping, planning, rubric, tokenizer, using
 from metier.cli.shared import app
 from metier.errors import MetierError
 
-__all__ = [
-    "app", "corpus", "finding", "labelling", "main", "making", "overlapping", "planning", "rubric", "tokenizer", "using",
-]  # fmt: skip
+# importing these adds their verbs to the app
+VERBS = (
+    asking, corpus, finding, labelling, making, overlapping, planning, rubric, tokenizer, using,
+)  # fmt: skip
+__all__ = ["VERBS", "app", "main"]
 
 
 def main() -> None:

@@ -40,7 +40,9 @@ def write_bundle(
 ) -> None:
     """Write the specialist under a temporary name, then rename it. The same weights give the same bytes."""
     with write_dir(folder) as temporary:
-        if method == "lora":
+        if method == "none":  # the weights are the base's own
+            pass
+        elif method == "lora":
             model.peft_config["default"].base_model_name_or_path = base.hub_name or str(base.path)
             # embedding layers are never trained here; asking peft to look for them would ask the hub
             model.save_pretrained(temporary, save_embedding_layers=False)

@@ -110,9 +110,15 @@ class Encoder:
         """Prompt and every candidate answer."""
         return Item(self.prompt(inputs), self.choices(choices))
 
-    def choices(self, texts: Sequence[str]) -> tuple[tuple[int, ...], ...]:
-        """Token ids of candidate answers; ended where one would otherwise be the beginning of another."""
-        answers = tuple(self.answer(text) for text in texts)
+    def choices(self, texts: Sequence[str], lead: str | None = None) -> tuple[tuple[int, ...], ...]:
+        """Token ids of candidate answers; ended where one would otherwise be the beginning of another.
+
+        With ``lead`` they follow a text that was written, such as a rationale, and not the prompt.
+        """
+        if lead is None:
+            answers = tuple(self.answer(text) for text in texts)
+        else:
+            answers = tuple(tuple(self.tokenizer.encode(lead + text, add_special_tokens=False)) for text in texts)
         if _one_begins_another(answers):
             answers = tuple((*answer, self.end) for answer in answers)
         return answers

@@ -50,6 +50,7 @@ def generate(
     max_new_tokens: int,
     temperature: float = 0.0,
     seed: int = 0,
+    seeds: Sequence[int] | None = None,
     budget: int = TOKEN_BUDGET,
     share_prefix: bool = True,
     progress: Callable[[int], None] | None = None,
@@ -60,6 +61,7 @@ def generate(
         temperature: 0 takes the likeliest token each time; above 0 tokens are drawn, each prompt from a generator of
             its own, so that what is drawn does not depend on what else is in the batch.
         seed: of these generators, together with the prompt's place.
+        seeds: one for each prompt's generator, instead of ``seed``. To sample a prompt often, give it as often.
         budget: prompts run at once times the longest of them with its answer, in tokens.
         share_prefix: run what all prompts begin with once, where the model allows it.
         progress: called with the number of prompts finished since the last call.
@@ -73,7 +75,8 @@ def generate(
         shared, items = (), [Item(tuple(prompt), (room,)) for prompt in prompts]
     found: list[Written] = [Written((), "", False)] * len(prompts)
     for run in sorted_runs(items, budget, prefix=len(shared)):
-        draw = _Draw(temperature, [seed * 1_000_003 + index for index in run]) if temperature > 0 else None
+        own = [seed * 1_000_003 + index if seeds is None else seeds[index] for index in run]
+        draw = _Draw(temperature, own) if temperature > 0 else None
         rows = _continue(runner, shared, stored, [items[i].trunk for i in run], list(ends), max_new_tokens, draw)
         for index, row in zip(run, rows, strict=True):
             stop = next((at for at, token in enumerate(row) if token in ends), len(row))

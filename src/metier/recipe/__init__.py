@@ -5,6 +5,7 @@ from metier.recipe.parts import Adapt, Measure, Mix, Retention, Search, SplitCho
 from metier.recipe.plan import PlanChoice
 from metier.recipe.read import load_recipe, place
 from metier.recipe.schema import Recipe
+from metier.recipe.strategies import Strategy, StrategyChoice
 
 __all__ = [
     "Adapt",
@@ -17,6 +18,8 @@ __all__ = [
     "Retention",
     "Search",
     "SplitChoice",
+    "Strategy",
+    "StrategyChoice",
     "TaskChoice",
     "Trial",
     "load_recipe",

@@ -89,7 +89,7 @@ class SplitChoice(Part):
 class Adapt(Part):
     """What is done to the base."""
 
-    method: Literal["lora", "full"] = "lora"
+    method: Literal["lora", "full", "none"] = Field(default="lora", description="none measures the base as it is")
     rank: int = Field(default=8, ge=1)
     alpha: float | None = Field(default=None, gt=0, description="2 × rank if left out")
     dropout: float = Field(default=0.0, ge=0, lt=1)

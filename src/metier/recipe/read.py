@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from metier.errors import MetierError, nearest
 from metier.recipe.parts import TaskChoice
 from metier.recipe.schema import Recipe
+from metier.recipe.strategies import NAMES, StrategyChoice
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -51,7 +52,16 @@ def place(path: Path, field: str) -> str:
 def _beside(recipe: Recipe, path: Path) -> Recipe:
     """A relative data file is looked for beside the recipe first, then from the current folder."""
     mix = recipe.mix and recipe.mix.model_copy(update={"tasks": [_found(task, path) for task in recipe.mix.tasks]})
-    return recipe.model_copy(update={"task": recipe.task and _found(recipe.task, path), "mix": mix})
+    asked = recipe.strategies and [_corpus(strategy, path) for strategy in recipe.strategies]
+    task = recipe.task and _found(recipe.task, path)
+    return recipe.model_copy(update={"task": task, "mix": mix, "strategies": asked})
+
+
+def _corpus(strategy: StrategyChoice, path: Path) -> StrategyChoice:
+    place = getattr(strategy, "corpus", None)
+    if place and not Path(place).is_absolute() and (path.parent / place).exists():
+        return strategy.model_copy(update={"corpus": str(path.parent / place)})
+    return strategy
 
 
 def _found(task: TaskChoice, path: Path) -> TaskChoice:
@@ -63,19 +73,24 @@ def _found(task: TaskChoice, path: Path) -> TaskChoice:
 def _explain(error: ValidationError, path: Path, node: Any) -> MetierError:
     # an unknown field is often the misspelt name of one that is missing: tell that first
     first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-    location = _location(first["loc"])
+    tagged = _location(first["loc"])
+    location = tuple(part for part in tagged if part not in NAMES)
     name = ".".join(str(part) for part in location)
     where = f"{path}, line {_line(node, location)}, field '{name}'" if name else str(path)
     if first["type"] == "extra_forbidden":
-        known = _known(location[:-1])
+        known = _known(tagged[:-1])
         return MetierError(f"unknown field '{location[-1]}'", where=where, fix=nearest(str(location[-1]), known))
     if first["type"] == "missing":
         return MetierError(f"the field '{name}' is missing", where=f"{path}, line {_line(node, location[:-1])}")
+    if first["type"].startswith("union_tag"):
+        said = first["input"].get("name") if isinstance(first["input"], dict) else first["input"]
+        what = "a strategy has no name" if said is None else f"there is no strategy '{said}'"
+        return MetierError(what, where=where, fix=nearest(str(said), NAMES))
     found = first.get("input")
     shown = "" if isinstance(found, dict) else f", found {found!r}"
     more = f" ({len(error.errors()) - 1} more after it)" if len(error.errors()) > 1 else ""
     message = first["msg"].removeprefix("Value error, ")
-    return MetierError(f"{message}{shown}{more}", where=where, fix=_hint(location))
+    return MetierError(f"{message}{shown}{more}", where=where, fix=_hint(tagged))
 
 
 def _location(parts: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -86,6 +101,8 @@ def _location(parts: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _part(location: tuple[Any, ...]) -> type[BaseModel] | None:
     model: type[BaseModel] = Recipe
+    if tags := [place for place, part in enumerate(location) if part in NAMES]:
+        model, location = NAMES[str(location[tags[-1]])], location[tags[-1] + 1 :]
     for part in location:
         if isinstance(part, int):  # a place in a list: its entries are of the kind that the list is of
             continue

@@ -12,6 +12,7 @@ from metier.recipe.corpus import CorpusChoice
 from metier.recipe.parts import Adapt, Measure, Mix, Part, Retention, Search, SplitChoice, TaskChoice, Trial
 from metier.recipe.plan import PlanChoice
 from metier.recipe.pretrain import Pretrain
+from metier.recipe.strategies import StrategyList
 from metier.recipe.tokenizer import TokenizerChoice
 
 
@@ -36,6 +37,7 @@ class Recipe(Part):
     adapt: Adapt = Adapt()
     split: SplitChoice = SplitChoice()
     measure: Measure = Measure()
+    strategies: StrategyList | None = Field(default=None, description="further ways of asking, on the test part")
     retention: Retention | None = Retention()
     max_tokens: int = Field(default=1024, ge=32, description="longest prompt; the middle of a longer text is left out")
     seed: int = 0
@@ -89,6 +91,13 @@ class Recipe(Part):
             raise ValueError("'tokenizer' trains one and 'corpus.tokenizer' names one: leave one of them out")
         if self.tokenizer and self.pretrain and self.pretrain.method == "continue":
             raise ValueError("a base that is continued has its own tokenizer: leave 'tokenizer' out")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_to_repeat(self) -> Recipe:
+        given = [name for name in ("mix", "search", "seeds") if getattr(self, name)]
+        if self.adapt.method == "none" and given:
+            raise ValueError(f"with 'adapt.method: none' nothing is trained: leave out {', '.join(given)}")
         return self
 
     @model_validator(mode="after")

@@ -103,12 +103,12 @@ def compare(run: Run, other: str, *, task: str | None = None, metric_name: str |
 def comparisons(run: Run) -> list[Comparison]:
     """The specialist against every system that was scored on the main task, the cheapest first.
 
-    What the same models score by another protocol (``-generated``) is compared beside them, not here.
+    What the same models score by another protocol (``-generated``) or strategy is compared beside them, not here.
     """
     if not run.ok("specialist"):
         return []
     others = [s for s in sorted(run.systems, key=system_key) if s != "specialist" and not s.endswith("-generated")]
-    return [compare(run, s) for s in others if run.ok(s)]
+    return [compare(run, s) for s in others if "strategy" not in (run.ok(s) or {"strategy": None})]
 
 
 @dataclass(frozen=True)

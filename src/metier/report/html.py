@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from metier.files import write_text
 from metier.report import again, sections, words
+from metier.report.asking import strategies
 from metier.report.overlap import overlap_view
 from metier.report.prompt import prompt_view
 from metier.report.read import Json, Run, read_run
@@ -17,6 +18,7 @@ from metier.report.verdict import cost_sentence, key_figures, verdict
 CONTENTS = [
     ("verdict", "Verdict"),
     ("systems", "All systems"),
+    ("strategies", "Ways of asking"),
     ("mixture", "The tasks learnt together"),
     ("elsewhere", "On other test sets"),
     ("seeds", "With other seeds"),
@@ -72,6 +74,7 @@ def _pretty(value: Json | list[Json]) -> str:
 def render_report(run: Run) -> str:
     """The page as a string; the same run gives the same bytes."""
     optional = {
+        "strategies": strategies(run),
         "mixture": again.other_sets(run, mixed=True),
         "elsewhere": again.other_sets(run, mixed=False),
         "seeds": again.seeds(run),

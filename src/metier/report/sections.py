@@ -9,6 +9,7 @@ from metier.evaluation.intervals import clopper_pearson
 from metier.evaluation.scores import Prediction
 from metier.evaluation.written import is_right
 from metier.report import figures
+from metier.report.asking import asked
 from metier.report.compare import comparisons, retention
 from metier.report.figures import Axis, Bin
 from metier.report.read import Facts, Json, Run
@@ -30,7 +31,8 @@ def _axis(scores: list[Json], name: str) -> Axis:
 
 def systems(run: Run) -> View:
     """Bars with intervals, and the table beneath them."""
-    records = [(name, run.systems[name]) for name in sorted(run.systems, key=system_key)]
+    names = sorted((name for name in run.systems if not asked(run, name)), key=system_key)
+    records = [(name, run.systems[name]) for name in names]
     known = [s for s in (run.score(name) for name, _ in records) if s]
     axis = _axis(known, run.metric) if known else figures.UNIT
     rows = []

@@ -177,6 +177,8 @@ def verdict(run: Run) -> Verdict:
         return Verdict("no verdict", f"No verdict: the specialist was not scored ({why}).", [cost_sentence(run)])
     pairs = comparisons(run)
     stamp, headline = _decide(run, pairs)
+    if run.part("training")["method"] == "none":
+        stamp, headline = "no verdict", "Nothing was trained: this is the base as it is, measured."
     kept, missing = retention(run)
     sentences = [_gain(run, score), *_rivals(run, pairs)]
     sentences += [elsewhere_sentence(run, task) for task in elsewhere(run) if run.score("specialist", task=task)]

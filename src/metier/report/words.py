@@ -96,7 +96,13 @@ def system_key(name: str) -> tuple[int, str]:
     return (SYSTEM_ORDER.index(name) if name in SYSTEM_ORDER else len(SYSTEM_ORDER), name)
 
 
-METHODS = {"lora": "LoRA", "full": "full fine-tuning", "prompt": "prompt tuning", "continue": "continued pretraining"}
+METHODS = {
+    "none": "no training",
+    "lora": "LoRA",
+    "full": "full fine-tuning",
+    "prompt": "prompt tuning",
+    "continue": "continued pretraining",
+}
 PLACES = {
     "embedded": "shipped with metier",
     "local": "files on this machine",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metier.errors import MetierError
+from metier.inference.strategies.shots import fixed
 from metier.recipe import Recipe, TaskChoice
 from metier.sources import Lock
 from metier.tasks import Example, Loaded, Split, Task, fewer, from_table, load_task, prepare, protocols, split
@@ -117,16 +118,6 @@ def few_shots(data: Data, count: int, seed: int) -> tuple[Shots, dict[str, Shots
 
 
 def choose_shots(data: Data, count: int, seed: int) -> Shots:
-    """Solved examples from train: labels in turn, short texts (at most the median length), seeded order.
-
-    Where answers are written out there is nothing to take turns.
-    """
-    median = sorted(len(example.text) for example in data.part("train"))[len(data.part("train")) // 2]
-    labels = [None] if data.task.written else data.task.labels
-    members = {label: [e for e in data.part("train") if label in (None, e.target)] for label in labels}
-    by_label = {label: [e for e in pool if len(e.text) <= median] or pool for label, pool in members.items()}
-    generator = random.Random(seed)
-    pools = [generator.sample(pool, len(pool)) for pool in by_label.values() if pool]
-    chosen = [pools[turn % len(pools)][turn // len(pools) % len(pools[turn % len(pools)])] for turn in range(count)]
-    generator.shuffle(chosen)
+    """Solved examples from train, as the strategy few-shot chooses fixed ones."""
+    chosen = fixed(data.part("train"), [] if data.task.written else data.task.labels, count, seed)
     return [(example.inputs, example.target) for example in chosen]

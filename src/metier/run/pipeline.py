@@ -46,7 +46,7 @@ from metier.run.mixture import mix_tasks
 from metier.run.progress import bar, console
 from metier.run.search import Trials
 from metier.run.stages import now, open_run
-from metier.run.work import Work
+from metier.run.strategies import Asking
 from metier.sources import Lock
 from metier.tasks import Loaded
 from metier.tasks.near import near_duplicates
@@ -78,8 +78,10 @@ def carry_out(recipe: Recipe, text: str, path: Path, *, data_root: Path | None, 
         work.resolve()
         work.baselines()
         work.measure_base()
+        work.strategies("base")
         work.adapt()
         work.measure_specialist()
+        work.strategies("specialist")
         work.measure_mixture()
         work.score()
         work.repeat()
@@ -92,7 +94,7 @@ def as_yaml(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-class _Run(Work):
+class _Run(Asking):
     """The stages, in their order."""
 
     # -- resolve -------------------------------------------------------------------------------------------------
@@ -108,7 +110,7 @@ class _Run(Work):
         prepare_process(self.device.device)
         self._search(lock)
         self.base = resolve(self.recipe.base, lock=lock, offline=self.offline)
-        if recipe.retention:
+        if recipe.retention and recipe.adapt.method != "none":  # nothing is trained, nothing forgotten
             found = retention_data(recipe.retention, recipe.seed, lock=lock, **where)  # type: ignore[arg-type]
             self.general, self.absent = found
         lock.save(self.path / "lock.json")
@@ -247,6 +249,8 @@ class _Run(Work):
         self._stage("adapt", self._training_key(), outputs, self._train)
 
     def _train(self) -> dict[str, Any]:
+        if self.recipe.adapt.method == "none":
+            return self._leave_as_it_is()
         key = self.directory.sha(self._training_key())
         packing = self.runner().packing if self._runner else None
         self._runner, summary, room = train_specialist(
@@ -262,6 +266,15 @@ class _Run(Work):
         # also what `metier evaluate` and `metier curve` found is of the specialist that was here before
         for name in ("scores.json", "curve.json"):
             (self.path / "evidence" / name).unlink(missing_ok=True)
+        return {}
+
+    def _leave_as_it_is(self) -> dict[str, Any]:
+        """The specialist is the base itself, with the task's prompt and its calibration."""
+        room = answer_room(self.encoder, self.data.part("train")) if self.data.task.written else None
+        write_bundle(
+            self.specialist, None, self.encoder, self.base, self.device.dtype, method="none", answer_tokens=room
+        )
+        self.directory.record(training={"method": "none"})
         return {}
 
     # -- measuring again -----------------------------------------------------------------------------------------
@@ -334,6 +347,7 @@ class _Run(Work):
             entries = write_task_scores(evidence, task.name, task.labels, task.metric, systems, seed, slices=slices)
         if self.recipe.measure.generation and not task.written:
             entries |= score_generated(evidence, task, seed)
+        entries |= self.score_asked()
         for data in self.mixture.others if self.mixture else ():
             write_task_scores(
                 evidence,

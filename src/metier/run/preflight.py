@@ -55,7 +55,7 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
     data = prepare_data(recipe, data_root=data_root, lock=lock, offline=offline)
     base = resolve(recipe.base, lock=lock, offline=offline)
     notes = [*data.loaded.warnings]
-    if recipe.retention:
+    if recipe.retention and recipe.adapt.method != "none":
         _, absent = retention_data(recipe.retention, recipe.seed, data_root=data_root, lock=lock, offline=offline)
         notes += [f"forgetting cannot be measured on {name}: {reason}" for name, reason in absent.items()]
     near = near_duplicates(data.part("train"), data.part("test"))
@@ -73,7 +73,7 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
         notes.append(f"{encoder.truncated} training texts are longer than max_tokens: their middle is left out")
     lengths = np.array([item.tokens for item in bare]) + len(prefix)
     size, config = _weights(base.path)
-    per_token = (4 if recipe.adapt.method == "lora" else 6) * (size - config.vocab_size * config.hidden_size)
+    per_token = {"none": 0, "lora": 4}.get(recipe.adapt.method, 6) * (size - config.vocab_size * config.hidden_size)
     tokens = float((lengths - len(prefix)).sum()) * recipe.adapt.epochs
     if recipe.search:
         for trial in recipe.search.trials:
@@ -106,6 +106,8 @@ def _memory(recipe: Recipe, device: Device, size: int, config: Any) -> float:
     trained = (
         size
         if recipe.adapt.method == "full"
+        else 0
+        if recipe.adapt.method == "none"
         else recipe.adapt.rank * 2 * 7 * config.hidden_size * config.num_hidden_layers
     )
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size

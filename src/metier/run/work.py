@@ -76,6 +76,8 @@ class Work:
     def _adapted(self) -> Runner:
         """The specialist as it was written to disk: what is measured is what is shipped."""
         if not self._loaded_back:
+            if self.recipe.adapt.method == "none":
+                return self.runner()
             if self.recipe.adapt.method == "lora":
                 model = load_adapter(self._fresh_model(), self.specialist)
             else:

@@ -29,6 +29,8 @@ def load_runner(bundle: Bundle, *, device: str, dtype: str, offline: bool = Fals
 
     Errors: :class:`MetierError` when the base is another one or the weights do not fit.
     """
+    if bundle.method == "none":
+        return Runner(load_model(base_path(bundle, offline), dtype=DTYPES[dtype], device=device))
     if bundle.method != "lora":
         return Runner(load_model(bundle.folder, dtype=DTYPES[dtype], device=device))
     model = load_adapter(load_model(base_path(bundle, offline), dtype=DTYPES[dtype], device=device), bundle.folder)

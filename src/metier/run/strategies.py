@@ -1,0 +1,199 @@
+"""The strategies of a recipe: each asked on the test part, kept as evidence, scored beside zero-shot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metier.errors import MetierError
+from metier.evaluation.asked import evaluate_asked, summary
+from metier.evaluation.evidence import read_predictions, write_predictions
+from metier.inference.strategies import (
+    Budget,
+    Chain,
+    Loaded,
+    Sample,
+    Setting,
+    Spent,
+    chain_of_retrieval,
+    choose,
+    ensemble_refinement,
+    few_shot,
+    self_consistency,
+    write_samples,
+    zero_shot,
+)
+from metier.inference.strategies.writing import write_answer
+from metier.recipe.strategies import (
+    ChainOfRetrieval,
+    ChainOfThought,
+    EnsembleRefinement,
+    FewShot,
+    SelfConsistency,
+    Strategy,
+    ZeroShot,
+)
+from metier.run.library import load_library
+from metier.run.progress import bar, console
+from metier.run.work import Work
+from metier.tasks import Example, Task
+
+REFERENCE = "zero-shot"
+
+
+def ask(
+    choice: Strategy,
+    model: Loaded,
+    task: Task,
+    examples: Sequence[Example],
+    pool: Sequence[Example],
+    *,
+    seed: int,
+    roots: Sequence[Path] = (),
+    offline: bool = False,
+    title: str | None = None,
+) -> Spent:
+    """Ask ``examples`` by one strategy; the estimate and the progress are shown.
+
+    Args:
+        pool: solved examples that few-shot chooses from.
+        roots: folders that a relative corpus is looked for in.
+
+    Errors: :class:`MetierError` for a strategy that does not fit the task, and for a budget too small.
+    """
+    own = seed if choice.seed is None else choice.seed
+    name = title or choice.called
+
+    def say(line: str) -> None:
+        console.print(f"  {line}", markup=False)
+
+    with bar(name, len(examples)) as tick:
+        common: dict[str, Any] = {
+            "budget": Budget(**choice.budget.model_dump()),
+            "name": name,
+            "say": say,
+            "tick": tick,
+        }
+        match choice:
+            case ZeroShot() if task.written:
+                return write_answer(model, task, examples, seed=own, **common)
+            case ZeroShot():
+                return zero_shot(model, task, examples, **_likelihood(choice), seed=own, **common)
+            case FewShot():
+                shots = choose(task, pool, choice.k, choice.select, own, choice.answer)
+                return few_shot(model, task, examples, shots, **_likelihood(choice), seed=own, **common)
+            case ChainOfThought():
+                setting = Setting(1, choice.temperature, choice.tokens, choice.answer, own)
+                return self_consistency(model, task, examples, setting, **common)
+            case SelfConsistency():
+                setting = Setting(choice.samples, choice.temperature, choice.tokens, choice.answer, own)
+                return self_consistency(model, task, examples, setting, **common)
+            case EnsembleRefinement():
+                setting = Setting(choice.samples, choice.temperature, choice.tokens, choice.answer, own)
+                return ensemble_refinement(model, task, examples, setting, choice.second, **common)
+            case ChainOfRetrieval():
+                library = load_library(choice.corpus, roots, split_on=choice.split_on, offline=offline)
+                say(f"{name}: {len(library):,} passages to look things up in")
+                fields = ("claims", "documents", "tokens", "step_tokens", "temperature")
+                chain = Chain(**{field: getattr(choice, field) for field in fields}, seed=own)
+                return chain_of_retrieval(model, task, examples, library, chain, **common)
+    raise TypeError(f"no strategy: {choice!r}")
+
+
+def _likelihood(choice: ZeroShot | FewShot) -> dict[str, Any]:
+    return {name: getattr(choice, name) for name in ("answer", "normalise", "unconditional", "shuffles")}
+
+
+def sampled(examples: Sequence[Example], count: int | None, seed: int) -> list[Example]:
+    """``count`` examples in seeded order, all if left out; a smaller sample is the beginning of a larger one."""
+    order = np.random.default_rng(seed).permutation(len(examples))
+    return [examples[place] for place in order[: count or len(examples)]]
+
+
+def with_reference(choices: Sequence[Strategy]) -> list[Strategy]:
+    """The strategies, with the zero-shot that all are compared with in front, asked as many questions as any other."""
+    counts = [choice.questions for choice in choices]
+    most = None if None in counts else max(count for count in counts if count is not None)
+    own = next((choice for choice in choices if choice.called == REFERENCE), None)
+    if own is not None and not isinstance(own, ZeroShot):
+        raise MetierError(
+            f"'{own.title}' is what the others are compared with: {getattr(own, 'name', '')} cannot be called that",
+            where="recipe, strategies",
+            fix="give it another title",
+        )
+    first = (own or ZeroShot(name="zero-shot")).model_copy(update={"questions": most})
+    return [first, *(choice for choice in choices if choice is not own)]
+
+
+def keep(
+    spent: Spent, predictions: Path, samples: Path, *, choice: Strategy, truncated: int, seed: int
+) -> dict[str, Any]:
+    """Write predictions and samples; returns what ``scores.json`` says of the strategy."""
+    answers = [answered.prediction for answered in spent.answered]
+    write_predictions(predictions, answers)
+    texts: list[Sample] = [sample for answered in spent.answered for sample in answered.samples]
+    samples.unlink(missing_ok=True)
+    if texts:
+        write_samples(samples, texts)
+    facts = summary(
+        answers, [a.facts or {} for a in spent.answered], not_asked=spent.not_asked, truncated=truncated, seed=seed
+    )
+    estimate = {"at_most_tokens": spent.at_most, "expected_seconds": round(spent.expected_seconds, 2)}
+    return {"name": getattr(choice, "name", ""), "settings": choice.model_dump(mode="json"), **estimate, **facts}
+
+
+class Asking(Work):
+    """The stages that ask base and specialist by the recipe's strategies."""
+
+    def strategies(self, who: str) -> None:
+        """Ask ``base`` or ``specialist`` by every strategy that is meant for it."""
+        for choice in self._asked_of(who):
+            system = f"{who}-{choice.called}"
+            files = [self._file(system), self._samples(system)]
+            reads = [self._data_key(), self._model_key(), choice.model_dump(mode="json"), self.recipe.seed]
+            if who == "specialist":
+                reads.append(self._weights())
+            # a strategy that writes nothing leaves no file of samples
+            self._stage(f"strategy-{system}", reads, files[:1], lambda c=choice, w=who: self._asked(w, c))  # type: ignore[misc]
+
+    def _asked(self, who: str, choice: Strategy) -> dict[str, Any]:
+        runner = self.runner() if who == "base" else self._adapted()
+        trained = who == "specialist" and self.recipe.adapt.method != "none"
+        model = Loaded(runner, self.encoder.tokenizer, self.encoder.max_tokens, trained)
+        examples = sampled(self.data.part("test"), choice.questions, self.recipe.seed)
+        system = f"{who}-{choice.called}"
+        roots = [Path(), *([self.data_root] if self.data_root else [])]
+        spent = ask(
+            choice, model, self.data.task, examples, self.data.part("train"), seed=self.recipe.seed, roots=roots,
+            offline=self.offline, title=system,
+        )  # fmt: skip
+        facts = keep(
+            spent, self._file(system), self._samples(system), choice=choice, truncated=model.truncated,
+            seed=self.recipe.seed,
+        )  # fmt: skip
+        return {"facts": facts}
+
+    def score_asked(self) -> dict[str, Any]:
+        """Entries of the strategies, by system."""
+        entries = {}
+        for who in ("base", "specialist"):
+            reference = f"{who}-{REFERENCE}"
+            for choice in self._asked_of(who):
+                system = f"{who}-{choice.called}"
+                zero = None if system == reference else (reference, read_predictions(self._file(reference)))
+                entries[system] = evaluate_asked(
+                    self.data.task, read_predictions(self._file(system)), seed=self.recipe.seed, reference=zero,
+                    cost=self.directory.manifest["stages"][f"strategy-{system}"]["facts"],
+                )  # fmt: skip
+        return entries
+
+    def _asked_of(self, who: str) -> list[Strategy]:
+        usual = "base" if self.recipe.adapt.method == "none" else "specialist"
+        mine = [choice for choice in self.recipe.strategies or () if (choice.model or usual) in (who, "both")]
+        return with_reference(mine) if mine else []
+
+    def _samples(self, system: str) -> Path:
+        return self.path / "evidence" / "samples" / f"{self.data.task.name}.{system}.parquet"
