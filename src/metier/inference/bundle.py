@@ -9,6 +9,7 @@ from typing import Any
 
 from metier.errors import MetierError
 from metier.files import write_dir
+from metier.models.adapters import ADAPTERS
 from metier.models.bases import Base, resolve
 from metier.models.encode import Encoder
 from metier.tasks import Task
@@ -40,7 +41,7 @@ def write_bundle(
 ) -> None:
     """Write the specialist under a temporary name, then rename it. The same weights give the same bytes."""
     with write_dir(folder) as temporary:
-        if method == "lora":
+        if method in ADAPTERS:
             model.peft_config["default"].base_model_name_or_path = base.hub_name or str(base.path)
             # embedding layers are never trained here; asking peft to look for them would ask the hub
             model.save_pretrained(temporary, save_embedding_layers=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from metier.errors import MetierError
 from metier.recipe.corpus import CorpusChoice
@@ -93,8 +93,17 @@ class Recipe(Part):
             raise ValueError("leave seed out where there are seeds: the first of them is the specialist's")
         return self.model_copy(update={"seed": self.seeds[0]}) if self.seeds and self.seed != self.seeds[0] else self
 
+    @model_validator(mode="after")
+    def _trials_fit(self) -> Recipe:
+        for number, trial in enumerate(self.search.trials if self.search else (), 1):
+            try:
+                self.with_settings(trial)
+            except ValidationError as error:
+                said = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+                raise ValueError(f"search.trials, number {number}: {said}") from error
+        return self
+
     def with_settings(self, trial: Trial) -> Recipe:
         """This recipe with what a trial changes, and without its search."""
-        changes = {name: getattr(trial.adapt, name) for name in trial.adapt.model_fields_set}
-        adapt = self.adapt.model_copy(update=changes)
+        adapt = self.adapt.changed(trial.adapt)
         return self.model_copy(update={"base": trial.base or self.base, "adapt": adapt, "search": None})

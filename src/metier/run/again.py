@@ -12,7 +12,7 @@ from typing import Any
 from metier.errors import MetierError
 from metier.evaluation.evidence import read_scores
 from metier.files import write_json
-from metier.recipe import Recipe
+from metier.recipe import Adapt, Recipe
 from metier.run.mixture import alone
 
 Carry = Callable[[Recipe, Path], Path]
@@ -86,19 +86,23 @@ def from_fewer(
 
 
 def _smaller(recipe: Recipe, size: int, systems: Sequence[str]) -> Recipe:
-    steps = math.ceil(size / recipe.adapt.batch_size)
-    epochs = max(recipe.adapt.epochs, math.ceil(FEWEST_STEPS / steps))
-    validations = max(1, round(recipe.adapt.epochs * recipe.adapt.validations_per_epoch / epochs))
+    changes = {} if recipe.adapt.steps else _enough_steps(recipe.adapt, size)
     return recipe.model_copy(
         update={
             "split": recipe.split.model_copy(update={"most_train": size}),
-            "adapt": recipe.adapt.model_copy(update={"epochs": epochs, "validations_per_epoch": validations}),
+            "adapt": recipe.adapt.model_copy(update=changes),
             "measure": recipe.measure.model_copy(update={"systems": list(systems)}),
             "retention": None,
             "seeds": None,
             "mix": None,
         }
     )
+
+
+def _enough_steps(adapt: Adapt, size: int) -> dict[str, int]:
+    epochs = max(adapt.epochs, math.ceil(FEWEST_STEPS / math.ceil(size / adapt.batch_size)))
+    validations = max(1, round(adapt.epochs * adapt.validations_per_epoch / epochs))
+    return {"epochs": epochs, "validations_per_epoch": validations}
 
 
 def wins_from(points: Sequence[dict[str, Any]]) -> int | None:

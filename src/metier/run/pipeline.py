@@ -15,6 +15,7 @@ from metier.evaluation.evidence import failed, read_predictions, read_scores, wr
 from metier.evaluation.scores import Prediction
 from metier.files import write_json, write_text
 from metier.inference.bundle import write_bundle
+from metier.models.adapters import ADAPTERS
 from metier.models.bases import resolve
 from metier.models.device import prepare_process
 from metier.models.encode import Encoder
@@ -242,7 +243,7 @@ class _Run(Work):
     def adapt(self) -> None:
         """Train, keep the weights that did best on validation, write the specialist."""
         outputs = [self.specialist / "template.json"]
-        if self.recipe.adapt.method == "lora":
+        if self.recipe.adapt.method in ADAPTERS:
             outputs.append(self.specialist / "adapter_model.safetensors")
         self._stage("adapt", self._training_key(), outputs, self._train)
 

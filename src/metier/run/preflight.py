@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from metier.errors import MetierError
+from metier.models.adapters import ADAPTERS
 from metier.models.bases import Base, resolve
 from metier.models.device import Device, choose_device
 from metier.models.encode import Encoder, split_prefix
@@ -66,15 +67,15 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
             f"{twin['train'][:80]!r}: if they belong together, name the column that says so as group"
         )
     device = choose_device(recipe.device, recipe.dtype)
-    encoder = Encoder(load_tokenizer(base.path), data.task, fitting(base.path, recipe.max_tokens))
+    encoder = Encoder(load_tokenizer(base.path), data.task, fitting(base.path, recipe.max_tokens, taken=recipe.adapt.soft_tokens))
     train = data.part("train")
     prefix, bare = split_prefix([encoder.training_item(e.inputs, e.target) for e in train])
     if encoder.truncated:
         notes.append(f"{encoder.truncated} training texts are longer than max_tokens: their middle is left out")
     lengths = np.array([item.tokens for item in bare]) + len(prefix)
     size, config = _weights(base.path)
-    per_token = (4 if recipe.adapt.method == "lora" else 6) * (size - config.vocab_size * config.hidden_size)
-    tokens = float((lengths - len(prefix)).sum()) * recipe.adapt.epochs
+    per_token = (4 if recipe.adapt.method in ADAPTERS else 6) * (size - config.vocab_size * config.hidden_size)
+    tokens = float((lengths - len(prefix)).sum()) * recipe.adapt.updates(len(train)) / -(-len(train) // recipe.adapt.batch_size)
     if recipe.search:
         for trial in recipe.search.trials:
             resolve(trial.base or recipe.base, lock=lock, offline=offline)
@@ -103,11 +104,8 @@ def _weights(path: Path) -> tuple[int, Any]:
 def _memory(recipe: Recipe, device: Device, size: int, config: Any) -> float:
     """GB at the peak: weights, what trains (master, two moments, gradient), activations of one run of tokens."""
     width = 4 if device.dtype == "float32" else 2
-    trained = (
-        size
-        if recipe.adapt.method == "full"
-        else recipe.adapt.rank * 2 * 7 * config.hidden_size * config.num_hidden_layers
-    )
+    low_rank = recipe.adapt.rank * 2 * 7 * config.hidden_size * config.num_hidden_layers
+    trained = {"full": size, "prompt": recipe.adapt.length * config.hidden_size}.get(recipe.adapt.method, low_rank)
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     a_token = config.num_hidden_layers * (10 * config.hidden_size + 4 * inner) * width
     logits = 512 * config.vocab_size * 4 * 3

@@ -21,6 +21,7 @@ class Prompts:
     """The work of fine-tuning.
 
     Args:
+        steps: optimizer steps, if the epochs are not to be gone through to their end.
         batch_size: examples an optimizer step.
         micro_batch_tokens: tokens run at once.
         seed: of the order.
@@ -33,6 +34,7 @@ class Prompts:
         items: Sequence[Item],
         *,
         epochs: int = 3,
+        steps: int | None = None,
         batch_size: int = 32,
         micro_batch_tokens: int = 4096,
         seed: int = 0,
@@ -45,7 +47,7 @@ class Prompts:
             batch
             for epoch in range(epochs)
             for batch in epoch_batches(lengths, batch_size=batch_size, seed=seed, epoch=epoch)
-        ]
+        ][:steps]
         self.steps = len(self.batches)
         self.trunk: Trunk | None = None
 
@@ -65,7 +67,7 @@ class Prompts:
         return Batch(
             loss=loss,
             examples=len(batch),
-            tokens=sum(item.tokens for item in batch) + len(self.prefix),
+            tokens=sum(item.tokens for item in batch) + len(self.prefix) + self.runner.soft_tokens,
             loss_tokens=sum(len(answer) for item in batch for answer in item.answers),
             shown={"epoch": round((step + 1) * self.epochs / self.steps, 3)},
         )
@@ -83,7 +85,7 @@ def accumulate(
         weight * len(answer) for item in batch for weight, answer in zip(_weights(item), item.answers, strict=True)
     )
     total = 0.0
-    for run in sorted_runs(batch, budget, prefix=len(prefix)):
+    for run in sorted_runs(batch, budget, prefix=len(prefix) + runner.soft_tokens):
         part = [batch[i] for i in run]
         values, owner = runner.logprobs(part, prefix, entry=trunk.entry(part) if trunk else None)
         if any(item.weights for item in part):
