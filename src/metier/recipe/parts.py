@@ -49,6 +49,15 @@ class TaskChoice(Part):
     agreement: str | None = Field(
         default=None, description="column with the share of annotators who gave the label; for adapt.soft_labels"
     )
+    weight: str | None = Field(
+        default=None, description="column that says how many times as often a row is learnt from; 1 where it is empty"
+    )
+    exemplars: str | None = Field(
+        default=None, description="a small table of an expert's examples, columns as in the task; all are learnt from"
+    )
+    exemplar_weight: float = Field(
+        default=1.0, gt=0, allow_inf_nan=False, description="how many times as often as other rows they are learnt from"
+    )
     labels: list[str] | None = Field(default=None, description="the labels in order; found in the file if left out")
     label_map: dict[str, str] | None = Field(default=None, description="from what the file says to label names")
     thresholds: list[tuple[float, str]] | None = Field(
@@ -74,6 +83,10 @@ class TaskChoice(Part):
             raise ValueError("give a task 'name' of the catalogue, or the 'file' of your own table")
         if not self.file and self.kind != "classification":
             raise ValueError("'kind' is for your own table: a task of the catalogue has its own")
+        if not self.file and self.weight:
+            raise ValueError("'weight' is a column of your own table: use exemplars with a task of the catalogue")
+        if not self.exemplars and self.exemplar_weight != 1:
+            raise ValueError("'exemplar_weight' is for the rows of 'exemplars': name that file")
         return self
 
 
@@ -127,7 +140,9 @@ class Adapt(Part):
         default=None, ge=1, description="optimizer steps, instead of epochs; ten looks at validation on the way"
     )
     batch_size: int = Field(default=32, ge=1, description="examples an optimizer step")
-    learning_rate: float | None = Field(default=None, gt=0, description="1e-3 for lora, 3e-3 for prompt, 2e-5 for full if left out")
+    learning_rate: float | None = Field(
+        default=None, gt=0, description="1e-3 for lora, 3e-3 for prompt, 2e-5 for full if left out"
+    )
     warmup: float = Field(default=0.06, ge=0, lt=1, description="share of the steps")
     weight_decay: float = Field(default=0.0, ge=0)
     clip: float = Field(default=1.0, gt=0)

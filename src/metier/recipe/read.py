@@ -55,9 +55,12 @@ def _beside(recipe: Recipe, path: Path) -> Recipe:
 
 
 def _found(task: TaskChoice, path: Path) -> TaskChoice:
-    if task.file and not Path(task.file).is_absolute() and (path.parent / task.file).exists():
-        return task.model_copy(update={"file": str(path.parent / task.file)})
-    return task
+    beside = {
+        field: str(path.parent / name)
+        for field, name in (("file", task.file), ("exemplars", task.exemplars))
+        if name and not Path(name).is_absolute() and (path.parent / name).exists()
+    }
+    return task.model_copy(update=beside) if beside else task
 
 
 def _explain(error: ValidationError, path: Path, node: Any) -> MetierError:

@@ -104,20 +104,25 @@ def results(run: Run) -> list[EvalResult]:
     return found + [_result(run, r.task, r.title, r.task, r.metric, r.after) for r in retention(run)[0]]
 
 
+def _is_adapter(run: Run) -> bool:
+    """Whether the specialist's weights lie beside those of its base, in peft's format."""
+    return run.part("training")["method"] in ("lora", "prompt")
+
+
 def metadata(run: Run) -> ModelCardData:
     """The card's metadata block."""
     from huggingface_hub import ModelCardData
 
-    lora = run.part("training")["method"] == "lora"
+    adapter = _is_adapter(run)
     dataset = _hub_id(run.task["homepage"], "datasets/")
     tags = ["metier", _task_type(run), run.task["domain"], run.part("training")["method"]]
     found = results(run)
     more: dict[str, Any] = dict(licence(run))
     if base_on_hub(run):
-        more["base_model_relation"] = "adapter" if lora else "finetune"
+        more["base_model_relation"] = "adapter" if adapter else "finetune"
     return ModelCardData(
         language=run.task["language"] or "en",
-        library_name="peft" if lora else "transformers",
+        library_name="peft" if adapter else "transformers",
         # a causal model that is read by label likelihoods: this tag names what loads it, the other what it is for
         pipeline_tag="text-generation",
         tags=[tag for tag in dict.fromkeys(tags) if tag],
@@ -149,7 +154,7 @@ def _usage(run: Run) -> dict[str, Any]:
         "answers": prompt["answer_ids"],
         "base": base_on_hub(run) or "path/to/the/base",
         "dtype": run.part("device")["dtype"] or "float32",
-        "lora": run.part("training")["method"] == "lora",
+        "adapter": _is_adapter(run),
         "written": is_written(run),
         "end": prompt["end"],
         "room": max([n for n in (prompt["answer_tokens"] or {}).values() if isinstance(n, int)], default=0) * 4 + 32,

@@ -58,6 +58,10 @@ def train_specialist(
         f"{len(items)} examples × {passes} epochs = {steps} steps, peak rate {adapt.rate:g}"
         + (f", layers below {lowest} computed once" if lowest else "")
     )
+    weights = [e.weight or 1.0 for e in examples] if any(e.weight for e in examples) else None
+    heavy = [weight for weight in weights or () if weight > 1]
+    if weights and heavy:
+        console.print(f"  {len(heavy)} examples weigh more: {sum(heavy) / sum(weights):.0%} of what is seen")
     validate = _validation(runner, encoder, [data, *(mixture.others if mixture else ())], lowest, folder)
     with bar("adapt", steps) as advance:
         shown = 0
@@ -76,12 +80,17 @@ def train_specialist(
             steps=steps,
             batch_size=adapt.batch_size,
             micro_batch_tokens=adapt.micro_batch_tokens,
+            weights=weights,
             seed=recipe.seed,
             lowest_layer=lowest,
         )
         result = train(work, schedule, folder=folder, log=log, key=key, validate=validate, report=report)
     summary = training_summary(result, adapt.method, trainable, everything, passes, len(items))
     summary |= {"lowest_layer": lowest, "truncated": encoder.truncated}
+    if weights and heavy:
+        summary["weighted"] = {"examples": len(heavy), "share_seen": round(sum(heavy) / sum(weights), 4)}
+    if runner.soft_tokens:
+        summary["soft_tokens"] = runner.soft_tokens
     return runner, summary, answer_room(encoder, examples) if data.task.written else None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from metier.errors import MetierError
 from metier.recipe import Recipe, TaskChoice
+from metier.run.exemplars import with_exemplars
 from metier.sources import Lock
 from metier.tasks import Example, Loaded, Split, Task, fewer, from_table, load_task, prepare, protocols, split
 from metier.tasks.protocols import OWN
@@ -61,7 +62,7 @@ def load(
             choice.file,
             lock=lock,
             offline=offline,
-            **choice.model_dump(exclude={"name", "variant", "file"}),
+            **choice.model_dump(exclude={"name", "variant", "file", "exemplars", "exemplar_weight"}),
         )
     return load_task(
         str(choice.name),
@@ -88,6 +89,7 @@ def prepare_data(recipe: Recipe, *, data_root: Path | None, lock: Lock | None, o
     shares = {"train": recipe.split.train, "validation": recipe.split.validation, "test": recipe.split.test}
     stratify = loaded.task.kind == "classification"
     if loaded.protocol and loaded.protocol.rows == "same":
+        _refuse_exemplars(choice, recipe.protocol)
         parts = split(loaded.examples, seed=recipe.split.seed, fractions=shares, stratify=stratify)
         return Data(loaded, parts, protocols.untouched(parts.parts), about)
     prepared = prepare(loaded.examples)
@@ -101,7 +103,18 @@ def prepare_data(recipe: Recipe, *, data_root: Path | None, lock: Lock | None, o
     if recipe.split.most_train and recipe.split.most_train < len(parts.parts["train"]):
         train = fewer(parts.parts["train"], recipe.split.most_train, recipe.split.seed)
         parts = replace(parts, parts={**parts.parts, "train": train})
+    if choice.exemplars:
+        parts = replace(parts, parts=with_exemplars(parts.parts, choice, loaded.task, lock=lock, offline=offline))
     return Data(loaded, parts, prepared.report, about)
+
+
+def _refuse_exemplars(choice: TaskChoice, protocol: str) -> None:
+    if choice.exemplars:
+        raise MetierError(
+            f"the protocol '{protocol}' says which rows are learnt from",
+            where="recipe, task.exemplars",
+            fix="leave exemplars or protocol out",
+        )
 
 
 def few_shots(data: Data, count: int, seed: int) -> tuple[Shots, dict[str, Shots]]:

@@ -67,7 +67,9 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
             f"{twin['train'][:80]!r}: if they belong together, name the column that says so as group"
         )
     device = choose_device(recipe.device, recipe.dtype)
-    encoder = Encoder(load_tokenizer(base.path), data.task, fitting(base.path, recipe.max_tokens, taken=recipe.adapt.soft_tokens))
+    encoder = Encoder(
+        load_tokenizer(base.path), data.task, fitting(base.path, recipe.max_tokens, taken=recipe.adapt.soft_tokens)
+    )
     train = data.part("train")
     prefix, bare = split_prefix([encoder.training_item(e.inputs, e.target) for e in train])
     if encoder.truncated:
@@ -75,7 +77,11 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
     lengths = np.array([item.tokens for item in bare]) + len(prefix)
     size, config = _weights(base.path)
     per_token = (4 if recipe.adapt.method in ADAPTERS else 6) * (size - config.vocab_size * config.hidden_size)
-    tokens = float((lengths - len(prefix)).sum()) * recipe.adapt.updates(len(train)) / -(-len(train) // recipe.adapt.batch_size)
+    tokens = (
+        float((lengths - len(prefix)).sum())
+        * recipe.adapt.updates(len(train))
+        / -(-len(train) // recipe.adapt.batch_size)
+    )
     if recipe.search:
         for trial in recipe.search.trials:
             resolve(trial.base or recipe.base, lock=lock, offline=offline)

@@ -39,6 +39,7 @@ def from_table(
     id: str | None = None,
     split: str | None = None,
     agreement: str | None = None,
+    weight: str | None = None,
     format: str | None = None,
     encoding: str | None = None,
     delimiter: str | None = None,
@@ -69,6 +70,7 @@ def from_table(
         id: the column of unique ids; None makes ids from what the rows say.
         split: the column of the data's own split: train, validation, test.
         agreement: the column of the share of annotators who gave the label (0.75 or 75%).
+        weight: the column of how many times as often as others a row is learnt from; 1 where it is empty.
         format, encoding, delimiter, sheet, header_row: as in :func:`metier.sources.read_table`.
         instruction: wording of the prompt, with or without ``{text}``; None makes one from the labels.
         domain: completes "Read the text about …" in the instruction that is made.
@@ -83,11 +85,11 @@ def from_table(
     """
     if kind != "classification":
         _refuse_labels(kind, labels, label_map, thresholds, instruction)
-    inputs = _fields(text)
+    inputs = input_columns(text)
     template = own_template(instruction, tuple(inputs)) if instruction else None  # its faults show before any reading
     mapping = {str(key): str(value) for key, value in (label_map or {}).items()}
     declared = _declared(labels, mapping, thresholds)
-    source = _columns(inputs, label, declared, group, id, split, agreement, mapping, thresholds)
+    source = _columns(inputs, label, declared, group, id, split, agreement, weight, mapping, thresholds)
     fetched = fetch_file(str(path), lock=lock, offline=offline)
     options: dict[str, Any] = {"format": format, "encoding": encoding, "delimiter": delimiter}
     options |= {"sheet": sheet, "header_row": header_row}
@@ -180,6 +182,7 @@ def _columns(
     identity: str | None,
     split: str | None,
     agreement: str | None,
+    weight: str | None,
     mapping: dict[str, str],
     thresholds: Sequence[tuple[float, str]] | None,
 ) -> Columns:
@@ -193,6 +196,7 @@ def _columns(
             id=identity,
             split=split,
             agreement=agreement,
+            weight=weight,
             label_map=mapping,
             thresholds=pairs,
         )
@@ -202,7 +206,7 @@ def _columns(
         raise MetierError(f"the thresholds cannot be used: {said}", fix=fix) from error
 
 
-def _fields(text: str | Sequence[str]) -> dict[str, str]:
+def input_columns(text: str | Sequence[str]) -> dict[str, str]:
     """Columns by field of the template; one column alone is the field ``text``."""
     names = [text] if isinstance(text, str) else list(text)
     if not names:
