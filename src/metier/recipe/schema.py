@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from metier.errors import MetierError
 from metier.recipe.corpus import CorpusChoice
-from metier.recipe.parts import Adapt, Measure, Mix, Part, Retention, Search, SplitChoice, TaskChoice, Trial
+from metier.recipe.parts import Adapt, Curve, Measure, Mix, Part, Retention, Search, SplitChoice, TaskChoice, Trial
 from metier.recipe.plan import PlanChoice
 from metier.recipe.pretrain import Pretrain
 
@@ -40,6 +40,7 @@ class Recipe(Part):
     )
     mix: Mix | None = None
     search: Search | None = None
+    curve: Curve | None = Field(default=None, description="for metier curve: sizes, and rivals to compare with")
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     dtype: Literal["auto", "bfloat16", "float32", "float16"] = "auto"
 
