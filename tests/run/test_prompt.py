@@ -23,6 +23,7 @@ from metier.models.forward import Runner
 from metier.models.soft_prompt import soft_prompt
 from metier.recipe import load_recipe
 from metier.run import again, curve, run
+from metier.run.preflight import preflight
 from metier.training import loop
 from tests.toy import sentences, write_recipe
 
@@ -188,6 +189,19 @@ def test_the_published_settings_and_grid(toy_base: Path, tmp_path: Path) -> None
     assert (changed.length, changed.updates(40), changed.rate) == (20, 8, 0.003)
     again = type(adapt).model_validate(adapt.model_dump(mode="json"))
     assert again.model_dump(mode="json") == adapt.model_dump(mode="json")
+
+
+def test_the_time_told_before_goes_with_the_steps(toy_base: Path, tmp_path: Path) -> None:
+    def minutes_at_one_speed(adapt: str) -> float:
+        recipe = recipe_of(tmp_path, toy_base, adapt=f"adapt: {{method: prompt, batch_size: 16, {adapt}}}\n")
+        found = preflight(recipe, data_root=None, offline=True)
+        assert found.train_seconds is not None
+        assert found.device.gflops
+        return found.train_seconds * found.device.gflops
+
+    epochs = minutes_at_one_speed("epochs: 2")
+    assert minutes_at_one_speed("steps: 22") == pytest.approx(epochs)  # 168 examples are 11 steps
+    assert minutes_at_one_speed("steps: 44") == pytest.approx(2 * epochs)
 
 
 def test_forgetting_is_measured_with_the_soft_prompt_in_place(finished: Path) -> None:

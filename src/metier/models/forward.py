@@ -34,7 +34,12 @@ class Runner:
         self.why = "chosen by the caller"
         # a faster way where no prefix is run along and nothing learns: pack → hidden states, at least of its rows
         self.lean: Callable[[Pack], Tensor] | None = None
-        self.packing = packing if packing is not None else self._packing_is_exact()
+        self.packing: bool
+        if packing is None and self.soft_tokens:  # a matter of the base's attention, whatever stands in front
+            base = Runner(causal_model(model))
+            self.packing, self.why = base.packing, base.why
+        else:
+            self.packing = self._packing_is_exact() if packing is None else packing
 
     @property
     def device(self) -> torch.device:

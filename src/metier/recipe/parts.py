@@ -203,9 +203,9 @@ class Adapt(Part):
         """Optimizer steps that learning from so many examples takes."""
         return self.steps or self.epochs * -(-examples // self.batch_size)
 
-    def passes(self, examples: int) -> int:
-        """Times that so many examples are gone through, the last time perhaps in part."""
-        return -(-self.updates(examples) // -(-examples // self.batch_size))
+    def passes(self, examples: int) -> float:
+        """Times that so many examples are gone through."""
+        return self.updates(examples) / -(-examples // self.batch_size) if self.steps else self.epochs
 
     @property
     def soft_tokens(self) -> int:

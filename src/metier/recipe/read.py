@@ -89,8 +89,10 @@ def _location(parts: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _part(location: tuple[Any, ...]) -> type[BaseModel] | None:
     model: type[BaseModel] = Recipe
+    named = False
     for part in location:
-        if isinstance(part, int):  # a place in a list: its entries are of the kind that the list is of
+        if isinstance(part, int) or named:  # a place in a list or a name of one's own: entries are all of one kind
+            named = False
             continue
         field = model.model_fields.get(str(part))
         if field is None:
@@ -99,7 +101,7 @@ def _part(location: tuple[Any, ...]) -> type[BaseModel] | None:
         inner = [t for t in options if isinstance(t, type) and issubclass(t, BaseModel)]
         if not inner:
             return None
-        model = inner[0]
+        model, named = inner[0], getattr(field.annotation, "__origin__", None) is dict
     return model
 
 

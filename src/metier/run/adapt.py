@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,10 +53,10 @@ def train_specialist(
     soft = adapt.soft_labels
     items = [encoder.training_item(e.inputs, e.target, e.agreement if soft else None) for e in examples]
     trainable, everything = parameters(model)
-    steps, passes = adapt.updates(len(items)), adapt.passes(len(items))
+    steps, epochs = adapt.updates(len(items)), adapt.passes(len(items))
     console.print(
         f"  adapt {adapt.method}: {trainable:,} of {everything:,} weights, "
-        f"{len(items)} examples × {passes} epochs = {steps} steps, peak rate {adapt.rate:g}"
+        f"{len(items)} examples × {epochs:g} epochs = {steps} steps, peak rate {adapt.rate:g}"
         + (f", layers below {lowest} computed once" if lowest else "")
     )
     weights = [e.weight or 1.0 for e in examples] if any(e.weight for e in examples) else None
@@ -76,7 +77,7 @@ def train_specialist(
         work = Prompts(
             runner,
             items,
-            epochs=passes,
+            epochs=math.ceil(epochs),
             steps=steps,
             batch_size=adapt.batch_size,
             micro_batch_tokens=adapt.micro_batch_tokens,
@@ -85,7 +86,7 @@ def train_specialist(
             lowest_layer=lowest,
         )
         result = train(work, schedule, folder=folder, log=log, key=key, validate=validate, report=report)
-    summary = training_summary(result, adapt.method, trainable, everything, passes, len(items))
+    summary = training_summary(result, adapt.method, trainable, everything, epochs, len(items))
     summary |= {"lowest_layer": lowest, "truncated": encoder.truncated}
     if weights and heavy:
         summary["weighted"] = {"examples": len(heavy), "share_seen": round(sum(heavy) / sum(weights), 4)}

@@ -55,7 +55,7 @@ def describe(
 
 
 def training_summary(
-    result: Progress, method: str, trainable: int, everything: int, epochs: int, examples: int
+    result: Progress, method: str, trainable: int, everything: int, epochs: float, examples: int
 ) -> dict[str, Any]:
     """What the manifest says about a training that is done."""
     seconds = max(result.seconds, 1e-9)
@@ -64,7 +64,7 @@ def training_summary(
         "trainable_parameters": trainable,
         "total_parameters": everything,
         "steps": result.step,
-        "epochs": epochs,
+        "epochs": round(epochs, 2),
         "examples": examples,
         "examples_seen": result.examples,
         "examples_per_s": round(result.examples / seconds, 2),

@@ -77,11 +77,7 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
     lengths = np.array([item.tokens for item in bare]) + len(prefix)
     size, config = _weights(base.path)
     per_token = (4 if recipe.adapt.method in ADAPTERS else 6) * (size - config.vocab_size * config.hidden_size)
-    tokens = (
-        float((lengths - len(prefix)).sum())
-        * recipe.adapt.updates(len(train))
-        / -(-len(train) // recipe.adapt.batch_size)
-    )
+    tokens = float((lengths - len(prefix)).sum()) * recipe.adapt.passes(len(train))
     if recipe.search:
         for trial in recipe.search.trials:
             resolve(trial.base or recipe.base, lock=lock, offline=offline)

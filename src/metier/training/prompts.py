@@ -42,11 +42,10 @@ class Prompts:
         seed: int = 0,
         lowest_layer: int = 0,
     ) -> None:
-        self.runner, self.epochs, self.budget, self.lowest = runner, epochs, micro_batch_tokens, lowest_layer
+        self.runner, self.budget, self.lowest = runner, micro_batch_tokens, lowest_layer
         self.prefix, self.items = split_prefix(items)
-        self.batches = [batch for epoch in range(epochs) for batch in self._batches(batch_size, weights, seed, epoch)][
-            :steps
-        ]
+        batches = [batch for epoch in range(epochs) for batch in self._batches(batch_size, weights, seed, epoch)]
+        self.batches, self.an_epoch = batches[:steps], len(batches) / epochs
         self.steps = len(self.batches)
         self.trunk: Trunk | None = None
 
@@ -73,7 +72,7 @@ class Prompts:
             examples=len(batch),
             tokens=sum(item.tokens for item in batch) + len(self.prefix) + self.runner.soft_tokens,
             loss_tokens=sum(len(answer) for item in batch for answer in item.answers),
-            shown={"epoch": round((step + 1) * self.epochs / self.steps, 3)},
+            shown={"epoch": round((step + 1) / self.an_epoch, 3)},
         )
 
 
