@@ -22,7 +22,7 @@ from metier.evaluation.intervals import clopper_pearson
 
 
 def simulate(generator: np.random.Generator, n: int, labels: int, honest: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities and right answers drawn from them; with ``honest`` other than 1 the model's are too sure or unsure."""
+    """Probabilities, and right answers drawn from them; with ``honest`` above 1 the model is too sure, below unsure."""
     logits = generator.normal(0, 1.5, (n, labels))
     true = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     gold = (true.cumsum(axis=1) > generator.random((n, 1))).argmax(axis=1)

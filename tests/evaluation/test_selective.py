@@ -1,20 +1,24 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metier.evaluation.calibration import risk_coverage
+from metier.evaluation.confidence import By
 from metier.evaluation.intervals import clopper_pearson
 from metier.evaluation.selective import (
     CANDIDATES,
+    Promise,
+    Threshold,
     accuracy_at_deferral,
     aurc,
     choose_threshold,
     curves,
     fewest_all_right,
-    measure_promise,
 )
 
 answers = st.lists(st.tuples(st.integers(0, 10).map(lambda x: x / 10), st.booleans()), min_size=1, max_size=60)
@@ -125,14 +129,32 @@ def test_all_equally_sure_is_all_or_nothing() -> None:
     assert choose_threshold(sure, right, accuracy=0.94).value is None
 
 
-def test_what_became_of_a_promise() -> None:
+@pytest.mark.parametrize(("accuracy", "held"), [(0.85, "shown"), (0.94, "yes"), (0.97, "not refuted"), (0.99, "no")])
+def test_what_became_of_a_promise(accuracy: float, held: str) -> None:
     rows = [[0.9, 0.1]] * 100 + [[0.6, 0.4]] * 100
     right = [True] * 95 + [False] * 5 + [False] * 100
-    found = measure_promise("probability", 0.8, rows, right, accuracy=0.85)
+    promise = Promise(accuracy, 0.95, "probability", Threshold(0.8, 300, 150, 140))
+    found = promise.measure(rows, right)
     assert found["coverage"]["value"] == 0.5
     assert found["accuracy"]["value"] == 0.95
-    assert found["held"] == "shown"
-    demands = {0.94: "yes", 0.97: "not refuted", 0.99: "no"}
-    for accuracy, word in demands.items():
-        assert measure_promise("probability", 0.8, rows, right, accuracy=accuracy)["held"] == word
-    assert measure_promise("margin", None, rows, right, accuracy=0.9)["held"] == "nothing answered"
+    assert found["held"] == held
+    assert Promise.from_json(json.loads(json.dumps(promise.to_json()))) == promise
+
+
+def test_a_promise_that_cannot_be_made_answers_nothing() -> None:
+    promise = Promise.make([[0.7, 0.3]] * 30, [True] * 30, accuracy=0.9, confidence=0.95, by="margin")
+    assert not promise.met
+    assert not promise.answers([[1.0, 0.0]]).any()
+    assert promise.measure([[1.0, 0.0]], [True])["held"] == "nothing answered"
+
+
+@pytest.mark.parametrize("by", ["probability", "margin", "entropy"])
+def test_a_promise_under_each_confidence(by: By) -> None:
+    generator = np.random.default_rng(2)
+    logits = generator.normal(0, 2, (3000, 4))
+    rows = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    right = rows.max(axis=1) > generator.random(3000)
+    promise = Promise.make(rows[:1500], right[:1500], accuracy=0.85, confidence=0.95, by=by)
+    assert promise.met
+    assert promise.answers(rows[:1500]).sum() == promise.found.answered
+    assert promise.measure(rows[1500:], right[1500:])["held"] in ("shown", "yes")

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from metier.evaluation.calibration import apply_temperature, log_probabilities
 from metier.evaluation.intervals import Floats, Ints
 
-Rows = Sequence[npt.ArrayLike]
+Rows = Sequence[npt.ArrayLike] | Floats
 By = Literal["probability", "margin", "entropy"]
 BY: tuple[By, ...] = get_args(By)
 
@@ -50,7 +50,7 @@ def padded(rows: Rows) -> tuple[Floats, Ints]:
 
 def probability(rows: Rows) -> Floats:
     """The largest probability of each row, (n,)."""
-    return padded(rows)[0].max(axis=1)
+    return np.asarray(padded(rows)[0].max(axis=1))
 
 
 def margin(rows: Rows) -> Floats:
@@ -73,7 +73,7 @@ def entropy(rows: Rows) -> Floats:
     missing = np.maximum(0, 1 - table.sum(axis=1)) / widths
     table = np.where(inside, table + missing[:, None], 0)
     spread = -np.sum(table * np.log(np.where(table > 0, table, 1)), axis=1)
-    return np.clip(1 - spread / np.log(np.maximum(widths, 2)), 0, 1)
+    return np.asarray(np.clip(1 - spread / np.log(np.maximum(widths, 2)), 0, 1))
 
 
 _FUNCTIONS: Mapping[By, Callable[[Rows], Floats]] = {"probability": probability, "margin": margin, "entropy": entropy}

@@ -78,7 +78,7 @@ class Conformal:
 
 
 def calibrate(rows: Rows, gold: npt.ArrayLike, levels: Sequence[float] = LEVELS) -> Conformal:
-    """Thresholds from examples that were not learnt from: the ⌈(n + 1) · level⌉-th smallest strangeness of right answers.
+    """Thresholds from examples that were not learnt from: the ⌈(n + 1) · level⌉-th least strangeness of right answers.
 
     Args:
         rows: probabilities of each example, of any width.

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from scipy.stats import binom
 
 from metier.evaluation.calibration import risk_coverage
-from metier.evaluation.confidence import BY, By, Rows, confidence
+from metier.evaluation.confidence import BY, By, Rows
+from metier.evaluation.confidence import confidence as sureness
 from metier.evaluation.intervals import (
     CONFIDENCE,
     percentile_score,
@@ -98,10 +99,10 @@ def curves(rows: Rows, correct: Sequence[bool], *, seed: int) -> dict[str, Any]:
         "threshold"}]}``; each point of a curve has its own 95 % Clopper-Pearson interval.
     """
     read = [np.size(row) > 0 for row in rows]
-    found = {}
+    found: dict[str, Any] = {}
     for by in BY:
         sure = np.zeros(len(rows))
-        sure[read] = confidence([row for row, ok in zip(rows, read, strict=True) if ok], by)
+        sure[read] = sureness([row for row, ok in zip(rows, read, strict=True) if ok], by)
         line = risk_coverage(sure, correct).to_json(POINTS)
         found[by] = {
             "aurc": aurc(sure, correct, seed=seed).to_json(),
@@ -135,7 +136,7 @@ class Threshold:
 
 
 def fewest_all_right(accuracy: float, level: float) -> int:
-    """How many answers, all of them right, it takes to show an accuracy at a level: the least m with accuracy^m ≤ level."""
+    """How many answers, all of them right, show an accuracy at a level: the least m with accuracy^m ≤ level."""
     return max(1, math.ceil(round(math.log(level) / math.log(accuracy), 9)))
 
 
@@ -183,26 +184,63 @@ def choose_threshold(
     return Threshold(value, n, int(answered[best]), int(rightly[best]))
 
 
-def measure_promise(
-    by: By, value: float | None, rows: Rows, correct: Sequence[bool], *, accuracy: float
-) -> dict[str, Any]:
-    """Whether a promise of accuracy held on examples that had no part in it.
+@dataclass(frozen=True)
+class Promise:
+    """What was demanded of the answers that are given, and the threshold of confidence that was found for it."""
 
-    Returns:
-        ``{"coverage": score, "accuracy": score or null, "held"}``: ``held`` is ``shown`` where the whole 95 % interval
-        reaches the demand, ``yes`` where only the value does, ``not refuted`` where only the interval's upper end does,
-        ``no`` where all of it lies below, and ``nothing answered``.
-    """
-    right = np.asarray(correct, bool)
-    require_examples(len(right))
-    answered = np.zeros(len(right), bool) if value is None else confidence(rows, by) >= value
-    count = int(answered.sum())
-    coverage = proportion(count, len(right)).to_json()
-    if not count:
-        return {"coverage": coverage, "accuracy": None, "held": "nothing answered"}
-    found = proportion(int(right[answered].sum()), count)
-    assert found.low is not None
-    assert found.high is not None
-    words = ((found.low, "shown"), (found.value, "yes"), (found.high, "not refuted"))
-    held = next((word for end, word in words if end >= accuracy), "no")
-    return {"coverage": coverage, "accuracy": found.to_json(), "held": held}
+    accuracy: float
+    confidence: float
+    by: By
+    found: Threshold
+
+    @classmethod
+    def make(cls, rows: Rows, correct: Sequence[bool], *, accuracy: float, confidence: float, by: By) -> Promise:
+        """Choose the threshold on examples that were not learnt from; see :func:`choose_threshold`."""
+        found = choose_threshold(sureness(rows, by), correct, accuracy=accuracy, confidence=confidence)
+        return cls(accuracy, confidence, by, found)
+
+    @property
+    def met(self) -> bool:
+        """Whether there is such a threshold. Where there is none nothing may be answered."""
+        return self.found.value is not None
+
+    def answers(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Which rows it is sure enough of to answer, (n,)."""
+        if self.found.value is None:
+            return np.zeros(len(rows), bool)
+        return np.asarray(sureness(rows, self.by) >= self.found.value)
+
+    def measure(self, rows: Rows, correct: Sequence[bool]) -> dict[str, Any]:
+        """Whether the promise held on examples that had no part in it.
+
+        Returns:
+            ``{"coverage": score, "accuracy": score or null, "held"}``: ``held`` is ``shown`` where the whole 95 %
+            interval reaches the demand, ``yes`` where the value does, ``not refuted`` where only the interval's upper
+            end does, ``no`` where all of it lies below, and ``nothing answered``.
+        """
+        right, answered = np.asarray(correct, bool), self.answers(rows)
+        require_examples(len(right))
+        count = int(answered.sum())
+        coverage = proportion(count, len(right)).to_json()
+        if not count:
+            return {"coverage": coverage, "accuracy": None, "held": "nothing answered"}
+        score = proportion(int(right[answered].sum()), count).to_json()
+        reached = (word for end, word in _HELD if score[end] >= self.accuracy)
+        return {"coverage": coverage, "accuracy": score, "held": next(reached, "no")}
+
+    def to_json(self) -> dict[str, Any]:
+        """``{"accuracy", "confidence", "by", "threshold", "n", "answered", "right", "reason"}``."""
+        about = dict(vars(self.found))
+        about["threshold"] = about.pop("value")
+        return {"accuracy": self.accuracy, "confidence": self.confidence, "by": self.by, **about}
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Promise:
+        """The inverse of :meth:`to_json`."""
+        found = Threshold(record["threshold"], record["n"], record["answered"], record["right"], record.get("reason"))
+        if record["by"] not in BY:
+            raise ValueError(f"unknown confidence {record['by']!r}")
+        return cls(float(record["accuracy"]), float(record["confidence"]), record["by"], found)
+
+
+_HELD = (("low", "shown"), ("value", "yes"), ("high", "not refuted"))

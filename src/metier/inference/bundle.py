@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from metier.errors import MetierError
+from metier.evaluation.conformal import Conformal
+from metier.evaluation.selective import Promise
 from metier.files import write_dir
 from metier.models.bases import Base, resolve
 from metier.models.encode import Encoder
@@ -26,6 +28,8 @@ class Bundle:
     max_tokens: int
     temperature: float
     answer_tokens: int | None = None  # most tokens of an answer that is written out
+    conformal: Conformal | None = None  # for prediction sets
+    promise: Promise | None = None  # what a recipe demanded of the answers that are given
 
 
 def write_bundle(
@@ -85,12 +89,17 @@ def read_bundle(run_or_folder: Path) -> Bundle:
         said = (about["base"], about["method"], about["dtype"], int(about["max_tokens"]))
         room = int(about["answer_tokens"]) if task.written else None
         file = folder / "calibration.json"
-        temperature = float(json.loads(file.read_text(encoding="utf-8"))["temperature"]) if file.exists() else 1.0
+        shipped: dict[str, Any] = (
+            json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"temperature": 1.0}
+        )
+        temperature = float(shipped["temperature"])
+        conformal = Conformal.from_json(shipped["conformal"]) if shipped.get("conformal") else None
+        promise = Promise.from_json(shipped["selective"]) if shipped.get("selective") else None
     except (ValueError, KeyError, TypeError) as error:
         raise MetierError(
             f"the specialist is damaged: {error}", where=str(file), fix="delete its folder and run the recipe again"
         ) from error
-    return Bundle(folder, task, *said, temperature, room)
+    return Bundle(folder, task, *said, temperature, room, conformal, promise)
 
 
 def base_path(bundle: Bundle, offline: bool) -> Path:

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from metier.errors import MetierError, nearest
+from metier.evaluation.conformal import Method
 from metier.inference.specialist import Specialist, TextAnswer
 from metier.sources import Row, read_table, table_columns, write_table
 
 CHUNK = 256
 ADDED = ("label", "probability", "abstained")
 ADDED_WRITTEN = ("answer",)
+SET, REFERRAL = "set", "referral"
 
 
 @dataclass
@@ -24,6 +26,7 @@ class Counts:
     rows: int = 0
     empty: int = 0
     abstained: int = 0
+    referred: int = 0
 
 
 def predict_table(
@@ -32,7 +35,9 @@ def predict_table(
     target: Path,
     *,
     columns: list[str],
-    abstain_below: float = 0.0,
+    abstain_below: float | None = None,
+    sets: float | None = None,
+    sets_by: Method = "lac",
     progress: Callable[[int], None] | None = None,
     **options: Any,
 ) -> Counts:
@@ -40,7 +45,8 @@ def predict_table(
 
     All columns are kept; ``label``, ``probability`` and ``abstained`` are added (with ``metier_`` in front where
     the table has such a column). A row with an empty text gets no label and counts as abstained. Where answers are
-    written out, ``answer`` is all that is added.
+    written out, ``answer`` is all that is added. With ``sets`` there is ``set``, its labels between ``|``; in a domain
+    with red flags ``referral``, empty for a text without one.
     """
     fields = specialist.bundle.task.template.fields()
     known = table_columns(source, **options)
@@ -49,12 +55,13 @@ def predict_table(
     for column in columns:
         if column not in known:
             raise MetierError(f"there is no column '{column}'", where=str(source), fix=nearest(column, known))
-    names = {
-        name: f"metier_{name}" if name in known else name for name in (ADDED_WRITTEN if specialist.writes else ADDED)
-    }
+    added = [*(ADDED_WRITTEN if specialist.writes else ADDED), *([SET] if sets is not None else [])]
+    added += [REFERRAL] if specialist.guard else []
+    names = {name: f"metier_{name}" if name in known else name for name in added}
+    asked = {"abstain_below": abstain_below, "sets": sets, "sets_by": sets_by}
     counts = Counts()
     pairs = list(zip(fields, columns, strict=True))
-    rows = _answered(specialist, read_table(source, **options), pairs, names, abstain_below, counts, progress)
+    rows = _answered(specialist, read_table(source, **options), pairs, names, asked, counts, progress)
     write_table(target, rows, [*known, *names.values()])
     return counts
 
@@ -64,7 +71,7 @@ def _answered(
     rows: Iterable[Row],
     pairs: list[tuple[str, str]],
     names: dict[str, str],
-    abstain_below: float,
+    asked: dict[str, Any],
     counts: Counts,
     progress: Callable[[int], None] | None,
 ) -> Iterator[dict[str, Any]]:
@@ -72,23 +79,26 @@ def _answered(
     while chunk := list(itertools.islice(iterator, CHUNK)):
         inputs = [{field: str(row.values.get(column) or "").strip() for field, column in pairs} for row in chunk]
         filled = [index for index, values in enumerate(inputs) if all(values.values())]
-        answers = dict(
-            zip(filled, specialist.predict([inputs[i] for i in filled], abstain_below=abstain_below), strict=True)
-        )
+        answers = dict(zip(filled, specialist.predict([inputs[i] for i in filled], **asked), strict=True))
         for index, row in enumerate(chunk):
             answer = answers.get(index)
             counts.rows += 1
             counts.empty += answer is None
+            counts.referred += answer is not None and answer.referral is not None
+            more = {names[REFERRAL]: answer.referral if answer else None} if REFERRAL in names else {}
             if specialist.writes:
-                yield {**row.values, names["answer"]: answer.answer if isinstance(answer, TextAnswer) else None}
+                yield {**row.values, names["answer"]: answer.answer if isinstance(answer, TextAnswer) else None, **more}
                 continue
             assert not isinstance(answer, TextAnswer)
             counts.abstained += answer is None or answer.abstained
+            if SET in names:
+                more = {names[SET]: "|".join(answer.set or ()) if answer else None} | more
             yield {
                 **row.values,
                 names["label"]: answer.label if answer else None,
                 names["probability"]: round(answer.probability, 6) if answer else None,
                 names["abstained"]: answer.abstained if answer else True,
+                **more,
             }
         if progress:
             progress(len(chunk))

@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from metier.errors import MetierError, nearest
+from metier.evaluation.conformal import Method
 from metier.evaluation.scoring import normalise, score
+from metier.inference.abstaining import abstentions, label_sets
 from metier.inference.bundle import Bundle, read_bundle
 from metier.inference.engines import ENGINES, Engine
 from metier.inference.engines.choose import choose_engine
 from metier.inference.engines.openvino_engine import load_engine
 from metier.inference.engines.torch_engine import TorchEngine, load_runner
+from metier.inference.guardrails import Flag, guard
 from metier.models.device import choose_device, prepare_process
 from metier.models.encode import Encoder
 from metier.models.forward import Runner
@@ -30,7 +33,9 @@ class Answer:
     Attributes:
         probabilities: calibrated, over all labels, summing to 1.
         logprobs: natural-log probability of each label among the labels, before calibration.
-        abstained: the probability is below the threshold that was asked for.
+        abstained: it is not sure enough: of what the recipe demanded, or of the threshold that was asked for.
+        set: labels that hold the right one with the probability that was asked for; None if none was.
+        referral: where else to turn, for a text with a red flag of the specialist's domain; the label stays.
     """
 
     label: str
@@ -38,6 +43,8 @@ class Answer:
     probabilities: dict[str, float]
     logprobs: dict[str, float]
     abstained: bool
+    set: tuple[str, ...] | None = None
+    referral: str | None = None
 
 
 @dataclass(frozen=True)
@@ -45,12 +52,15 @@ class TextAnswer:
     """What a specialist for extraction or generation writes about one text.
 
     Attributes:
-        answer: the text, as it was written, without spaces around it.
+        answer: the text, as it was written, without spaces around it. Where a text with a red flag is answered in
+            free words the referral stands in front of it; entities are left as they are.
         ended: whether it came to its own end; False where it was cut off at the longest answer that is expected.
+        referral: where else to turn, for a text with a red flag of the specialist's domain.
     """
 
     answer: str
     ended: bool
+    referral: str | None = None
 
 
 class Specialist:
@@ -63,6 +73,7 @@ class Specialist:
     def __init__(self, bundle: Bundle, engine: Engine, encoder: Encoder, engine_reason: str = "chosen by the caller"):
         self.bundle, self.engine, self.encoder, self.engine_reason = bundle, engine, encoder, engine_reason
         self.labels = list(bundle.task.labels)
+        self.guard = guard(bundle.task.domain)
 
     @classmethod
     def load(
@@ -117,48 +128,94 @@ class Specialist:
         return self.engine.runner
 
     @property
+    def notice(self) -> str | None:
+        """What its answers are not, for a domain where being wrong is dangerous: to be shown with them."""
+        return self.guard.notice if self.guard else None
+
+    @property
+    def intended_use(self) -> str | None:
+        """Whom it is for, and for what, in such a domain."""
+        return self.guard.intended_use if self.guard else None
+
+    @property
     def writes(self) -> bool:
         """Whether its answers are written out (extraction, generation) instead of chosen among labels."""
         return self.bundle.task.written
 
     def predict(
-        self, texts: Iterable[str | Mapping[str, str]], *, abstain_below: float = 0.0
+        self,
+        texts: Iterable[str | Mapping[str, str]],
+        *,
+        abstain_below: float | None = None,
+        sets: float | None = None,
+        sets_by: Method = "lac",
     ) -> Sequence[Answer | TextAnswer]:
         """Answer each text (or mapping of the template's fields), in order.
 
-        Errors: :class:`MetierError` for a missing field, and for a threshold where answers are written out.
+        Args:
+            abstain_below: abstain below this probability, 0 to answer everything. Left out, it abstains as its recipe
+                demanded (``selective``), and never where the recipe demanded nothing.
+            sets: also give the labels that hold the right one with this probability, such as 0.9; see
+                :mod:`metier.evaluation.conformal` for what is guaranteed.
+            sets_by: ``lac`` for the smallest sets, ``aps`` for sets that grow with the difficulty of a text.
+
+        Errors: :class:`MetierError` for a missing field, and for a threshold or sets where answers are written out.
         """
-        if self.writes and abstain_below > 0:
+        if self.writes and (abstain_below or sets is not None):
             raise MetierError(
                 f"a specialist for {self.bundle.task.kind} cannot abstain: its answers are written out, and carry no "
                 "probability",
-                fix="leave the threshold out (--abstain-below, abstain_below)",
+                fix="leave the threshold and sets out (--abstain-below, --sets)",
             )
         inputs = [self._inputs(text) for text in texts]
         if not inputs:
             return []
+        flags = [self.guard.check(*i.values()) if self.guard else None for i in inputs]
         if self.writes:
-            return self._write(inputs)
+            return self._write(inputs, flags)
         logprobs = self.engine.label_logprobs([self.encoder.prompt(i) for i in inputs])
-        return [self._answer(values, abstain_below) for values in logprobs]
+        rows = [normalise(values / self.bundle.temperature) for values in logprobs]
+        abstained = abstentions(self.bundle, rows, abstain_below)
+        found: Sequence[tuple[str, ...] | None] = [None] * len(rows)
+        if sets is not None:
+            found = label_sets(self.bundle, self.labels, rows, sets, sets_by)
+        parts = zip(logprobs, rows, abstained, found, flags, strict=True)
+        return [self._answer(*part) for part in parts]
 
-    def _write(self, inputs: list[Mapping[str, str]]) -> list[TextAnswer]:
+    def _write(self, inputs: list[Mapping[str, str]], flags: Sequence[Flag | None]) -> list[TextAnswer]:
         tokenizer = self.encoder.tokenizer
         ends = list(dict.fromkeys([self.encoder.end, int(tokenizer.eos_token_id)]))
         prompts = [self.encoder.prompt(i) for i in inputs]
         room = self.bundle.answer_tokens or 0
         found = generate(self.runner, tokenizer, prompts, ends=ends, max_new_tokens=room)
-        return [TextAnswer(written.text.strip(), written.ended) for written in found]
+        return [
+            self._text_answer(written.text.strip(), written.ended, flag)
+            for written, flag in zip(found, flags, strict=True)
+        ]
 
-    def _answer(self, logprobs: np.ndarray, abstain_below: float) -> Answer:
-        probabilities = normalise(logprobs / self.bundle.temperature)
+    def _text_answer(self, text: str, ended: bool, flag: Flag | None) -> TextAnswer:
+        if flag is None:
+            return TextAnswer(text, ended)
+        in_words = self.bundle.task.kind == "generation"  # entities are read by a program
+        return TextAnswer(f"{flag.referral}\n\n{text}" if in_words else text, ended, flag.referral)
+
+    def _answer(
+        self,
+        logprobs: np.ndarray,
+        probabilities: np.ndarray,
+        abstained: bool,
+        labels: tuple[str, ...] | None,
+        flag: Flag | None,
+    ) -> Answer:
         best = int(probabilities.argmax())
         return Answer(
             label=self.labels[best],
             probability=float(probabilities[best]),
             probabilities=dict(zip(self.labels, probabilities.tolist(), strict=True)),
             logprobs=dict(zip(self.labels, logprobs.tolist(), strict=True)),
-            abstained=bool(probabilities[best] < abstain_below),
+            abstained=abstained,
+            set=labels,
+            referral=flag.referral if flag else None,
         )
 
     def score_examples(self, examples: Sequence[Example]) -> tuple[np.ndarray, float]:

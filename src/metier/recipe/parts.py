@@ -25,6 +25,9 @@ class TaskChoice(Part):
     kind: Literal["classification", "extraction", "generation"] = Field(
         default="classification", description="of your own table; a catalogue task has its own"
     )
+    domain: Literal["finance", "medicine"] | None = Field(
+        default=None, description="of your own table: its notices and red flags, and the words of its instruction"
+    )
     file: str | None = Field(
         default=None, description="csv, tsv, jsonl, json, parquet, xlsx, txt or md, also .gz and .zst"
     )
@@ -63,6 +66,8 @@ class TaskChoice(Part):
             raise ValueError("give a task 'name' of the catalogue, or the 'file' of your own table")
         if not self.file and self.kind != "classification":
             raise ValueError("'kind' is for your own table: a task of the catalogue has its own")
+        if not self.file and self.domain:
+            raise ValueError("'domain' is for your own table: a task of the catalogue has its own")
         return self
 
 

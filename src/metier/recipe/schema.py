@@ -12,6 +12,7 @@ from metier.recipe.corpus import CorpusChoice
 from metier.recipe.parts import Adapt, Measure, Mix, Part, Retention, Search, SplitChoice, TaskChoice, Trial
 from metier.recipe.plan import PlanChoice
 from metier.recipe.pretrain import Pretrain
+from metier.recipe.selective import Selective
 
 
 class Recipe(Part):
@@ -40,6 +41,7 @@ class Recipe(Part):
     )
     mix: Mix | None = None
     search: Search | None = None
+    selective: Selective | None = Field(default=None, description="abstain unless what is answered is accurate enough")
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     dtype: Literal["auto", "bfloat16", "float32", "float16"] = "auto"
 
@@ -67,6 +69,12 @@ class Recipe(Part):
     def _something_to_do(self) -> Recipe:
         if self.task is None and self.plan is None and self.corpus is None:
             raise ValueError("the field 'task' is missing (or 'corpus', or 'plan', for a recipe without one)")
+        return self
+
+    @model_validator(mode="after")
+    def _a_demand_is_of_a_task(self) -> Recipe:
+        if self.selective and self.task is None:
+            raise ValueError("'selective' is a demand on answers: add the field 'task'")
         return self
 
     @model_validator(mode="after")

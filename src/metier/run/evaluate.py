@@ -21,6 +21,7 @@ from metier.run.data import Data, load, prepare_data
 from metier.run.generative import MOST_TOKENS, answer_in_words, answer_the_same
 from metier.run.measure import classical_answers
 from metier.run.progress import bar
+from metier.run.selective import measure_shipped
 from metier.sources import Lock
 from metier.tasks import Example, Task, prepare
 from metier.tasks.prepare import key_of
@@ -104,6 +105,11 @@ def _entries(
             entries[system] = evaluate_classification(
                 labels, found, seed=seed, others=others, slices=slices, temperature=temperature if mine else None
             )
+            if mine:
+                about = specialist.bundle
+                entries[system] |= measure_shipped(
+                    about.conformal, about.promise, found, labels, about.temperature, seed
+                )
     return entries
 
 

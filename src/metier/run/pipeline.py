@@ -11,7 +11,7 @@ import yaml
 
 from metier.evaluation import baselines
 from metier.evaluation.averaged import Slices
-from metier.evaluation.evidence import failed, read_predictions, read_scores, write_predictions
+from metier.evaluation.evidence import failed, merge_scores, read_predictions, read_scores, write_predictions
 from metier.evaluation.scores import Prediction
 from metier.files import write_json, write_text
 from metier.inference.bundle import write_bundle
@@ -45,6 +45,7 @@ from metier.run.measure import (
 from metier.run.mixture import mix_tasks
 from metier.run.progress import bar, console
 from metier.run.search import Trials
+from metier.run.selective import calibrate_answers, check_demand, in_words
 from metier.run.stages import now, open_run
 from metier.run.work import Work
 from metier.sources import Lock
@@ -129,6 +130,7 @@ class _Run(Work):
         notes = [f"forgetting is not measured on {name}: {reason}" for name, reason in self.absent.items()]
         if near["pairs"]:
             notes.append(f"{near['test_examples']} test texts nearly repeat a training text (see the report)")
+        notes += check_demand(recipe, self.data)
         for note in [*self.data.loaded.warnings, *notes]:
             console.print(f"  note: {note}", markup=False)
 
@@ -355,12 +357,19 @@ class _Run(Work):
             self._calibrate()
 
     def _calibrate(self) -> None:
-        """The temperature that the specialist divides its log-probabilities by."""
-        validation = [p for p in read_predictions(self._file("specialist")) if p.split == "validation"]
-        temperature = fit_calibration(validation, self.data.task.labels)
+        """The temperature that the specialist divides its log-probabilities by, and the thresholds of its answers."""
+        predictions, labels = read_predictions(self._file("specialist")), self.data.task.labels
+        validation = [p for p in predictions if p.split == "validation"]
+        temperature = fit_calibration(validation, labels)
+        demand, seed = self.recipe.selective, self.recipe.seed
+        shipped, measured = calibrate_answers(predictions, labels, temperature.served, demand, seed)
         write_json(
             self.specialist / "calibration.json",
-            {"temperature": temperature.served, "fitted_on": len(validation), "warning": temperature.warning},
+            {"temperature": temperature.served, "fitted_on": len(validation), "warning": temperature.warning} | shipped,
+        )
+        self._entries["specialist"] |= measured
+        merge_scores(
+            self.path / "evidence" / "scores.json", self.data.task.name, "specialist", self._entries["specialist"]
         )
 
     def report(self) -> None:
@@ -383,4 +392,6 @@ class _Run(Work):
             line = f"{found['value']:.3f}  {ends}  n = {found['n']}"
             line += f"  read {entry['parse_rate']:.1%}" if entry["parse_rate"] < 1 else ""
             console.print(f"  {name:<20} {metric} {line}", markup=False)
+        if demanded := self._entries["specialist"].get("selective"):
+            console.print(f"  {in_words(demanded)}", markup=False)
         console.print(f"  report: [bold]{page}[/]")

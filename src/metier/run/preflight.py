@@ -16,6 +16,7 @@ from metier.models.load import fitting, load_config, load_tokenizer
 from metier.recipe import Recipe, load_recipe
 from metier.run.data import Data, prepare_data
 from metier.run.measure import retention_data
+from metier.run.selective import check_demand
 from metier.sources import Lock
 from metier.tasks.near import near_duplicates
 
@@ -54,7 +55,7 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
     lock = Lock()
     data = prepare_data(recipe, data_root=data_root, lock=lock, offline=offline)
     base = resolve(recipe.base, lock=lock, offline=offline)
-    notes = [*data.loaded.warnings]
+    notes = [*data.loaded.warnings, *check_demand(recipe, data)]
     if recipe.retention:
         _, absent = retention_data(recipe.retention, recipe.seed, data_root=data_root, lock=lock, offline=offline)
         notes += [f"forgetting cannot be measured on {name}: {reason}" for name, reason in absent.items()]

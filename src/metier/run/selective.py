@@ -1,0 +1,111 @@
+"""What a specialist is given so that it knows when to abstain, and what that does on examples it has not seen.
+
+Thresholds come from the validation part. That part also chose the training step and the temperature, so that its
+answers look a little better than those to new texts: what is promised there is held against the test part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from metier.errors import MetierError
+from metier.evaluation.calibration import apply_temperature, log_probabilities, probability_matrix
+from metier.evaluation.conformal import Conformal, calibrate, measure_sets
+from metier.evaluation.intervals import Floats
+from metier.evaluation.scores import Prediction
+from metier.evaluation.selective import CANDIDATES, Promise, fewest_all_right
+from metier.recipe import Recipe
+from metier.recipe.selective import Selective
+from metier.run.data import Data
+
+
+def check_demand(recipe: Recipe, data: Data) -> list[str]:
+    """What is to be said of a recipe's demand before anything is done.
+
+    Errors: :class:`MetierError` where answers are written out, and so carry no probability.
+    """
+    demand = recipe.selective
+    if demand is None:
+        return []
+    if data.task.written:
+        raise MetierError(
+            f"a specialist for {data.task.kind} cannot abstain: its answers are written out, and carry no probability",
+            where="recipe, selective",
+            fix="leave the field out",
+        )
+    needed = fewest_all_right(demand.accuracy, (1 - demand.confidence) / CANDIDATES)
+    have = len(data.part("validation"))
+    if have >= needed:
+        return []
+    return [
+        f"an accuracy of {demand.accuracy:g} cannot be shown on {have} validation examples, even if all are right: it "
+        f"takes {needed}; the specialist will abstain from everything"
+    ]
+
+
+def calibrate_answers(
+    predictions: Sequence[Prediction], labels: Sequence[str], temperature: float, demand: Selective | None, seed: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Conformal thresholds and the demanded one from validation answers, and both measured on test answers.
+
+    Returns:
+        what belongs into the specialist's ``calibration.json``, and into its entry of ``scores.json``.
+    """
+    parts = {part: [p for p in predictions if p.split == part] for part in ("validation", "test")}
+    held = parts["validation"]
+    rows = calibrated(held, labels, temperature)
+    conformal = calibrate(rows, [list(labels).index(p.gold) for p in held])
+    promise = Promise.make(rows, [p.correct for p in held], **demand.model_dump()) if demand else None
+    shipped = {"conformal": conformal.to_json(), "selective": promise and promise.to_json()}
+    return shipped, measure_shipped(conformal, promise, parts["test"], labels, temperature, seed)
+
+
+def measure_shipped(
+    conformal: Conformal | None,
+    promise: Promise | None,
+    predictions: Sequence[Prediction],
+    labels: Sequence[str],
+    temperature: float,
+    seed: int,
+) -> dict[str, Any]:
+    """``conformal`` and ``selective`` of an entry: what a specialist's thresholds do on examples it has not seen."""
+    rows = calibrated(predictions, labels, temperature)
+    found: dict[str, Any] = {}
+    if conformal:
+        gold = [list(labels).index(p.gold) for p in predictions]
+        found["conformal"] = measure_sets(conformal, rows, gold, names=labels, seed=seed)
+    if promise:
+        found["selective"] = {**promise.to_json(), "test": promise.measure(rows, [p.correct for p in predictions])}
+    return found
+
+
+def calibrated(predictions: Sequence[Prediction], labels: Sequence[str], temperature: float) -> Floats:
+    """Probabilities as the specialist serves them, (n, labels)."""
+    return apply_temperature(
+        log_probabilities(probability_matrix([p.probabilities for p in predictions], labels)), temperature
+    )
+
+
+def in_words(found: dict[str, Any]) -> str:
+    """What became of a demand, as one line: of the entry ``selective``."""
+    demand = f"accuracy ≥ {found['accuracy']:g} with {found['confidence']:.0%} confidence"
+    if found["threshold"] is None:
+        return f"{demand}: no threshold promises it ({found['reason']}), so it abstains from everything"
+    test, told = found["test"], f"{found['by']} ≥ {found['threshold']:.3f}"
+    if test["accuracy"] is None:
+        return f"{demand}: {told}, and none of these examples reaches it"
+    score, coverage = test["accuracy"], test["coverage"]
+    return (
+        f"{demand}: answers where {told}, {coverage['value']:.1%} of {coverage['n']}; accuracy {score['value']:.3f} "
+        f"[{score['low']:.3f}, {score['high']:.3f}] there; {HELD[test['held']]}"
+    )
+
+
+HELD = {
+    "shown": "the demand held beyond chance",
+    "yes": "the demand held",
+    "not refuted": "below the demand, but within chance of it",
+    "no": "the demand did not hold",
+    "nothing answered": "nothing was answered",
+}
