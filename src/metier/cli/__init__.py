@@ -8,11 +8,11 @@ import warnings
 
 import typer
 
-from metier.cli import corpus, finding, labelling, making, planning, tokenizer, using
+from metier.cli import corpus, finding, guarding, labelling, making, planning, tokenizer, using
 from metier.cli.shared import app
 from metier.errors import MetierError
 
-__all__ = ["app", "corpus", "finding", "labelling", "main", "making", "planning", "tokenizer", "using"]
+__all__ = ["app", "corpus", "finding", "guarding", "labelling", "main", "making", "planning", "tokenizer", "using"]
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metier.files import write_text
-from metier.report import sections
+from metier.report import sections, selective
 from metier.report.compare import comparisons, elsewhere, retention
 from metier.report.html import environment
 from metier.report.prompt import is_chat, template_of
@@ -23,10 +23,6 @@ _HUB_LICENCES = frozenset(
     """apache-2.0 mit bsd-3-clause cc0-1.0 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-4.0 cc-by-nc-sa-3.0
     cc-by-nc-sa-4.0 gemma llama2 llama3 llama3.1 llama3.2 openrail bigscience-openrail-m gpl-3.0 odc-by""".split()  # noqa: SIM905
 )
-_ADVICE = {
-    "finance": "It is not investment advice: it labels the tone of a text and knows nothing about the company.",
-    "medicine": "It is not medical advice: it must not be used to diagnose, to treat, or to answer a patient.",
-}
 _ADVICE_ELSEWHERE = "It does not replace the judgement of a person who answers for it."
 _HUB = "https://huggingface.co/"
 
@@ -191,9 +187,10 @@ def render_card(run: Run) -> str:
         commercial=sections.commercial(run.task),
         classes=sections.confusion(run)["classes"],
         pairs_wrong=sections.confusion(run)["pairs"],
-        advice=_ADVICE.get(
-            str(run.task["domain"]), "It does not replace the judgement of a person who answers for it."
-        ),
+        safety=selective.safety(run),
+        advice=_ADVICE_ELSEWHERE,
+        demand=selective.demand(run),
+        sets=selective.sets_sentence(run),
         usage=usage,
         fence=fence(usage["literal"]),
         temperature=number(run.temperature, 4),

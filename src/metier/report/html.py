@@ -8,13 +8,14 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from metier.files import write_text
-from metier.report import again, sections, words
+from metier.report import again, sections, selective, words
 from metier.report.prompt import prompt_view
 from metier.report.read import Json, Run, read_run
 from metier.report.verdict import cost_sentence, key_figures, verdict
 
 CONTENTS = [
     ("verdict", "Verdict"),
+    ("safety", "What it is not for"),
     ("systems", "All systems"),
     ("mixture", "The tasks learnt together"),
     ("elsewhere", "On other test sets"),
@@ -25,6 +26,7 @@ CONTENTS = [
     ("confusion", "Where it is wrong"),
     ("calibration", "How sure it is"),
     ("abstaining", "What abstaining buys"),
+    ("sets", "Sets of labels"),
     ("forgetting", "What it forgot"),
     ("errors", "Its surest errors"),
     ("data", "Data"),
@@ -75,6 +77,8 @@ def render_report(run: Run) -> str:
         "seeds": again.seeds(run),
         "sizes": again.sizes(run),
         "search": again.search(run),
+        "safety": selective.safety(run),
+        "sets": selective.sets(run),
     }
     return environment(escape=True).get_template("report.html.jinja").render(
         run=run,
@@ -87,6 +91,8 @@ def render_report(run: Run) -> str:
         confusion=sections.confusion(run),
         calibration=sections.calibration(run),
         abstaining=sections.abstaining(run),
+        deferral=selective.deferral(run),
+        demand=selective.demand(run),
         forgetting=sections.forgetting(run),
         errors=sections.errors(run),
         data=sections.data(run),
