@@ -160,14 +160,17 @@ def evaluate_choices(
     seed: int,
     others: Mapping[str, Sequence[Prediction]] | None = None,
     seconds: float | None = None,
+    deferral: bool = True,
 ) -> dict[str, Any]:
     """One system's entry for multiple choice, where labels are positions and only accuracy has a meaning.
 
-    Arguments and errors as in :func:`evaluate_classification`.
+    Arguments and errors as in :func:`evaluate_classification`; without ``deferral`` no curves of what abstaining buys.
     """
     require_examples(len(predictions))
     right = proportion(sum(p.correct for p in predictions), len(predictions))
-    entry = head(predictions) | {"metrics": {"accuracy": right.to_json()}} | _deferral(predictions, None, seed)
+    entry = head(predictions) | {"metrics": {"accuracy": right.to_json()}}
+    if deferral:
+        entry |= _deferral(predictions, None, seed)
     if others:
         entry["against"] = {
             name: against(predictions, other, metric="accuracy", seed=seed) for name, other in others.items()

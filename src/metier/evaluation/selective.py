@@ -27,7 +27,7 @@ MEDPALM_DEFERRAL = 0.45
 
 DEFERRALS = (0.0, 0.1, 0.2, 0.3, MEDPALM_DEFERRAL, 0.6, 0.8)
 POINTS = 60  # of a curve in scores.json
-AREAS = 1000  # bootstrap samples of an area: three confidences of every system are resampled
+AREAS = 500  # bootstrap samples of an area: three confidences of every system are resampled
 CANDIDATES = 10  # thresholds that are tested for a promise: each more costs the others some power
 _BLOCK = 1_000_000  # numbers held at once while resampling: 8 MB a table
 
@@ -80,8 +80,10 @@ def aurc(sure: npt.ArrayLike, correct: npt.ArrayLike, *, seed: int, resamples: i
         count = min(block, resamples - begin)
         places = generator.integers(0, n, (count, n)) + n * np.arange(count)[:, None]
         drawn = np.bincount(places.ravel(), minlength=count * n).reshape(count, n)
-        sizes = np.add.reduceat(drawn, first, axis=1)
-        mistakes = np.add.reduceat(drawn * wrong, first, axis=1).cumsum(axis=1)
+        sizes, mistakes = drawn, drawn * wrong
+        if len(first) < n:
+            sizes, mistakes = (np.add.reduceat(table, first, axis=1) for table in (sizes, mistakes))
+        mistakes = mistakes.cumsum(axis=1)
         areas.append((sizes * mistakes / np.maximum(sizes.cumsum(axis=1), 1)).sum(axis=1) / n)
     return percentile_score(value, np.concatenate(areas), len(values))
 

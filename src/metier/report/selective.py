@@ -92,8 +92,8 @@ def demand(run: Run) -> str | None:
         return f"{told} None of the {count(test['coverage']['n'])} test examples reaches it."
     score, share = test["accuracy"], test["coverage"]
     return (
-        f"{told} On the test part it answers {percent(share['value'])} {_ends(share, 1)}, with an accuracy of {number(score['value'])} {span(score)} "
-        f"(n{NBSP}={NBSP}{count(score['n'])}): {_HELD[test['held']]}."
+        f"{told} On the test part it answers {percent(share['value'])} {_ends(share, 1)}, with an accuracy of "
+        f"{number(score['value'])} {span(score)} (n{NBSP}={NBSP}{count(score['n'])}): {_HELD[test['held']]}."
     )
 
 
@@ -131,8 +131,8 @@ def safety(run: Run) -> View | None:
     guard = guardrails.guard(str(run.task["domain"]))
     if guard is None:
         return None
-    parts = [(half, guardrails.measured(guard.domain, half)) for half in ("held-out", "tuned")]
-    return {"guard": guard, "parts": parts, "sentence": _rates(guard.domain), "missed": parts[0][1].missed}
+    parts = [(half, guardrails.measured(guard.domain, half).to_json()) for half in ("held-out", "tuned")]
+    return {"guard": guard, "parts": parts, "sentence": _rates(guard.domain)}
 
 
 def _rates(domain: str) -> str:

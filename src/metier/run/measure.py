@@ -176,8 +176,8 @@ def score_retention(folder: Path, general: Loaded, seed: int) -> dict[str, Any]:
     if general.task.kind != "perplexity":
         old, new = read_predictions(before), read_predictions(after)
         return {
-            "base": evaluate_choices(old, seed=seed),
-            "specialist": evaluate_choices(new, seed=seed, others={"base": old}),
+            "base": evaluate_choices(old, seed=seed, deferral=False),
+            "specialist": evaluate_choices(new, seed=seed, others={"base": old}, deferral=False),
         }
     (old_bits, sizes), (new_bits, _) = read_bits(before), read_bits(after)
     change = ratio_difference(new_bits, old_bits, sizes, seed=seed).to_json()
