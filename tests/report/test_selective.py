@@ -17,7 +17,7 @@ from metier.report.selective import deferral, demand, safety, sets
 from metier.run.selective import calibrate_answers
 from tests.report.rundir import LABELS, TASK, Case, build
 
-CASE = Case(n=900, skill={"tfidf": 1.15, "base": 0.05, "base-fewshot": 0.4, "specialist": 2.6})
+CASE = Case(n=500, skill={"tfidf": 1.15, "base": 0.05, "base-fewshot": 0.4, "specialist": 2.6})
 
 
 def demanded(root: Path, asked: Selective | None, case: Case = CASE) -> Path:
@@ -82,8 +82,8 @@ def test_a_demand_that_was_not_met_and_one_that_broke_are_called_so(tmp_path: Pa
     assert "abstains from everything" in str(demand(read_run(path)))
     scores = path / "evidence" / "scores.json"
     found = json.loads(scores.read_text())
-    test = {"coverage": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 900}, "held": "no",
-            "accuracy": {"value": 0.7, "low": 0.6, "high": 0.8, "n": 450}}  # fmt: skip
+    test = {"coverage": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 500}, "held": "no",
+            "accuracy": {"value": 0.7, "low": 0.6, "high": 0.8, "n": 250}}  # fmt: skip
     found[TASK]["specialist"]["selective"] |= {"threshold": 0.8, "test": test}
     write_json(scores, found)
     assert "do not rely on it" in str(demand(read_run(path)))

@@ -49,19 +49,19 @@ def with_threshold(finished: Path, folder: Path, value: float | None) -> Path:
     return path
 
 
-def test_a_demand_that_24_examples_cannot_show_abstains_from_everything_and_says_so(
+def test_a_demand_that_12_examples_cannot_show_abstains_from_everything_and_says_so(
     finished: Path, command: Run
 ) -> None:
     about = json.loads((finished / "specialist" / "calibration.json").read_text())
     assert about["selective"]["threshold"] is None
-    assert about["selective"]["n"] == 24
+    assert about["selective"]["n"] == 12
     entry = json.loads((finished / "evidence" / "scores.json").read_text())["table"]["specialist"]
     assert entry["selective"]["test"]["held"] == "nothing answered"
     code, out, err = command("predict", finished, TEXTS[0])
     assert code == 0
     assert out.startswith("(abstained)")
     assert "it abstains from everything" in err
-    assert "there are 24" in err
+    assert "there are 12" in err
     for option in (["--answer-all"], ["--abstain-below", "0"]):
         assert command("predict", finished, TEXTS[0], *option)[1].split("\t")[0] in LABELS
     assert "(abstained)" in command("predict", finished, TEXTS[0], "--abstain-below", "1")[1]
@@ -112,7 +112,7 @@ def test_sets_in_python_on_the_command_line_and_in_a_table(finished: Path, comma
     code, out, err = command("predict", finished, *TEXTS[:2], "--sets", "0.97")
     assert code == 0
     assert [line.split("\t")[2] for line in out.splitlines()] == ["|".join(LABELS)] * 2
-    assert "24 validation examples are too few for 97%: it takes 33" in err
+    assert "12 calibration examples are too few for 97%: it takes 33" in err
     source, target = tmp_path / "in.csv", tmp_path / "out.csv"
     write_table(source, [{"text": text, "set": "mine"} for text in [*TEXTS[:3], FLAGGED, ""]], ["text", "set"])
     code, out, _ = command("predict", finished, "--in", source, "--out", target, "--sets", "0.9")
@@ -197,12 +197,13 @@ def predictions(finished: Path) -> list[Prediction]:
 def test_what_is_shipped_comes_from_validation_and_what_is_measured_from_test(finished: Path) -> None:
     found = predictions(finished)
     demand = Selective(accuracy=0.4)
+    assert {p.split for p in found} == {"validation", "calibration", "test"}
     shipped, told = calibrate_answers(found, LABELS, 1.0, demand, 0)
-    spoiled = [p if p.split == "validation" else _turned(p) for p in found]
+    spoiled = [p if p.split == "calibration" else _turned(p) for p in found]
     again, worse = calibrate_answers(spoiled, LABELS, 1.0, demand, 0)
     assert again == shipped
     assert worse["conformal"] != told["conformal"]
-    assert shipped["conformal"]["n"] == 24
+    assert shipped["conformal"]["n"] == 12
     assert told["conformal"][0]["coverage"]["n"] == 48
 
 
@@ -241,7 +242,7 @@ def test_a_demand_on_written_answers_is_refused_and_a_hopeless_one_is_told(
     recipe = write_recipe(tmp_path, toy_base, extra=DEMAND)
     code, out, _ = command("validate", recipe)
     assert code == 0
-    assert "an accuracy of 0.99 cannot be shown on 24 validation examples" in out
+    assert "an accuracy of 0.99 cannot be shown on 12 examples" in out
     recipe.write_text(recipe.read_text().replace("label: mood}", "label: mood, kind: generation, instruction: Say.}"))
     code, _, err = command("validate", recipe)
     assert code == 2

@@ -172,4 +172,4 @@ def measure_sets(
 def too_few(n: int, level: float) -> str:
     """What is said where the validation part is too small for a level."""
     needed = fewest_examples(level)
-    return f"{n} validation examples are too few for {level:.0%}: it takes {needed}, and the sets are of all labels"
+    return f"{n} calibration examples are too few for {level:.0%}: it takes {needed}, and the sets are of all labels"

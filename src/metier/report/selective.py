@@ -79,11 +79,11 @@ def demand(run: Run) -> str | None:
     asked += f"{percent(found['confidence'], 0)} confidence."
     if found["threshold"] is None:
         return (
-            f"{asked} No threshold promises that on the {count(found['n'])} validation examples: {found['reason']}. "
-            "The specialist therefore abstains from everything, unless it is told to answer all (--answer-all)."
+            f"{asked} No threshold promises that on the {count(found['n'])} examples set aside for it: "
+            f"{found['reason']}. The specialist therefore abstains from everything, unless it is told to answer all (--answer-all)."
         )
     told = (
-        f"{asked} On the {count(found['n'])} validation examples the threshold {number(found['threshold'])} of the "
+        f"{asked} On {count(found['n'])} examples set aside for it the threshold {number(found['threshold'])} of the "
         f"{found['by']} was chosen ({count(found['right'])} of {count(found['answered'])} right above it); below it "
         "the specialist abstains."
     )
@@ -106,8 +106,9 @@ def sets(run: Run) -> View | None:
     labels = list(next((e["by_label"] for e in found if e.get("by_label")), {}))
     rows = [{**entry, "title": TITLES[entry["method"]].split(" (")[0]} for entry in found]
     shown = next((e for e in rows if e["level"] == 0.9 and e["method"] == "lac"), rows[0])
-    return {"rows": rows, "notes": notes, "labels": labels, "shown": shown, "n": found[0]["calibrated_on"],
-            "titles": list(TITLES.values())}  # fmt: skip
+    part = "calibration" if "calibration" in (run.splits.get("counts") or {}) else "validation"
+    return {"rows": rows, "notes": notes, "part": part, "labels": labels, "shown": shown,
+            "n": found[0]["calibrated_on"], "titles": list(TITLES.values())}  # fmt: skip
 
 
 def sets_sentence(run: Run) -> str | None:
@@ -119,7 +120,7 @@ def sets_sentence(run: Run) -> str | None:
     held = entry["coverage"]
     told = (
         f"`--sets 0.9` adds the labels that hold the right one with probability 0.9 (split conformal prediction, from "
-        f"{count(view['n'])} validation examples): on the test part they held it in {percent(held['value'])} "
+        f"{count(view['n'])} {view['part']} examples): on the test part they held it in {percent(held['value'])} "
         f"{_ends(held, 1)} of the cases, with {number(entry['size']['value'], 2)} labels on average. The guarantee is "
         "an average over texts like these, not a promise for each label."
     )

@@ -12,6 +12,7 @@ from metier.recipe import Recipe, TaskChoice
 from metier.sources import Lock
 from metier.tasks import Example, Loaded, Split, Task, fewer, from_table, load_task, prepare, protocols, split
 from metier.tasks.protocols import OWN
+from metier.tasks.splits import with_calibration
 
 Shots = list[tuple[dict[str, str], str]]
 
@@ -88,7 +89,7 @@ def prepare_data(recipe: Recipe, *, data_root: Path | None, lock: Lock | None, o
     shares = {"train": recipe.split.train, "validation": recipe.split.validation, "test": recipe.split.test}
     stratify = loaded.task.kind == "classification"
     if loaded.protocol and loaded.protocol.rows == "same":
-        parts = split(loaded.examples, seed=recipe.split.seed, fractions=shares, stratify=stratify)
+        parts = _calibrated(recipe, split(loaded.examples, seed=recipe.split.seed, fractions=shares, stratify=stratify))
         return Data(loaded, parts, protocols.untouched(parts.parts), about)
     prepared = prepare(loaded.examples)
     if loaded.task.kind in ("multiple_choice", "perplexity"):
@@ -97,11 +98,16 @@ def prepare_data(recipe: Recipe, *, data_root: Path | None, lock: Lock | None, o
             where="recipe, task.name",
             fix="name it under retention.tasks, or choose another task to train on",
         )
-    parts = split(prepared.examples, seed=recipe.split.seed, fractions=shares, stratify=stratify)
+    parts = _calibrated(recipe, split(prepared.examples, seed=recipe.split.seed, fractions=shares, stratify=stratify))
     if recipe.split.most_train and recipe.split.most_train < len(parts.parts["train"]):
         train = fewer(parts.parts["train"], recipe.split.most_train, recipe.split.seed)
         parts = replace(parts, parts={**parts.parts, "train": train})
     return Data(loaded, parts, prepared.report, about)
+
+
+def _calibrated(recipe: Recipe, parts: Split) -> Split:
+    """A demand needs examples that chose nothing else: half of validation is set aside for it."""
+    return with_calibration(parts) if recipe.selective else parts
 
 
 def few_shots(data: Data, count: int, seed: int) -> tuple[Shots, dict[str, Shots]]:

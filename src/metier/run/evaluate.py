@@ -49,7 +49,7 @@ def evaluate(
     if trained.kind == "classification":
         _check_labels(prepared.examples, specialist.labels, loaded.where)
     data = _training_data(run, recipe, split_hash, data_root, offline)
-    seen = {_text_key(e) for part in ("train", "validation") for e in data.part(part)}
+    seen = {_text_key(e) for part in data.split.parts if part != "test" for e in data.part(part)}
     examples = [e for e in prepared.examples if _text_key(e) not in seen]
     if not examples:
         raise MetierError("every row was already in the run's training data", where=loaded.where)

@@ -124,7 +124,7 @@ class _Run(Work):
         before = self.directory.manifest.get("device", {})
         about = describe(self.recipe, self.data, self.base, self.device, self.encoder, before)
         self.directory.record(**about, retention=retention)
-        counts = " · ".join(f"{part} {len(self.data.part(part))}" for part in ("train", "validation", "test"))
+        counts = " · ".join(f"{part} {len(self.data.part(part))}" for part in self.data.split.parts)
         console.print(f"[bold]{recipe.name}[/]: {self.data.task.title}, {counts}")
         console.print(f"  base {self.base.name} ({self.base.ref}) on {self.device.device}: {self.device.why}")
         notes = [f"forgetting is not measured on {name}: {reason}" for name, reason in self.absent.items()]
@@ -277,7 +277,7 @@ class _Run(Work):
             if self.data.task.written:
                 self._write_specialist()
                 return
-            parts = [(part, self.data.part(part)) for part in ("validation", "test")]
+            parts = [(part, self.data.part(part)) for part in self.data.split.parts if part != "train"]
             found = []
             with bar("measure specialist", sum(len(examples) for _, examples in parts)) as tick:
                 for part, examples in parts:

@@ -1,7 +1,8 @@
 """What a specialist is given so that it knows when to abstain, and what that does on examples it has not seen.
 
-Thresholds come from the validation part. That part also chose the training step and the temperature, so that its
-answers look a little better than those to new texts: what is promised there is held against the test part.
+A demand sets half of the validation part aside, as ``calibration``: nothing else is chosen there, so that its answers
+are like those to new texts. Without a demand the thresholds of sets come from the validation part, which also chose the
+training step and the temperature, so that its answers look a little better; the test part says how much that matters.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from metier.evaluation.selective import CANDIDATES, Promise, fewest_all_right
 from metier.recipe import Recipe
 from metier.recipe.selective import Selective
 from metier.run.data import Data
+from metier.tasks.splits import CALIBRATION
 
 
 def check_demand(recipe: Recipe, data: Data) -> list[str]:
@@ -35,25 +37,27 @@ def check_demand(recipe: Recipe, data: Data) -> list[str]:
             fix="leave the field out",
         )
     needed = fewest_all_right(demand.accuracy, (1 - demand.confidence) / CANDIDATES)
-    have = len(data.part("validation"))
+    have = len(data.part(CALIBRATION))
     if have >= needed:
         return []
     return [
-        f"an accuracy of {demand.accuracy:g} cannot be shown on {have} validation examples, even if all are right: it "
-        f"takes {needed}; the specialist will abstain from everything"
+        f"an accuracy of {demand.accuracy:g} cannot be shown on {have} examples (half of the validation part), even if "
+        f"all are right: it takes {needed}; the specialist will abstain from everything"
     ]
 
 
 def calibrate_answers(
     predictions: Sequence[Prediction], labels: Sequence[str], temperature: float, demand: Selective | None, seed: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Conformal thresholds and the demanded one from validation answers, and both measured on test answers.
+    """Conformal thresholds and the demanded one from calibration answers, both measured on test answers.
+
+    Without a calibration part they come from validation.
 
     Returns:
         what belongs into the specialist's ``calibration.json``, and into its entry of ``scores.json``.
     """
-    parts = {part: [p for p in predictions if p.split == part] for part in ("validation", "test")}
-    held = parts["validation"]
+    parts = {part: [p for p in predictions if p.split == part] for part in (CALIBRATION, "validation", "test")}
+    held = parts[CALIBRATION] or parts["validation"]
     rows = calibrated(held, labels, temperature)
     conformal = calibrate(rows, [list(labels).index(p.gold) for p in held])
     promise = Promise.make(rows, [p.correct for p in held], **demand.model_dump()) if demand else None
