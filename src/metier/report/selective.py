@@ -80,7 +80,8 @@ def demand(run: Run) -> str | None:
     if found["threshold"] is None:
         return (
             f"{asked} No threshold promises that on the {count(found['n'])} examples set aside for it: "
-            f"{found['reason']}. The specialist therefore abstains from everything, unless it is told to answer all (--answer-all)."
+            f"{found['reason']}. The specialist therefore abstains from everything, unless it is told to answer all "
+            "(--answer-all)."
         )
     told = (
         f"{asked} On {count(found['n'])} examples set aside for it the threshold {number(found['threshold'])} of the "
