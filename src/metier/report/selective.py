@@ -142,7 +142,7 @@ def _rates(domain: str) -> str:
     assert held.recall
     assert held.false_alarms
     return (
-        f"Of {held.recall.n} flagged sentences that had no part in writing the rules they find "
+        f"Of {held.recall.n} flagged sentences held out while the rules were tuned they find "
         f"{percent(held.recall.value, 0)} {_ends(held.recall.to_json())}, and they flag "
         f"{percent(held.false_alarms.value, 0)} {_ends(held.false_alarms.to_json())} of {held.false_alarms.n} harmless "
         "ones. The sentences were written for this, in English, by the author of the rules: real texts will be missed "
