@@ -13,6 +13,9 @@ from metier.cli.shared import DataRoot, Offline, RunPath, app, new_table, print_
 from metier.errors import MetierError
 
 Sheet = Annotated[str | None, typer.Option(help="Sheet of an xlsx; the first if left out.")]
+Options = Annotated[
+    list[str] | None, typer.Option(help="Of multiple choice: columns of the options (repeat it), or one with a list.")
+]
 HeaderRow = Annotated[int | None, typer.Option(min=1, help="Row of an xlsx that holds its header.")]
 
 
@@ -26,6 +29,7 @@ def predict(
     column: Annotated[
         list[str] | None, typer.Option(help="Column with the text (repeat it for several fields).")
     ] = None,
+    options: Options = None,
     out: Annotated[Path | None, typer.Option(help="Table to write; its ending chooses the format.")] = None,
     abstain_below: Annotated[float, typer.Option(min=0, max=1, help="Abstain below this probability.")] = 0.0,
     encoding: Annotated[str | None, typer.Option(help="Encoding of the table.")] = None,
@@ -44,12 +48,12 @@ def predict(
             raise MetierError("--in needs --out", fix="name the table to write: --out answers.csv")
         specialist = Specialist.load(run_path, offline=offline, engine=engine)
         typer.echo(f"engine {specialist.engine_reason}", err=True)
-        options = {"encoding": encoding, "sheet": sheet, "header_row": header_row}
-        _predict_table(specialist, source, out, column, abstain_below, options)
+        reading = {"encoding": encoding, "sheet": sheet, "header_row": header_row, "choices": options}
+        _predict_table(specialist, source, out, column, abstain_below, reading)
         return
-    if out or column or encoding or sheet or header_row:
+    if out or column or options or encoding or sheet or header_row:
         raise MetierError(
-            "--out, --column and how to read a table are for --in",
+            "--out, --column, --options and how to read a table are for --in",
             fix="name the table to read: --in FILE",
         )
     lines = texts or _lines()
@@ -74,6 +78,7 @@ def evaluate(
     variant: Annotated[str | None, typer.Option(help="Its variant.")] = None,
     source: Annotated[Path | None, typer.Option("--in", help="A labelled table of your own.")] = None,
     column: Annotated[list[str] | None, typer.Option(help="Column with the text.")] = None,
+    options: Options = None,
     gold: Annotated[str, typer.Option(help="Column with the right label.")] = "label",
     encoding: Annotated[str | None, typer.Option(help="Encoding of the table.")] = None,
     sheet: Sheet = None,
@@ -89,11 +94,13 @@ def evaluate(
     if bool(task) == bool(source):
         raise MetierError("say what to evaluate on", fix="--task NAME, or --in FILE --column TEXT --gold LABEL")
     text: str | list[str] = (column or ["text"])[0] if len(column or []) < 2 else list(column or [])
-    options = {"encoding": encoding, "sheet": sheet, "header_row": header_row}
+    reading: dict[str, Any] = {"encoding": encoding, "sheet": sheet, "header_row": header_row}
+    if options:
+        reading |= {"kind": "multiple_choice", "options": options[0] if len(options) == 1 else options}
     choice = (
         TaskChoice.model_validate({"name": task, "variant": variant})
         if task
-        else TaskChoice.model_validate({"file": str(source), "text": text, "label": gold, **options})
+        else TaskChoice.model_validate({"file": str(source), "text": text, "label": gold, **reading})
     )
     name, entries, counts = score_elsewhere(run_path, choice, data_root=data_root, offline=offline)
     if as_json:
@@ -155,7 +162,8 @@ def show(run_path: RunPath, text: Annotated[str | None, typer.Argument(help="A t
 
     bundle = read_bundle(run_path)
     fields = bundle.task.template.fields()
-    inputs = {name: text if text is not None and name == fields[-1] else "{" + name + "}" for name in fields}
+    last = [name for name in fields if name != "options" or bundle.task.kind != "multiple_choice"][-1]
+    inputs = {name: text if text is not None and name == last else "{" + name + "}" for name in fields}
     typer.echo(Encoder(load_tokenizer(bundle.folder), bundle.task, bundle.max_tokens).render(inputs))
 
 
@@ -190,14 +198,14 @@ def _lines() -> list[str]:
 
 
 def _predict_table(
-    specialist: Any, source: Path, out: Path, column: list[str] | None, abstain_below: float, options: dict[str, Any]
+    specialist: Any, source: Path, out: Path, column: list[str] | None, abstain_below: float, reading: dict[str, Any]
 ) -> None:
     from metier.inference.files import predict_table
     from metier.run.progress import console
 
     counts = predict_table(
         specialist, source, out, columns=column or ["text"], abstain_below=abstain_below,
-        progress=lambda n: console.print(f"  {n} rows", style="dim"), **options,
+        progress=lambda n: console.print(f"  {n} rows", style="dim"), **reading,
     )  # fmt: skip
     abstained = "" if specialist.writes else f"{counts.abstained} abstained, "
     typer.echo(f"{out}: {counts.rows} rows, {abstained}{counts.empty} with an empty text")

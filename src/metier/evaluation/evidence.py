@@ -152,12 +152,16 @@ def evaluate_classification(
     return entry | speed(predictions, seconds)
 
 
+NO_CONFUSION = "an option's place is no class: what stands there differs from question to question"
+
+
 def evaluate_choices(
     predictions: Sequence[Prediction],
     *,
     seed: int,
     others: Mapping[str, Sequence[Prediction]] | None = None,
     seconds: float | None = None,
+    temperature: Temperature | None = None,
 ) -> dict[str, Any]:
     """One system's entry for multiple choice, where labels are positions and only accuracy has a meaning.
 
@@ -165,7 +169,10 @@ def evaluate_choices(
     """
     require_examples(len(predictions))
     right = proportion(sum(p.correct for p in predictions), len(predictions))
-    entry = head(predictions) | {"metrics": {"accuracy": right.to_json()}}
+    entry = head(predictions) | {"metrics": {"accuracy": right.to_json()}, "left_out": {"confusion": NO_CONFUSION}}
+    if temperature is not None:
+        labels = sorted({place for p in predictions for place in p.probabilities}, key=int)
+        entry |= _confidence(labels, predictions, temperature)
     if others:
         entry["against"] = {
             name: against(predictions, other, metric="accuracy", seed=seed) for name, other in others.items()

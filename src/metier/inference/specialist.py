@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from metier.errors import MetierError, nearest
 from metier.evaluation.scoring import normalise, score
+from metier.inference.answers import Answer, TextAnswer
 from metier.inference.bundle import Bundle, read_bundle
+from metier.inference.choices import choose
 from metier.inference.engines import ENGINES, Engine
 from metier.inference.engines.choose import choose_engine
 from metier.inference.engines.openvino_engine import load_engine
@@ -21,36 +23,6 @@ from metier.models.forward import Runner
 from metier.models.generate import generate
 from metier.models.load import load_tokenizer
 from metier.tasks import Example
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a specialist says of one text.
-
-    Attributes:
-        probabilities: calibrated, over all labels, summing to 1.
-        logprobs: natural-log probability of each label among the labels, before calibration.
-        abstained: the probability is below the threshold that was asked for.
-    """
-
-    label: str
-    probability: float
-    probabilities: dict[str, float]
-    logprobs: dict[str, float]
-    abstained: bool
-
-
-@dataclass(frozen=True)
-class TextAnswer:
-    """What a specialist for extraction or generation writes about one text.
-
-    Attributes:
-        answer: the text, as it was written, without spaces around it.
-        ended: whether it came to its own end; False where it was cut off at the longest answer that is expected.
-    """
-
-    answer: str
-    ended: bool
 
 
 class Specialist:
@@ -87,6 +59,9 @@ class Specialist:
         if engine not in ENGINES:
             raise MetierError(f"unknown engine '{engine}'", fix=nearest(engine, ENGINES))
         bundle = read_bundle(Path(path))
+        chooses = bundle.task.kind == "multiple_choice"
+        if chooses and engine == "openvino":
+            raise MetierError("openvino has fixed labels, this specialist's options differ", fix="use the torch engine")
         encoder = Encoder(load_tokenizer(bundle.folder), bundle.task, bundle.max_tokens)
         if bundle.task.written and engine == "openvino":
             raise MetierError("openvino gives label probabilities, this specialist writes", fix="use the torch engine")
@@ -96,8 +71,9 @@ class Specialist:
         prepare_process(chosen.device)
         runner = load_runner(bundle, device=chosen.device, dtype=chosen.dtype, offline=offline)
         reference = TorchEngine(runner, encoder)
-        if engine == "torch" or bundle.task.written:
-            return cls(bundle, reference, encoder, f"torch: {'asked for' if engine == 'torch' else 'it writes'}")
+        if engine == "torch" or bundle.task.written or chooses:
+            why = "asked for" if engine == "torch" else "options differ" if chooses else "it writes"
+            return cls(bundle, reference, encoder, f"torch: {why}")
         if dtype is not None or chosen.device != "cpu":
             return cls(bundle, reference, encoder, f"torch: {reference.about}")
         found, reason = choose_engine(bundle, reference)
@@ -122,9 +98,11 @@ class Specialist:
         return self.bundle.task.written
 
     def predict(
-        self, texts: Iterable[str | Mapping[str, str]], *, abstain_below: float = 0.0
+        self, texts: Iterable[str | Mapping[str, Any]], *, abstain_below: float = 0.0
     ) -> Sequence[Answer | TextAnswer]:
         """Answer each text (or mapping of the template's fields), in order.
+
+        For multiple choice the mapping also holds ``options``, a list; answers are by letter, with the option's text.
 
         Errors: :class:`MetierError` for a missing field, and for a threshold where answers are written out.
         """
@@ -134,6 +112,8 @@ class Specialist:
                 "probability",
                 fix="leave the threshold out (--abstain-below, abstain_below)",
             )
+        if self.bundle.task.kind == "multiple_choice":
+            return choose(self, list(texts), abstain_below)
         inputs = [self._inputs(text) for text in texts]
         if not inputs:
             return []
@@ -169,7 +149,7 @@ class Specialist:
         scored = score(self.runner, [self.encoder.choice_item(e.inputs, self.labels) for e in examples])
         return np.stack(scored.logprobs), scored.seconds
 
-    def _inputs(self, text: str | Mapping[str, str]) -> Mapping[str, str]:
+    def _inputs(self, text: str | Mapping[str, Any]) -> Mapping[str, str]:
         fields = self.bundle.task.template.fields()
         if isinstance(text, str):
             if len(fields) != 1:
@@ -181,3 +161,6 @@ class Specialist:
         if missing := [name for name in fields if name not in text]:
             raise MetierError(f"the field '{missing[0]}' is missing", fix=f"this specialist reads {', '.join(fields)}")
         return text
+
+
+__all__ = ["Answer", "Specialist", "TextAnswer"]

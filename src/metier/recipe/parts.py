@@ -22,8 +22,14 @@ class TaskChoice(Part):
         default=None, description="a task of `metier tasks`, or the name to give to your own table"
     )
     variant: str | None = Field(default=None, description="e.g. 50agree, 66agree, 75agree, allagree for PhraseBank")
-    kind: Literal["classification", "extraction", "generation"] = Field(
+    kind: Literal["classification", "multiple_choice", "extraction", "generation"] = Field(
         default="classification", description="of your own table; a catalogue task has its own"
+    )
+    options: str | list[str] | None = Field(
+        default=None, description="of multiple choice: the columns of the options, or one column that holds a list"
+    )
+    answers: Literal["letter", "text"] | None = Field(
+        default=None, description="of multiple choice: letter shows the options with letters, text takes the likeliest"
     )
     file: str | None = Field(
         default=None, description="csv, tsv, jsonl, json, parquet, xlsx, txt or md, also .gz and .zst"
@@ -63,6 +69,8 @@ class TaskChoice(Part):
             raise ValueError("give a task 'name' of the catalogue, or the 'file' of your own table")
         if not self.file and self.kind != "classification":
             raise ValueError("'kind' is for your own table: a task of the catalogue has its own")
+        if not self.file and self.options is not None:
+            raise ValueError("'options' are columns of your own table: a task of the catalogue has its own")
         return self
 
 

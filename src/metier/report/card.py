@@ -85,6 +85,8 @@ def _result(run: Run, task: str, title: str, dataset: str, name: str, score: dic
 
 
 def _task_type(run: Run) -> str:
+    if run.task["kind"] == "multiple_choice":
+        return "multiple-choice"
     return "text-generation" if is_written(run) else "text-classification"
 
 
@@ -140,7 +142,12 @@ def _usage(run: Run) -> dict[str, Any]:
     prompt = run.part("prompt")
     template = template_of(prompt)
     fields = list((prompt["inputs"] or {}) if template else {})
+    asked = [name for name in fields if name != "options"] or ["text"]
     return {
+        "chooses": run.task["kind"] == "multiple_choice",
+        "lettered": (run.task["template"] or {}).get("options") == "lettered",
+        "asked": asked,
+        "question": ", ".join(["{" + ", ".join(f'"{name}": "…"' for name in asked), '"options": ["…", "…"]}']),
         "template": template,
         "fields": fields or ["text"],
         "rendered": prompt["rendered"],

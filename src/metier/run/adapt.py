@@ -12,12 +12,14 @@ from metier.models.forward import Runner
 from metier.models.layers import lowest_layer
 from metier.models.load import parameters
 from metier.recipe import Adapt, Recipe
+from metier.run.choices import choice_metrics
 from metier.run.data import Data
 from metier.run.describe import training_summary
 from metier.run.generative import answer_room, validation_loss
 from metier.run.measure import label_trunk, validation_metrics
 from metier.run.mixture import Mixture
 from metier.run.progress import bar, console
+from metier.tasks.choices import asked
 from metier.training.loop import Progress, Schedule, train
 from metier.training.prompts import Prompts
 
@@ -44,7 +46,7 @@ def train_specialist(
     lowest = lowest_layer(adapt.lowest_layer, model)
     model = _attach(adapt, model, recipe.seed, lowest)
     runner = Runner(model, packing=packing)
-    examples = mixture.train if mixture else data.part("train")
+    examples = asked(data.task, mixture.train if mixture else data.part("train"))
     soft = adapt.soft_labels
     items = [encoder.training_item(e.inputs, e.target, e.agreement if soft else None) for e in examples]
     trainable, everything = parameters(model)
@@ -103,6 +105,7 @@ def _validation(
     spill = folder / "validation-trunk"
     trunks = [None if written else label_trunk(runner, encoder, part, lowest, spill) for part in parts]
     look = validation_loss if written else validation_metrics
+    look = choice_metrics if tasks[0].task.kind == "multiple_choice" else look
 
     def validate() -> dict[str, float]:
         found = [look(runner, encoder, part, trunk) for part, trunk in zip(parts, trunks, strict=True)]

@@ -9,8 +9,10 @@ from typing import Any
 
 from metier.errors import MetierError
 from metier.recipe import Recipe, TaskChoice
+from metier.run import choices
 from metier.sources import Lock
 from metier.tasks import Example, Loaded, Split, Task, fewer, from_table, load_task, prepare, protocols, split
+from metier.tasks.choices import asked
 from metier.tasks.protocols import OWN
 
 Shots = list[tuple[dict[str, str], str]]
@@ -41,7 +43,7 @@ class Data:
 
     def to_json(self) -> dict[str, Any]:
         """What ``data/splits.json`` holds."""
-        labels = [] if self.task.written else self.task.labels
+        labels = self.task.labels if self.task.kind == "classification" else []
         return {**self.split.to_json(labels, self.duplicates), "protocol": self.protocol}
 
 
@@ -63,7 +65,7 @@ def load(
             offline=offline,
             **choice.model_dump(exclude={"name", "variant", "file"}),
         )
-    return load_task(
+    loaded = load_task(
         str(choice.name),
         choice.variant,
         protocol=protocol,
@@ -72,6 +74,7 @@ def load(
         lock=lock,
         offline=offline,
     )
+    return choices.answered_by(loaded, choice.answers)
 
 
 def prepare_data(recipe: Recipe, *, data_root: Path | None, lock: Lock | None, offline: bool) -> Data:
@@ -91,7 +94,8 @@ def prepare_data(recipe: Recipe, *, data_root: Path | None, lock: Lock | None, o
         parts = split(loaded.examples, seed=recipe.split.seed, fractions=shares, stratify=stratify)
         return Data(loaded, parts, protocols.untouched(parts.parts), about)
     prepared = prepare(loaded.examples)
-    if loaded.task.kind in ("multiple_choice", "perplexity"):
+    choices.check(recipe, loaded.task)
+    if loaded.task.kind == "perplexity":
         raise MetierError(
             f"'{loaded.task.name}' is a task of kind {loaded.task.kind}, which is measured but not trained on",
             where="recipe, task.name",
@@ -109,7 +113,7 @@ def few_shots(data: Data, count: int, seed: int) -> tuple[Shots, dict[str, Shots
     drawn = data.protocol["shots"]
     if not drawn:
         return choose_shots(data, count, seed), {}
-    train = data.part("train")
+    train = asked(data.task, data.part("train"))
     return [], {
         example.id: [(e.inputs, e.target) for e in random.Random(f"{seed} {example.id}").sample(train, drawn)]
         for example in data.part("test")
@@ -121,9 +125,10 @@ def choose_shots(data: Data, count: int, seed: int) -> Shots:
 
     Where answers are written out there is nothing to take turns.
     """
-    median = sorted(len(example.text) for example in data.part("train"))[len(data.part("train")) // 2]
-    labels = [None] if data.task.written else data.task.labels
-    members = {label: [e for e in data.part("train") if label in (None, e.target)] for label in labels}
+    train = asked(data.task, data.part("train"))
+    median = sorted(len(example.text) for example in train)[len(train) // 2]
+    labels = choices.in_turn(data.task, train)
+    members = {label: [e for e in train if label in (None, e.target)] for label in labels}
     by_label = {label: [e for e in pool if len(e.text) <= median] or pool for label, pool in members.items()}
     generator = random.Random(seed)
     pools = [generator.sample(pool, len(pool)) for pool in by_label.values() if pool]

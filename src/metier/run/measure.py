@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from metier.errors import MetierError
 from metier.evaluation import baselines
 from metier.evaluation.averaged import Slices, average_weighted_f1
 from metier.evaluation.calibration import Temperature, fit_temperature
+from metier.evaluation.choices import answer_choices as answer_choices
+from metier.evaluation.choices import option_items
 from metier.evaluation.evidence import (
     evaluate_choices,
     evaluate_classification,
@@ -58,28 +61,6 @@ def answer_labels(
     ]
 
 
-def answer_choices(
-    runner: Runner, encoder: Encoder, examples: Sequence[Example], tick: Tick | None = None
-) -> list[Prediction]:
-    """Multiple choice by the likelihood of each option a token, so that long options are not punished."""
-    items = [encoder.choice_item(example.inputs, example.choices) for example in examples]
-    scored = score(runner, items, progress=tick)
-    share = scored.seconds / max(1, len(items))
-    found = []
-    for example, item, values, tokens in zip(examples, items, scored.logprobs, scored.tokens, strict=True):
-        each = values / np.array([len(answer) for answer in item.answers])
-        # options are known by their place: the texts differ from question to question
-        gold = str(example.choices.index(example.target))
-        names = [str(place) for place in range(len(each))]
-        best = names[int(each.argmax())]
-        probabilities = dict(zip(names, normalise(each).tolist(), strict=True))
-        found.append(
-            Prediction(example_id=example.id, split="test", text=example.text, gold=gold, answer=best,
-                       probabilities=probabilities, parsed=True, tokens=tokens, seconds=share)
-        )  # fmt: skip
-    return found
-
-
 def label_trunk(
     runner: Runner, encoder: Encoder, examples: Sequence[Example], lowest: int, spill: Path
 ) -> Trunk | None:
@@ -88,6 +69,8 @@ def label_trunk(
     """
     if encoder.task.written:
         items = [encoder.training_item(example.inputs, example.target) for example in examples]
+    elif encoder.task.kind == "multiple_choice":
+        items = option_items(encoder, examples)
     else:
         items = [encoder.choice_item(example.inputs, encoder.task.labels) for example in examples]
     return compute_trunk(runner, lowest, *split_prefix(items), spill=spill)
@@ -150,6 +133,8 @@ def retention_data(
         except MetierError as error:
             absent[name] = error.what + (f" ({error.where})" if error.where else "")
             continue
+        asked = [e for e in loaded.examples if e.split in (None, "test")]  # what may be learnt from is no evaluation
+        loaded = replace(loaded, examples=asked)
         count = choice.documents if loaded.task.kind == "perplexity" else choice.questions
         order = np.random.default_rng(seed).permutation(len(loaded.examples))[:count]
         found.append(Loaded(loaded.task, [loaded.examples[i] for i in sorted(order)], loaded.where))

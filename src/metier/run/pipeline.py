@@ -22,6 +22,7 @@ from metier.models.forward import Runner
 from metier.recipe import Recipe, load_recipe
 from metier.run.adapt import train_specialist
 from metier.run.again import each_alone, with_other_seeds
+from metier.run.choices import answer_choices, fit_choices, most_frequent_place, score_choices
 from metier.run.corpora import learn_corpus
 from metier.run.data import Data, Shots, few_shots, prepare_data
 from metier.run.describe import describe
@@ -148,7 +149,7 @@ class _Run(Work):
 
     def baselines(self) -> None:
         """Majority and TF-IDF with logistic regression, tuned on validation."""
-        if self.data.task.written:
+        if self.data.task.kind != "classification":
             self._constant()
             return
         parts = {name: self.data.part(name) for name in ("train", "validation", "test")}
@@ -174,10 +175,12 @@ class _Run(Work):
                 self._stage(name, [self._data_key()], [self._file(name)], lambda n=name, f=fit: write(n, f))  # type: ignore[misc]
 
     def _constant(self) -> None:
-        """The majority baseline of a task whose answers are written out."""
+        """The majority baseline of a task without classes."""
 
         def work() -> dict[str, Any]:
-            answer, found = answer_the_same(self.data.part("train"), self.data.part("test"), "test")
+            train, test = self.data.part("train"), self.data.part("test")
+            same = answer_the_same(train, test, "test") if self.data.task.written else most_frequent_place(train, test)
+            answer, found = same
             write_predictions(self._file("majority"), found)
             return {"setting": {"answer": answer}}
 
@@ -203,6 +206,8 @@ class _Run(Work):
         with bar(f"measure {name}", len(test)) as tick:
             if self.data.task.written:
                 found = self._write(runner, encoder, trained=False, tick=tick)
+            elif self.data.task.kind == "multiple_choice":
+                found = answer_choices(runner, encoder, test, tick, own_shots=own)
             else:
                 found = answer_labels(runner, encoder, test, "test", tick, own_shots=own)
         write_predictions(self._file(name), found)
@@ -279,7 +284,10 @@ class _Run(Work):
             found = []
             with bar("measure specialist", sum(len(examples) for _, examples in parts)) as tick:
                 for part, examples in parts:
-                    found += answer_labels(self._adapted(), self.encoder, examples, part, tick)
+                    if self.data.task.kind == "multiple_choice":
+                        found += answer_choices(self._adapted(), self.encoder, examples, tick, part=part)
+                    else:
+                        found += answer_labels(self._adapted(), self.encoder, examples, part, tick)
             write_predictions(file, found)
 
         self._stage("specialist", reads, [file], work)
@@ -329,6 +337,8 @@ class _Run(Work):
         evidence = self.path / "evidence"
         if task.written:
             entries = score_written(evidence, task, systems, seed)
+        elif task.kind == "multiple_choice":
+            entries = score_choices(evidence, task, systems, seed)
         else:
             slices = Slices.of(task, self.data.part("test"))
             entries = write_task_scores(evidence, task.name, task.labels, task.metric, systems, seed, slices=slices)
@@ -357,7 +367,10 @@ class _Run(Work):
     def _calibrate(self) -> None:
         """The temperature that the specialist divides its log-probabilities by."""
         validation = [p for p in read_predictions(self._file("specialist")) if p.split == "validation"]
-        temperature = fit_calibration(validation, self.data.task.labels)
+        if self.data.task.kind == "multiple_choice":
+            temperature = fit_choices(validation)
+        else:
+            temperature = fit_calibration(validation, self.data.task.labels)
         write_json(
             self.specialist / "calibration.json",
             {"temperature": temperature.served, "fitted_on": len(validation), "warning": temperature.warning},

@@ -17,6 +17,7 @@ from metier.recipe import Recipe, load_recipe
 from metier.run.data import Data, prepare_data
 from metier.run.measure import retention_data
 from metier.sources import Lock
+from metier.tasks.choices import asked
 from metier.tasks.near import near_duplicates
 
 SHARE = 0.35  # of the measured matmul rate that a training step reaches, from runs on two cores
@@ -67,7 +68,7 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
         )
     device = choose_device(recipe.device, recipe.dtype)
     encoder = Encoder(load_tokenizer(base.path), data.task, fitting(base.path, recipe.max_tokens))
-    train = data.part("train")
+    train = asked(data.task, data.part("train"))
     prefix, bare = split_prefix([encoder.training_item(e.inputs, e.target) for e in train])
     if encoder.truncated:
         notes.append(f"{encoder.truncated} training texts are longer than max_tokens: their middle is left out")
