@@ -68,8 +68,8 @@ def _question(specialist: Specialist, question: str | Mapping[str, Any], number:
         raise MetierError(
             "this specialist chooses among the options of a question, and there are none",
             where=f"question {number}",
-            fix="give --in a table with --options COLUMN (repeat it, or one column with a list); in Python a mapping of "
-            f"{', '.join(fields)} and options",
+            fix="give --in a table with --options COLUMN (repeat it, or one column with a list); "
+            f"in Python a mapping of {', '.join(fields)} and options",
         )
     if missing := [name for name in fields if name not in question]:
         fix = f"this specialist reads {', '.join(fields)} and options"

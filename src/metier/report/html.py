@@ -97,6 +97,7 @@ def render_report(run: Run) -> str:
         places=words.PLACES,
         base=run.part("base"),
         training=run.part("training"),
+        cut=run.part("cut") if any((run.part("cut")["counts"] or {}).values()) else None,
         device=run.part("device"),
         versions=", ".join(f"{name} {v}" for name, v in run.part("versions").items()),
         manifest_json=_pretty(run.manifest),

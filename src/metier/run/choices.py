@@ -29,7 +29,7 @@ NO_TFIDF = "TF-IDF chooses among classes; here every question has options of its
 
 
 def check(recipe: Recipe, task: Task) -> None:
-    """Refuse what a recipe asks for that has no meaning for multiple choice, and to measure what was learnt as stand-in.
+    """Refuse what has no meaning for multiple choice, and to measure what was learnt as a stand-in.
 
     Errors: :class:`MetierError` with the field.
     """

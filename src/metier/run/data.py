@@ -93,8 +93,9 @@ def prepare_data(recipe: Recipe, *, data_root: Path | None, lock: Lock | None, o
     if loaded.protocol and loaded.protocol.rows == "same":
         parts = split(loaded.examples, seed=recipe.split.seed, fractions=shares, stratify=stratify)
         return Data(loaded, parts, protocols.untouched(parts.parts), about)
-    prepared = prepare(loaded.examples)
     choices.check(recipe, loaded.task)
+    _check_learnable(loaded)
+    prepared = prepare(loaded.examples)
     if loaded.task.kind == "perplexity":
         raise MetierError(
             f"'{loaded.task.name}' is a task of kind {loaded.task.kind}, which is measured but not trained on",
@@ -106,6 +107,23 @@ def prepare_data(recipe: Recipe, *, data_root: Path | None, lock: Lock | None, o
         train = fewer(parts.parts["train"], recipe.split.most_train, recipe.split.seed)
         parts = replace(parts, parts={**parts.parts, "train": train})
     return Data(loaded, parts, prepared.report, about)
+
+
+def _check_learnable(loaded: Loaded) -> None:
+    """Refuse a set without right answers, and one whose rows are all there to test on."""
+    task = loaded.task
+    if task.kind != "perplexity" and not any(example.target for example in loaded.examples):
+        raise MetierError(
+            f"'{task.name}' has questions without right answers: nothing can be learnt from it or scored on it",
+            where="recipe, task.name",
+            fix="write answers to it and have people rate them, or choose another task",
+        )
+    if loaded.examples and all(example.split == "test" for example in loaded.examples):
+        raise MetierError(
+            f"'{task.name}' has only rows to test on, as published: nothing to learn from",
+            where=loaded.where,
+            fix="learn another task (or another variant) and run: metier evaluate RUN --task " + task.name,
+        )
 
 
 def few_shots(data: Data, count: int, seed: int) -> tuple[Shots, dict[str, Shots]]:

@@ -23,6 +23,7 @@ from metier.evaluation.evidence import (
     write_predictions,
 )
 from metier.evaluation.intervals import ratio, ratio_difference
+from metier.evaluation.last_word import LAST_WORD, last_words
 from metier.evaluation.retention import document_bits, read_bits, write_bits
 from metier.evaluation.scores import Prediction
 from metier.evaluation.scoring import normalise, score
@@ -135,7 +136,8 @@ def retention_data(
             continue
         asked = [e for e in loaded.examples if e.split in (None, "test")]  # what may be learnt from is no evaluation
         loaded = replace(loaded, examples=asked)
-        count = choice.documents if loaded.task.kind == "perplexity" else choice.questions
+        bits = loaded.task.kind == "perplexity" and loaded.task.metric != LAST_WORD
+        count = choice.documents if bits else choice.questions
         order = np.random.default_rng(seed).permutation(len(loaded.examples))[:count]
         found.append(Loaded(loaded.task, [loaded.examples[i] for i in sorted(order)], loaded.where))
     return found, absent
@@ -145,7 +147,11 @@ def measure_retention(
     runner: Runner, tokenizer: Any, general: Loaded, path: Path, max_tokens: int, tick: Tick | None = None
 ) -> None:
     """One general task, written as evidence to ``path``."""
-    if general.task.kind == "perplexity":
+    if general.task.metric == LAST_WORD:
+        write_predictions(
+            path, last_words(runner, Encoder(tokenizer, general.task, max_tokens), general.examples, tick)
+        )
+    elif general.task.kind == "perplexity":
         texts = [example.inputs["text"] for example in general.examples]
         bits, sizes = document_bits(runner, tokenizer, texts, tick)
         write_bits(path, [example.id for example in general.examples], bits, sizes)
@@ -158,7 +164,7 @@ def score_retention(folder: Path, general: Loaded, seed: int) -> dict[str, Any]:
     """Entries of ``scores.json`` for a general task: before, after, and the paired difference."""
     name = general.task.name
     before, after = (folder / f"{name}.{system}.parquet" for system in ("base", "specialist"))
-    if general.task.kind != "perplexity":
+    if general.task.kind != "perplexity" or general.task.metric == LAST_WORD:
         old, new = read_predictions(before), read_predictions(after)
         return {
             "base": evaluate_choices(old, seed=seed),

@@ -33,6 +33,7 @@ from metier.run.generative import (
     score_generated,
     score_written,
 )
+from metier.run.lengths import cut_texts, in_words
 from metier.run.measure import (
     Tick,
     answer_labels,
@@ -51,6 +52,7 @@ from metier.run.work import Work
 from metier.sources import Lock
 from metier.tasks import Loaded
 from metier.tasks.near import near_duplicates
+from metier.training import log
 
 WATTS = 65.0  # a laptop or server core pair under load; the report says that it is an assumption
 
@@ -123,11 +125,14 @@ class _Run(Work):
         retention = {general.task.name: {"title": general.task.title} for general in self.general}
         before = self.directory.manifest.get("device", {})
         about = describe(self.recipe, self.data, self.base, self.device, self.encoder, before)
-        self.directory.record(**about, retention=retention)
+        self.cut = cut_texts(self.encoder, self.data)
+        self.directory.record(**about, retention=retention, cut=self.cut)
         counts = " · ".join(f"{part} {len(self.data.part(part))}" for part in ("train", "validation", "test"))
         console.print(f"[bold]{recipe.name}[/]: {self.data.task.title}, {counts}")
         console.print(f"  base {self.base.name} ({self.base.ref}) on {self.device.device}: {self.device.why}")
         notes = [f"forgetting is not measured on {name}: {reason}" for name, reason in self.absent.items()]
+        if told := in_words(self.cut):
+            notes.append(told)
         if near["pairs"]:
             notes.append(f"{near['test_examples']} test texts nearly repeat a training text (see the report)")
         for note in [*self.data.loaded.warnings, *notes]:
@@ -253,6 +258,8 @@ class _Run(Work):
 
     def _train(self) -> dict[str, Any]:
         key = self.directory.sha(self._training_key())
+        if any(self.cut["counts"].values()):
+            log.append(self.path / "log.jsonl", event="cut", **self.cut)
         packing = self.runner().packing if self._runner else None
         self._runner, summary, room = train_specialist(
             self.recipe, self.data, self.mixture, self.encoder, self._fresh_model(),

@@ -14,6 +14,7 @@ from metier.models.device import Device, choose_device
 from metier.models.encode import Encoder, split_prefix
 from metier.models.load import fitting, load_config, load_tokenizer
 from metier.recipe import Recipe, load_recipe
+from metier.run import lengths as lengths_of
 from metier.run.data import Data, prepare_data
 from metier.run.measure import retention_data
 from metier.sources import Lock
@@ -70,8 +71,8 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
     encoder = Encoder(load_tokenizer(base.path), data.task, fitting(base.path, recipe.max_tokens))
     train = asked(data.task, data.part("train"))
     prefix, bare = split_prefix([encoder.training_item(e.inputs, e.target) for e in train])
-    if encoder.truncated:
-        notes.append(f"{encoder.truncated} training texts are longer than max_tokens: their middle is left out")
+    if told := lengths_of.in_words(lengths_of.cut_texts(encoder, data)):
+        notes.append(told)
     lengths = np.array([item.tokens for item in bare]) + len(prefix)
     size, config = _weights(base.path)
     per_token = (4 if recipe.adapt.method == "lora" else 6) * (size - config.vocab_size * config.hidden_size)

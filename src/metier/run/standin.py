@@ -17,8 +17,8 @@ def refuse(recipe: Recipe, task: Task) -> None:
         return
     if (learnt.variant or next(iter(get(learnt.name).variants), "")) in get(learnt.name).stand_ins:
         raise MetierError(
-            f"this specialist learnt the evaluation questions of '{task.name}' (variant '{learnt.variant}'): a score on "
-            "them would be no evaluation",
+            f"this specialist learnt the evaluation questions of '{task.name}' (variant '{learnt.variant}'): "
+            "a score on them would be no evaluation",
             where=f"recipe '{recipe.name}', task.variant",
             fix="evaluate it on another task, such as medqa or mmlu-medical",
         )

@@ -22,6 +22,7 @@ from metier.tasks.records import Columns, to_examples, unique_ids
 from metier.tasks.task import DataSource, Protocol, Task
 
 FOLDER = resources.files("metier.tasks") / "catalogue"
+_PLACES = ("embedded", "local", "pypi", "hub")
 _FATAL = ("wrong hash", "the disk is full")
 """Faults that reading the data from another place would only hide."""
 
@@ -50,7 +51,8 @@ def load_task(
     lock: Lock | None = None,
     offline: bool = False,
 ) -> Loaded:
-    """Read a task's examples from the first of its places that has them: embedded, data root, package index, hub.
+    """Read a task's examples from the first of its places that has them: embedded, data root, package index, hub; then
+    from places that lack something.
 
     Under a published protocol the task has its wording, and where the rows are the published ones, the examples have
     their parts. With ``agreement`` every example carries the share of annotators behind its label.
@@ -63,8 +65,8 @@ def load_task(
     value = _variant(task, wanted)
     task = _of_variant(task, wanted)
     failures: list[str] = []
-    for place in ("embedded", "local", "pypi", "hub"):
-        sources = [source for source in task.sources if source.where == place]
+    for place, lesser in (*((place, False) for place in _PLACES), *((place, True) for place in _PLACES)):
+        sources = [source for source in task.sources if (source.where, source.lesser) == (place, lesser)]
         if not sources:
             continue
         try:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from metier.errors import MetierError
-from metier.sources.tables import Row, read_table
+from metier.sources.tables import Row, Value, read_table
 
 Options = Mapping[str, Any]
 
@@ -59,7 +59,7 @@ def pubmedqa(path: Path, options: Options) -> Iterator[Row]:
         fold = None if part == "test" else part
         split = "test" if part == "test" else "validation" if setting == fold else "train"
         context = entry["conclusion"] if setting == "free" else entry["context"]
-        values = {"id": key, "question": entry["question"], "label": entry["label"], "split": split}
+        values: dict[str, Value] = {"id": key, "question": entry["question"], "label": entry["label"], "split": split}
         yield Row(number, values if setting == "question" else {**values, "context": context})
 
 
@@ -139,7 +139,7 @@ def pubmedqa_lines(path: Path, options: Options) -> Iterator[Row]:
                               where=f"{path.name}, row {row.number}")  # fmt: skip
         context = re.sub(r"(?:^|\n)Context \(\d+\): ", " ", str(row.values["passage"]))
         question = _spaces(str(row.values["question"]))
-        values = {"question": f"{question[:1].upper()}{question[1:]}", "label": answer}
+        values: dict[str, Value] = {"question": f"{question[:1].upper()}{question[1:]}", "label": answer}
         yield Row(
             row.number, values if options.get("setting") == "question" else {**values, "context": _spaces(context)}
         )
@@ -161,7 +161,7 @@ def liveqa(path: Path, options: Options) -> Iterator[Row]:
 
 def lambada(path: Path, options: Options) -> Iterator[Row]:
     """LAMBADA, detokenised: a passage without its last word, and that word."""
-    for row in read_table(path, **({"format": "jsonl"} if path.suffix != ".parquet" else {})):
+    for row in read_table(path, format=None if path.suffix == ".parquet" else "jsonl"):
         text, _, word = str(row.values["text"]).rstrip().rpartition(" ")
         if not text or not word:
             raise MetierError("a passage has one word only", where=f"{path.name}, row {row.number}")

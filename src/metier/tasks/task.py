@@ -52,7 +52,8 @@ class DataSource(_Part):
     ``ref`` is a path below the data root (``local``) or the package (``embedded``), or a reference with ``hf:`` or
     ``pypi:``; ``{variant}`` stands for the variant's own value. ``reader`` names a function of ``formats.py``. A
     reference to a whole data set of the Hub (no ``!file``) reads the split that the option ``hub_split`` names.
-    ``variants`` are those it holds, all if empty; ``group`` is the group of every row; ``note`` is told to the user.
+    ``variants`` are those it holds, all if empty; ``group`` is the group of every row. A ``lesser`` place lacks
+    something that the others have, and is read after them; ``note`` says what.
     """
 
     where: Literal["embedded", "local", "pypi", "hub"]
@@ -62,6 +63,7 @@ class DataSource(_Part):
     options: dict[str, Any] = Field(default_factory=dict)
     variants: list[str] = Field(default_factory=list)
     group: str | None = None
+    lesser: bool = False
     note: str = ""
 
 
