@@ -96,11 +96,11 @@ def _names(names: str | tuple[str, ...]) -> tuple[str, ...]:
 def fitting(path: Path, tokens: int) -> int:
     """The longest prompt, at most ``tokens``, that a base can be given.
 
-    A base with a learned table of positions has no more than that; a share of it is left for the answer.
+    A base has been trained on so many positions and no more; a share of them is left for the answer.
     """
     config = load_config(path).get_text_config()
     positions = getattr(config, "max_position_embeddings", None)
-    if not positions or getattr(config, "rope_parameters", None):
+    if not positions:
         return tokens
     return min(tokens, int(positions) - min(64, int(positions) // 4))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,20 @@ from pydantic import BaseModel, ValidationError
 from metier.errors import MetierError, nearest
 from metier.recipe.parts import TaskChoice
 from metier.recipe.schema import Recipe
+
+
+class RecipeLoader(yaml.SafeLoader):
+    """YAML in which only true and false are truth values: yes, no, on and off are words, and often labels."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own attribute
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+RecipeLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), [*"tTfF"]
+)
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -25,8 +40,8 @@ def load_recipe(path: Path) -> Recipe:
     except (OSError, UnicodeDecodeError) as error:
         raise MetierError(f"the recipe cannot be read: {error}", where=str(path)) from error
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
+        node = yaml.compose(text, Loader=RecipeLoader)
+        values = yaml.load(text, Loader=RecipeLoader)
     except (yaml.YAMLError, ValueError) as error:  # a date that is none raises ValueError
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""

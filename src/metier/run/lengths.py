@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from metier.models.encode import Encoder
-from metier.run.data import Data
+from metier.run.data import Data, Shots
 from metier.tasks import PARTS, Example
 from metier.tasks.choices import PLACE, asked
 
@@ -41,6 +41,20 @@ def cut_texts(encoder: Encoder, data: Data) -> dict[str, Any]:
 
 def _long(examples: Sequence[Example], room: int) -> list[Example]:
     return [e for e in examples if sum(len(text.encode("utf-8")) for text in e.inputs.values()) > room]
+
+
+def fitting_shots(encoder: Encoder, shots: Shots) -> Shots:
+    """As many of the solved examples, from the first, as take half of the longest prompt: the rest of it is
+    for the question.
+    """
+    blank = dict.fromkeys(encoder.task.template.fields(), "")
+    kept = list(shots)
+    while kept:
+        text = replace(encoder, shots=kept, _answers={}).render(blank)
+        if len(encoder.tokenizer.encode(text, add_special_tokens=False)) <= encoder.max_tokens // 2:
+            break
+        kept.pop()
+    return kept
 
 
 def in_words(cut: dict[str, Any]) -> str | None:

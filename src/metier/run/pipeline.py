@@ -33,7 +33,7 @@ from metier.run.generative import (
     score_generated,
     score_written,
 )
-from metier.run.lengths import cut_texts, in_words
+from metier.run.lengths import cut_texts, fitting_shots, in_words
 from metier.run.measure import (
     Tick,
     answer_labels,
@@ -207,6 +207,9 @@ class _Run(Work):
         shots, own = chosen
         encoder = self._encoder(self.recipe.max_tokens * (2 if shots or own else 1), shots)
         test = self.data.part("test")
+        if len(fitting := fitting_shots(encoder, shots)) < len(shots):
+            console.print(f"  note: {len(fitting)} of {len(shots)} solved examples fit into {name}'s prompt")
+            shots = encoder.shots = fitting
         runner = self.runner()
         with bar(f"measure {name}", len(test)) as tick:
             if self.data.task.written:
