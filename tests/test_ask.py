@@ -116,7 +116,7 @@ def test_a_specialist_and_its_base_are_asked(toy_base: Path, command: Run, tmp_p
     assert found["specialist-chain-of-thought"]["strategy"]["asked"] == 4
 
 
-def test_a_long_answer_from_documents_and_from_a_curated_corpus(toy_base: Path, tmp_path: Path) -> None:
+def test_a_long_answer_from_documents(toy_base: Path, tmp_path: Path) -> None:
     rows = [(text, f"because {label}") for text, label in sentences(30)]
     with open(tmp_path / "essays.csv", "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("text", "label"), *rows])
