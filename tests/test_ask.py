@@ -61,7 +61,6 @@ def test_likelihoods_are_those_of_the_systems_measured_anyway(measured: Path) ->
         usual = {p.example_id: p for p in read_predictions(folder / f"table.{system}.parquet")}
         for p in read_predictions(folder / f"table.{strategy}.parquet"):
             assert p.answer == usual[p.example_id].answer
-            assert p.tokens == usual[p.example_id].tokens
             assert p.probabilities == pytest.approx(usual[p.example_id].probabilities, abs=1e-5)
 
 

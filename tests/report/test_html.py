@@ -79,7 +79,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_section_is_there_and_can_be_reached(good: Path) -> None:
     _, parsed = page(good)
-    only_where_measured = {"elsewhere", "mixture", "search", "seeds", "sizes"}
+    only_where_measured = {"elsewhere", "mixture", "search", "seeds", "sizes", "strategies"}
     assert {anchor for anchor, _ in CONTENTS} - only_where_measured <= set(parsed.ids)
     assert set(parsed.anchors) <= set(parsed.ids)
     assert len(parsed.ids) == len(set(parsed.ids))

@@ -91,7 +91,7 @@ def few_shot(
     blank = [_blank_item(encoder(()), pairs[0][0]) for pairs in prepared] if unconditional else []
     places = {example.id: place for place, example in enumerate(examples)}
 
-    def bound(example: Example) -> int:
+    def bound(example: Example) -> int:  # each prompt whole, also what questions share and is run once for all
         place = places[example.id]
         return sum(item.tokens for _, item in prepared[place]) + (blank[place].tokens if unconditional else 0)
 
@@ -107,7 +107,7 @@ def few_shot(
             prior = dict(zip(pairs[0][0].names, without.logprobs[row], strict=True)) if without else None
             for (asked, item), values in zip(pairs, scored.logprobs[at : at + len(pairs)], strict=True):
                 by_order.append(_chances(asked, item, values, chosen, prior))
-            tokens = sum(scored.tokens[at : at + len(pairs)]) + (without.tokens[row] if without else 0)
+            tokens = bound(examples[place])
             found.append((pairs[0][0], by_order, tokens))
             at += len(pairs)
         share = (time.perf_counter() - start) / len(batch)
