@@ -33,7 +33,7 @@ def fault(tmp_path: Path, text: str) -> str:
         ("  epochs: 2", "  epochs: [", ["not valid YAML"]),
         ("name: toy", "name: 2024-99-99", ["not valid YAML"]),
         ("name: toy", "name: a/b", ["line 1", "'name'"]),
-        ("  label: mood", "  labels: [yes, no]", ["line 4", "task.labels", "True"]),
+        ("  label: mood", "  labels: [true, false]", ["line 4", "task.labels", "True"]),
         ("adapt:", "measure: {systems: [base, basis]}\nadapt:", ["line 5", "measure.systems", "base-fewshot"]),
         ("adapt:\n  epochs: 2", "adapt: fast", ["line 5", "'adapt'"]),
     ],
@@ -58,6 +58,16 @@ def test_numbers_are_labels_too(tmp_path: Path) -> None:
     assert load_recipe(path).task.label_map == {"0": "bad", "1": "good"}
     path.write_text(GOOD.replace("  label: mood", "  label: mood\n  labels: [0, 1]"))
     assert load_recipe(path).task.labels == ["0", "1"]
+
+
+def test_yes_and_no_are_words_and_true_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        GOOD.replace("  label: mood", "  labels: [yes, no, off]") + "  soft_labels: true\nmeasure: {generation: yes}\n"
+    )
+    recipe = load_recipe(path)
+    assert recipe.needed_task().labels == ["yes", "no", "off"]
+    assert recipe.adapt.soft_labels is recipe.measure.generation is True
 
 
 def test_a_file_beside_the_recipe_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,7 +144,7 @@ def test_the_whole_entry_has_the_agreed_shape() -> None:
     json.dumps(entry, allow_nan=False)
     assert list(entry) == [
         *("status", "parse_rate", "majority", "metrics", "per_class", "confusion", "calibration", "risk_coverage"),
-        *("aurc", "against", "seconds", "examples_per_s"),
+        *("aurc", "deferral", "against", "seconds", "examples_per_s"),
     ]
     assert (entry["status"], entry["parse_rate"], entry["examples_per_s"]) == ("ok", 1.0, 50.0)
     assert list(entry["metrics"]) == ["accuracy", "weighted_f1", "macro_f1"]

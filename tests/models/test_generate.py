@@ -169,6 +169,16 @@ def test_sampling_is_seeded_and_does_not_depend_on_the_batch(
     assert write(runner, tokenizer, prompts, temperature=1e-6) == write(runner, tokenizer, prompts)
 
 
+def test_several_samples_of_one_prompt_have_seeds_of_their_own(
+    runner: Runner, tokenizer: Any, prompts: list[tuple[int, ...]]
+) -> None:
+    same = [prompts[0]] * 4
+    drawn = write(runner, tokenizer, same, temperature=1.0, seeds=[5, 6, 7, 5])
+    assert drawn[0] == drawn[3]
+    assert len({written.ids for written in drawn}) == 3
+    assert write(runner, tokenizer, [prompts[3], prompts[0]], temperature=1.0, seeds=[1, 6])[1] == drawn[1]
+
+
 def test_sampling_draws_from_the_softmax() -> None:
     logits = torch.tensor([[0.0, 1.0, 2.0]])
     drawn = Counter(int(module._Draw(2.0, [s])(logits, logits).argmax()) for s in range(4000))

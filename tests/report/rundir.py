@@ -178,8 +178,8 @@ def _retention(rng: np.random.Generator, case: Case) -> dict[str, Any]:
             },
         },
         "piqa": {
-            "base": evaluate_choices(old, seed=0),
-            "specialist": evaluate_choices(new, seed=0, others={"base": old}),
+            "base": evaluate_choices(old, seed=0, deferral=False),
+            "specialist": evaluate_choices(new, seed=0, others={"base": old}, deferral=False),
         },
     }
 

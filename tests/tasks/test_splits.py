@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from metier.errors import MetierError
 from metier.tasks import PARTS, Example, prepare, split
 from metier.tasks.prepare import normalised
+from metier.tasks.splits import with_calibration
 
 SHARES = {"train": 0.64, "validation": 0.16, "test": 0.2}
 FRACTIONS = st.sampled_from([SHARES, {"train": 0.7, "validation": 0.1, "test": 0.2}, dict.fromkeys(PARTS, 1 / 3)])
@@ -142,3 +143,20 @@ def test_faults(examples: list[Example], said: str) -> None:
     with pytest.raises(MetierError, match=said) as error:
         split(examples, seed=0, fractions=SHARES)
     assert error.value.fix
+
+
+def test_half_of_validation_is_set_aside_for_calibration_with_whole_groups_and_labels_in_proportion() -> None:
+    labels = rows({"down": 240, "up": 480}, {i: f"g{i // 4}" for i in range(720)})
+    made = split(labels, seed=3, fractions={"train": 0.5, "validation": 0.3, "test": 0.2})
+    halved = with_calibration(made)
+    assert halved == with_calibration(made)
+    assert halved.parts["train"] == made.parts["train"]
+    assert halved.parts["test"] == made.parts["test"]
+    both = [halved.parts[part] for part in ("validation", "calibration")]
+    assert sorted(e.id for part in both for e in part) == [e.id for e in made.parts["validation"]]
+    assert abs(len(both[0]) - len(both[1])) <= 4
+    assert not {e.group for e in both[0]} & {e.group for e in both[1]}
+    told, before = (one.to_json(["down", "up"], {}) for one in (halved, made))
+    assert told["counts"]["calibration"]["down"] == pytest.approx(len(both[1]) / 3, abs=3)
+    assert told["hash"] != before["hash"]
+    assert list(before["counts"]) == ["train", "validation", "test"]

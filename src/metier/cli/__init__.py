@@ -8,13 +8,25 @@ import warnings
 
 import typer
 
-from metier.cli import asking, corpus, finding, labelling, making, overlapping, planning, rubric, tokenizer, using
+from metier.cli import (
+    asking,
+    corpus,
+    finding,
+    guarding,
+    labelling,
+    making,
+    overlapping,
+    planning,
+    rubric,
+    tokenizer,
+    using,
+)  # fmt: skip
 from metier.cli.shared import app
 from metier.errors import MetierError
 
 # importing these adds their verbs to the app
 VERBS = (
-    asking, corpus, finding, labelling, making, overlapping, planning, rubric, tokenizer, using,
+    asking, corpus, finding, guarding, labelling, making, overlapping, planning, rubric, tokenizer, using,
 )  # fmt: skip
 __all__ = ["VERBS", "app", "main"]
 

@@ -9,13 +9,18 @@ from typing import Annotated
 
 import typer
 
-from metier.cli.shared import app, new_table, print_table
+from metier.cli.shared import DataRoot, Offline, app, new_table, print_table
 from metier.errors import MetierError, nearest
 
+listed = typer.Typer(help="The catalogue of tasks.")
+app.add_typer(listed, name="tasks")
 
-@app.command()
-def tasks() -> None:
-    """List the catalogue of tasks: version, kind, licence, commercial use, places."""
+
+@listed.callback(invoke_without_command=True)
+def tasks(context: typer.Context) -> None:
+    """List the catalogue of tasks: version, kind, licence, commercial use, places. `export` writes one for lm-eval."""
+    if context.invoked_subcommand:
+        return
     from metier.tasks import catalogue
 
     table = new_table("task", "version", "kind", "labels", "licence", "commercial", "places")
@@ -25,6 +30,26 @@ def tasks() -> None:
         places = ", ".join(dict.fromkeys(source.where for source in task.sources))
         table.add_row(name, str(task.version), task.kind, ", ".join(task.labels), task.licence, commercial, places)
     print_table(table)
+
+
+@listed.command("export")
+def export_task(
+    name: Annotated[str, typer.Argument(help="A task of the catalogue.")],
+    out: Annotated[Path, typer.Option(help="Folder to write to.")],
+    variant: Annotated[str | None, typer.Option(help="Its variant.")] = None,
+    data_root: DataRoot = None,
+    offline: Offline = False,
+) -> None:
+    """Write a task for lm-evaluation-harness: its YAML, for plain and for chat prompts, and its rows."""
+    from metier.tasks import load_task
+    from metier.tasks.export import export
+
+    loaded = load_task(name, variant, data_root=data_root, offline=offline)
+    for path in export(loaded, out, variant):
+        typer.echo(path)
+    for warning in loaded.warnings:
+        typer.echo(f"note: {warning}", err=True)
+    typer.echo(f"run it: lm_eval --model hf --model_args pretrained=BASE --include_path {out} --tasks TASK", err=True)
 
 
 @app.command()

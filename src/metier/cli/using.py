@@ -13,6 +13,9 @@ from metier.cli.shared import DataRoot, Offline, RunPath, app, new_table, print_
 from metier.errors import MetierError
 
 Sheet = Annotated[str | None, typer.Option(help="Sheet of an xlsx; the first if left out.")]
+Options = Annotated[
+    list[str] | None, typer.Option(help="Of multiple choice: columns of the options (repeat it), or one with a list.")
+]
 HeaderRow = Annotated[int | None, typer.Option(min=1, help="Row of an xlsx that holds its header.")]
 
 
@@ -26,30 +29,44 @@ def predict(
     column: Annotated[
         list[str] | None, typer.Option(help="Column with the text (repeat it for several fields).")
     ] = None,
+    options: Options = None,
     out: Annotated[Path | None, typer.Option(help="Table to write; its ending chooses the format.")] = None,
-    abstain_below: Annotated[float, typer.Option(min=0, max=1, help="Abstain below this probability.")] = 0.0,
+    abstain_below: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Abstain below this probability, whatever the recipe demanded.")
+    ] = None,
+    answer_all: Annotated[bool, typer.Option("--answer-all", help="Never abstain.")] = False,
+    sets: Annotated[
+        float | None, typer.Option(help="Also give the labels that hold the right one this often, such as 0.9.")
+    ] = None,
+    sets_by: Annotated[str, typer.Option(help="lac for the smallest sets, aps for adaptive ones.")] = "lac",
     encoding: Annotated[str | None, typer.Option(help="Encoding of the table.")] = None,
     sheet: Sheet = None,
     header_row: HeaderRow = None,
     engine: Annotated[str, typer.Option(help="torch, openvino, or auto: the faster of those exported.")] = "auto",
     offline: Offline = False,
 ) -> None:
-    """Answer texts, a table, or lines of standard input."""
-    from metier.inference.specialist import Specialist, TextAnswer
+    """Answer texts, a table, or lines of standard input.
 
+    A text a line: label, probability, with --sets the set, the text, and a referral where the text has a red flag.
+    """
+    from metier.inference.specialist import Specialist
+
+    if answer_all and abstain_below is not None:
+        raise MetierError("--answer-all and --abstain-below contradict each other", fix="leave one of them out")
+    asked: dict[str, Any] = {"abstain_below": 0.0 if answer_all else abstain_below, "sets": sets, "sets_by": sets_by}
     if source and texts:
         raise MetierError("give texts or --in, not both", fix="leave one of them out")
     if source and str(source) != "-":
         if out is None:
             raise MetierError("--in needs --out", fix="name the table to write: --out answers.csv")
         specialist = Specialist.load(run_path, offline=offline, engine=engine)
-        typer.echo(f"engine {specialist.engine_reason}", err=True)
-        options = {"encoding": encoding, "sheet": sheet, "header_row": header_row}
-        _predict_table(specialist, source, out, column, abstain_below, options)
+        _tell(specialist, asked)
+        reading = {"encoding": encoding, "sheet": sheet, "header_row": header_row, "choices": options}
+        _predict_table(specialist, source, out, column, reading | asked)
         return
-    if out or column or encoding or sheet or header_row:
+    if out or column or options or encoding or sheet or header_row:
         raise MetierError(
-            "--out, --column and how to read a table are for --in",
+            "--out, --column, --options and how to read a table are for --in",
             fix="name the table to read: --in FILE",
         )
     lines = texts or _lines()
@@ -58,13 +75,9 @@ def predict(
             "there is no text to answer", fix='give it: metier predict RUN "text", or --in FILE --out FILE'
         )
     specialist = Specialist.load(run_path, offline=offline, engine=engine)
-    typer.echo(f"engine {specialist.engine_reason}", err=True)
-    for text, answer in zip(lines, specialist.predict(lines, abstain_below=abstain_below), strict=True):
-        if isinstance(answer, TextAnswer):
-            typer.echo(answer.answer.replace("\n", "\\n") + f"\t{text}")
-            continue
-        label = "(abstained)" if answer.abstained else answer.label
-        typer.echo(f"{label}\t{answer.probability:.3f}\t{text}")
+    _tell(specialist, asked)
+    for text, answer in zip(lines, specialist.predict(lines, **asked), strict=True):
+        typer.echo("\t".join([*_cells(answer), text, *([f"referral: {answer.referral}"] if answer.referral else [])]))
 
 
 @app.command()
@@ -74,6 +87,7 @@ def evaluate(
     variant: Annotated[str | None, typer.Option(help="Its variant.")] = None,
     source: Annotated[Path | None, typer.Option("--in", help="A labelled table of your own.")] = None,
     column: Annotated[list[str] | None, typer.Option(help="Column with the text.")] = None,
+    options: Options = None,
     gold: Annotated[str, typer.Option(help="Column with the right label.")] = "label",
     encoding: Annotated[str | None, typer.Option(help="Encoding of the table.")] = None,
     sheet: Sheet = None,
@@ -89,11 +103,13 @@ def evaluate(
     if bool(task) == bool(source):
         raise MetierError("say what to evaluate on", fix="--task NAME, or --in FILE --column TEXT --gold LABEL")
     text: str | list[str] = (column or ["text"])[0] if len(column or []) < 2 else list(column or [])
-    options = {"encoding": encoding, "sheet": sheet, "header_row": header_row}
+    reading: dict[str, Any] = {"encoding": encoding, "sheet": sheet, "header_row": header_row}
+    if options:
+        reading |= {"kind": "multiple_choice", "options": options[0] if len(options) == 1 else options}
     choice = (
         TaskChoice.model_validate({"name": task, "variant": variant})
         if task
-        else TaskChoice.model_validate({"file": str(source), "text": text, "label": gold, **options})
+        else TaskChoice.model_validate({"file": str(source), "text": text, "label": gold, **reading})
     )
     name, entries, counts = score_elsewhere(run_path, choice, data_root=data_root, offline=offline)
     if as_json:
@@ -105,6 +121,10 @@ def evaluate(
     for system, entry in entries.items():
         cells = [entry["metrics"][metric] for metric in metrics]
         typer.echo(f"{system:<12} " + " ".join(f"{_figure(cell):<24}" for cell in cells) + f" {cells[0]['n']}")
+    if demanded := entries["specialist"].get("selective"):
+        from metier.run.selective import in_words
+
+        typer.echo(in_words(demanded))
     for other, pair in entries["specialist"].get("against", {}).items():
         d = pair["difference"]
         typer.echo(
@@ -155,7 +175,8 @@ def show(run_path: RunPath, text: Annotated[str | None, typer.Argument(help="A t
 
     bundle = read_bundle(run_path)
     fields = bundle.task.template.fields()
-    inputs = {name: text if text is not None and name == fields[-1] else "{" + name + "}" for name in fields}
+    last = [name for name in fields if name != "options" or bundle.task.kind != "multiple_choice"][-1]
+    inputs = {name: text if text is not None and name == last else "{" + name + "}" for name in fields}
     typer.echo(Encoder(load_tokenizer(bundle.folder), bundle.task, bundle.max_tokens).render(inputs))
 
 
@@ -189,15 +210,37 @@ def _lines() -> list[str]:
     return lines
 
 
-def _predict_table(
-    specialist: Any, source: Path, out: Path, column: list[str] | None, abstain_below: float, options: dict[str, Any]
-) -> None:
+def _predict_table(specialist: Any, source: Path, out: Path, column: list[str] | None, options: dict[str, Any]) -> None:
     from metier.inference.files import predict_table
     from metier.run.progress import console
 
     counts = predict_table(
-        specialist, source, out, columns=column or ["text"], abstain_below=abstain_below,
+        specialist, source, out, columns=column or ["text"],
         progress=lambda n: console.print(f"  {n} rows", style="dim"), **options,
     )  # fmt: skip
     abstained = "" if specialist.writes else f"{counts.abstained} abstained, "
-    typer.echo(f"{out}: {counts.rows} rows, {abstained}{counts.empty} with an empty text")
+    referred = f", {counts.referred} with a red flag" if specialist.guard else ""
+    typer.echo(f"{out}: {counts.rows} rows, {abstained}{counts.empty} with an empty text{referred}")
+
+
+def _tell(specialist: Any, asked: dict[str, Any]) -> None:
+    """Once, beside the answers: the engine, what the answers are not, when it abstains, and sets that say nothing."""
+    from metier.inference.abstaining import check_level, policy
+
+    typer.echo(f"engine {specialist.engine_reason}", err=True)
+    if specialist.notice:
+        typer.echo(specialist.notice, err=True)
+    if asked["abstain_below"] is None and (told := policy(specialist.bundle)):
+        typer.echo(told, err=True)
+    if asked["sets"] is not None and (note := check_level(specialist.bundle, asked["sets"], asked["sets_by"])):
+        typer.echo(f"note: {note}", err=True)
+
+
+def _cells(answer: Any) -> list[str]:
+    """An answer as it is printed, in front of its text."""
+    from metier.inference.specialist import TextAnswer
+
+    if isinstance(answer, TextAnswer):
+        return [answer.answer.replace("\n", "\\n")]
+    label = "(abstained)" if answer.abstained else answer.label
+    return [label, f"{answer.probability:.3f}", *(["|".join(answer.set)] if answer.set is not None else [])]

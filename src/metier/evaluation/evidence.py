@@ -17,10 +17,12 @@ from metier.evaluation.calibration import (
     reliability,
     risk_coverage,
 )
+from metier.evaluation.confidence import at_temperature
 from metier.evaluation.intervals import proportion, require_examples
 from metier.evaluation.metrics import classification_metrics, confusion, majority_share, per_class
 from metier.evaluation.paired import accuracy_difference, difference, mcnemar_exact
 from metier.evaluation.scores import Prediction
+from metier.evaluation.selective import curves
 from metier.files import replacing, write_json
 
 _AGAIN = "run `metier run` on the recipe again: finished stages are not repeated"
@@ -143,7 +145,7 @@ def evaluate_classification(
         "per_class": per_class(golds, answers, labels),
         "confusion": confusion(golds, answers, labels),
     }
-    entry |= _confidence(labels, predictions, temperature)
+    entry |= _confidence(labels, predictions, temperature) | _deferral(predictions, temperature, seed)
     if others:
         entry["against"] = {
             name: against(predictions, other, labels=labels, metric=metric, seed=seed, slices=slices)
@@ -152,20 +154,30 @@ def evaluate_classification(
     return entry | speed(predictions, seconds)
 
 
+NO_CONFUSION = "an option's place is no class: what stands there differs from question to question"
+
+
 def evaluate_choices(
     predictions: Sequence[Prediction],
     *,
     seed: int,
     others: Mapping[str, Sequence[Prediction]] | None = None,
     seconds: float | None = None,
+    deferral: bool = True,
+    temperature: Temperature | None = None,
 ) -> dict[str, Any]:
     """One system's entry for multiple choice, where labels are positions and only accuracy has a meaning.
 
-    Arguments and errors as in :func:`evaluate_classification`.
+    Arguments and errors as in :func:`evaluate_classification`; without ``deferral`` no curves of what abstaining buys.
     """
     require_examples(len(predictions))
     right = proportion(sum(p.correct for p in predictions), len(predictions))
-    entry = head(predictions) | {"metrics": {"accuracy": right.to_json()}}
+    entry = head(predictions) | {"metrics": {"accuracy": right.to_json()}, "left_out": {"confusion": NO_CONFUSION}}
+    if deferral:
+        entry |= _deferral(predictions, None, seed)
+    if temperature is not None:
+        labels = sorted({place for p in predictions for place in p.probabilities}, key=int)
+        entry |= _confidence(labels, predictions, temperature)
     if others:
         entry["against"] = {
             name: against(predictions, other, metric="accuracy", seed=seed) for name, other in others.items()
@@ -281,3 +293,13 @@ def _confidence(
     unread = len(predictions) - len(read)
     curve = risk_coverage([*after, *[0.0] * unread], [*right, *[False] * unread])
     return record | {"risk_coverage": curve.to_json(), "aurc": curve.aurc}
+
+
+def _deferral(predictions: Sequence[Prediction], temperature: Temperature | None, seed: int) -> dict[str, Any]:
+    """``deferral``: accuracy by share deferred, for each confidence; nothing for a system without probabilities."""
+    rows = [list(p.probabilities.values()) if p.parsed else [] for p in predictions]
+    if not any(rows) or not all(rows[i] for i, p in enumerate(predictions) if p.parsed):
+        return {}
+    if temperature is not None:
+        rows = [at_temperature([row], temperature.served)[0].tolist() if row else [] for row in rows]
+    return {"deferral": curves(rows, [p.correct for p in predictions], seed=seed)}

@@ -51,7 +51,7 @@ def score(
     result: list[np.ndarray] = [np.empty(0)] * len(items)
     with torch.inference_mode():
         stored = None if trunk else runner.store_prefix(shared)
-        for run in sorted_runs(bare, prefix=len(shared)):
+        for run in sorted_runs(bare, prefix=runner.soft_tokens + len(shared)):
             batch = [bare[i] for i in run]
             entry = trunk.entry(batch) if trunk else None
             values = runner.answer_logprobs(batch, shared, stored, entry).double().cpu().numpy()

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from metier.errors import MetierError
+from metier.evaluation.conformal import Conformal
+from metier.evaluation.selective import Promise
 from metier.files import write_dir
+from metier.models.adapters import ADAPTERS
 from metier.models.bases import Base, resolve
 from metier.models.encode import Encoder
 from metier.tasks import Task
@@ -26,6 +29,8 @@ class Bundle:
     max_tokens: int
     temperature: float
     answer_tokens: int | None = None  # most tokens of an answer that is written out
+    conformal: Conformal | None = None  # for prediction sets
+    promise: Promise | None = None  # what a recipe demanded of the answers that are given
 
 
 def write_bundle(
@@ -42,7 +47,7 @@ def write_bundle(
     with write_dir(folder) as temporary:
         if method == "none":  # the weights are the base's own
             pass
-        elif method == "lora":
+        elif method in ADAPTERS:
             model.peft_config["default"].base_model_name_or_path = base.hub_name or str(base.path)
             # embedding layers are never trained here; asking peft to look for them would ask the hub
             model.save_pretrained(temporary, save_embedding_layers=False)
@@ -87,12 +92,17 @@ def read_bundle(run_or_folder: Path) -> Bundle:
         said = (about["base"], about["method"], about["dtype"], int(about["max_tokens"]))
         room = int(about["answer_tokens"]) if task.written else None
         file = folder / "calibration.json"
-        temperature = float(json.loads(file.read_text(encoding="utf-8"))["temperature"]) if file.exists() else 1.0
+        shipped: dict[str, Any] = (
+            json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"temperature": 1.0}
+        )
+        temperature = float(shipped["temperature"])
+        conformal = Conformal.from_json(shipped["conformal"]) if shipped.get("conformal") else None
+        promise = Promise.from_json(shipped["selective"]) if shipped.get("selective") else None
     except (ValueError, KeyError, TypeError) as error:
         raise MetierError(
             f"the specialist is damaged: {error}", where=str(file), fix="delete its folder and run the recipe again"
         ) from error
-    return Bundle(folder, task, *said, temperature, room)
+    return Bundle(folder, task, *said, temperature, room, conformal, promise)
 
 
 def base_path(bundle: Bundle, offline: bool) -> Path:

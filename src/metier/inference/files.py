@@ -9,12 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from metier.errors import MetierError, nearest
-from metier.inference.specialist import Specialist, TextAnswer
+from metier.evaluation.conformal import Method
+from metier.inference.answers import TextAnswer
+from metier.inference.choices import ChoiceAnswer
+from metier.inference.specialist import Specialist
 from metier.sources import Row, read_table, table_columns, write_table
+from metier.tasks.choices import PLACE, check_count, read_options
 
 CHUNK = 256
 ADDED = ("label", "probability", "abstained")
 ADDED_WRITTEN = ("answer",)
+ADDED_CHOICE = ("label", "answer", "probability", "abstained")
+SET, REFERRAL = "set", "referral"
 
 
 @dataclass
@@ -24,6 +30,7 @@ class Counts:
     rows: int = 0
     empty: int = 0
     abstained: int = 0
+    referred: int = 0
 
 
 def predict_table(
@@ -32,7 +39,10 @@ def predict_table(
     target: Path,
     *,
     columns: list[str],
-    abstain_below: float = 0.0,
+    choices: list[str] | None = None,
+    abstain_below: float | None = None,
+    sets: float | None = None,
+    sets_by: Method = "lac",
     progress: Callable[[int], None] | None = None,
     **options: Any,
 ) -> Counts:
@@ -40,23 +50,43 @@ def predict_table(
 
     All columns are kept; ``label``, ``probability`` and ``abstained`` are added (with ``metier_`` in front where
     the table has such a column). A row with an empty text gets no label and counts as abstained. Where answers are
-    written out, ``answer`` is all that is added.
+    written out, ``answer`` is all that is added. ``choices`` are the columns of a question's options, or one with a
+    list; then ``label`` is a letter, and ``answer`` its option. With ``sets`` there is ``set``, its labels between
+    ``|``; in a domain with red flags ``referral``, empty for a text without one.
     """
-    fields = specialist.bundle.task.template.fields()
+    chooses = specialist.bundle.task.kind == "multiple_choice"
+    _check_choices(specialist, chooses, choices)
+    fields = [name for name in specialist.bundle.task.template.fields() if not (chooses and name == PLACE)]
     known = table_columns(source, **options)
     if len(columns) != len(fields):
         raise MetierError(f"this specialist reads {len(fields)} column(s): {', '.join(fields)}", fix="repeat --column")
-    for column in columns:
+    for column in [*columns, *(choices or [])]:
         if column not in known:
             raise MetierError(f"there is no column '{column}'", where=str(source), fix=nearest(column, known))
-    names = {
-        name: f"metier_{name}" if name in known else name for name in (ADDED_WRITTEN if specialist.writes else ADDED)
-    }
+    added = list(ADDED_WRITTEN if specialist.writes else ADDED_CHOICE if chooses else ADDED)
+    added += [SET] if sets is not None else []
+    added += [REFERRAL] if specialist.guard else []
+    names = {name: f"metier_{name}" if name in known else name for name in added}
+    asked = {"abstain_below": abstain_below, "sets": sets, "sets_by": sets_by}
     counts = Counts()
     pairs = list(zip(fields, columns, strict=True))
-    rows = _answered(specialist, read_table(source, **options), pairs, names, abstain_below, counts, progress)
+    lists = (choices[0] if len(choices) == 1 else choices) if choices else None
+    rows = _answered(specialist, read_table(source, **options), pairs, names, asked, counts, progress,
+                     (source.name, lists))  # fmt: skip
     write_table(target, rows, [*known, *names.values()])
     return counts
+
+
+def _check_choices(specialist: Specialist, chooses: bool, choices: list[str] | None) -> None:
+    if chooses and not choices:
+        raise MetierError(
+            "this specialist chooses among the options of a question",
+            fix="name their columns with --options (repeat it, or one column that holds a list)",
+        )
+    if choices and not chooses:
+        raise MetierError(
+            f"this specialist is for {specialist.bundle.task.kind}: it has no options", fix="leave --options out"
+        )
 
 
 def _answered(
@@ -64,31 +94,43 @@ def _answered(
     rows: Iterable[Row],
     pairs: list[tuple[str, str]],
     names: dict[str, str],
-    abstain_below: float,
+    asked: dict[str, Any],
     counts: Counts,
     progress: Callable[[int], None] | None,
+    choices: tuple[str, str | list[str] | None],
 ) -> Iterator[dict[str, Any]]:
     iterator = iter(rows)
     while chunk := list(itertools.islice(iterator, CHUNK)):
-        inputs = [{field: str(row.values.get(column) or "").strip() for field, column in pairs} for row in chunk]
+        inputs: list[dict[str, Any]] = [
+            {field: str(row.values.get(column) or "").strip() for field, column in pairs} for row in chunk
+        ]
         filled = [index for index, values in enumerate(inputs) if all(values.values())]
-        answers = dict(
-            zip(filled, specialist.predict([inputs[i] for i in filled], abstain_below=abstain_below), strict=True)
-        )
+        file, lists = choices
+        for index in filled if lists else ():
+            where = f"{file}, row {chunk[index].number}"
+            inputs[index][PLACE] = read_options(chunk[index].values, lists or "", where)
+            check_count(specialist.bundle.task, len(inputs[index][PLACE]), where)
+        answers = dict(zip(filled, specialist.predict([inputs[i] for i in filled], **asked), strict=True))
         for index, row in enumerate(chunk):
             answer = answers.get(index)
             counts.rows += 1
             counts.empty += answer is None
+            counts.referred += answer is not None and answer.referral is not None
+            more = {names[REFERRAL]: answer.referral if answer else None} if REFERRAL in names else {}
             if specialist.writes:
-                yield {**row.values, names["answer"]: answer.answer if isinstance(answer, TextAnswer) else None}
+                yield {**row.values, names["answer"]: answer.answer if isinstance(answer, TextAnswer) else None, **more}
                 continue
             assert not isinstance(answer, TextAnswer)
             counts.abstained += answer is None or answer.abstained
+            if SET in names:
+                more = {names[SET]: "|".join(answer.set or ()) if answer else None} | more
             yield {
                 **row.values,
                 names["label"]: answer.label if answer else None,
+                **({names["answer"]: answer.text if isinstance(answer, ChoiceAnswer) else None} if lists else {}),
                 names["probability"]: round(answer.probability, 6) if answer else None,
                 names["abstained"]: answer.abstained if answer else True,
+                **more,
             }
         if progress:
             progress(len(chunk))

@@ -3,54 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from metier.errors import MetierError, nearest
+from metier.evaluation.conformal import Method
 from metier.evaluation.scoring import normalise, score
+from metier.inference.abstaining import abstentions, label_sets
+from metier.inference.answers import Answer, TextAnswer
 from metier.inference.bundle import Bundle, read_bundle
+from metier.inference.choices import choose
 from metier.inference.engines import ENGINES, Engine
 from metier.inference.engines.choose import choose_engine
 from metier.inference.engines.openvino_engine import load_engine
 from metier.inference.engines.torch_engine import TorchEngine, load_runner
+from metier.inference.guardrails import Flag, guard
 from metier.models.device import choose_device, prepare_process
 from metier.models.encode import Encoder
 from metier.models.forward import Runner
 from metier.models.generate import generate
 from metier.models.load import load_tokenizer
 from metier.tasks import Example
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a specialist says of one text.
-
-    Attributes:
-        probabilities: calibrated, over all labels, summing to 1.
-        logprobs: natural-log probability of each label among the labels, before calibration.
-        abstained: the probability is below the threshold that was asked for.
-    """
-
-    label: str
-    probability: float
-    probabilities: dict[str, float]
-    logprobs: dict[str, float]
-    abstained: bool
-
-
-@dataclass(frozen=True)
-class TextAnswer:
-    """What a specialist for extraction or generation writes about one text.
-
-    Attributes:
-        answer: the text, as it was written, without spaces around it.
-        ended: whether it came to its own end; False where it was cut off at the longest answer that is expected.
-    """
-
-    answer: str
-    ended: bool
 
 
 class Specialist:
@@ -63,6 +38,7 @@ class Specialist:
     def __init__(self, bundle: Bundle, engine: Engine, encoder: Encoder, engine_reason: str = "chosen by the caller"):
         self.bundle, self.engine, self.encoder, self.engine_reason = bundle, engine, encoder, engine_reason
         self.labels = list(bundle.task.labels)
+        self.guard = guard(bundle.task.domain)
 
     @classmethod
     def load(
@@ -87,6 +63,9 @@ class Specialist:
         if engine not in ENGINES:
             raise MetierError(f"unknown engine '{engine}'", fix=nearest(engine, ENGINES))
         bundle = read_bundle(Path(path))
+        chooses = bundle.task.kind == "multiple_choice"
+        if chooses and engine == "openvino":
+            raise MetierError("openvino has fixed labels, this specialist's options differ", fix="use the torch engine")
         encoder = Encoder(load_tokenizer(bundle.folder), bundle.task, bundle.max_tokens)
         if bundle.task.written and engine == "openvino":
             raise MetierError("openvino gives label probabilities, this specialist writes", fix="use the torch engine")
@@ -96,8 +75,9 @@ class Specialist:
         prepare_process(chosen.device)
         runner = load_runner(bundle, device=chosen.device, dtype=chosen.dtype, offline=offline)
         reference = TorchEngine(runner, encoder)
-        if engine == "torch" or bundle.task.written:
-            return cls(bundle, reference, encoder, f"torch: {'asked for' if engine == 'torch' else 'it writes'}")
+        if engine == "torch" or bundle.task.written or chooses:
+            why = "asked for" if engine == "torch" else "options differ" if chooses else "it writes"
+            return cls(bundle, reference, encoder, f"torch: {why}")
         if dtype is not None or chosen.device != "cpu":
             return cls(bundle, reference, encoder, f"torch: {reference.about}")
         found, reason = choose_engine(bundle, reference)
@@ -117,48 +97,98 @@ class Specialist:
         return self.engine.runner
 
     @property
+    def notice(self) -> str | None:
+        """What its answers are not, for a domain where being wrong is dangerous: to be shown with them."""
+        return self.guard.notice if self.guard else None
+
+    @property
+    def intended_use(self) -> str | None:
+        """Whom it is for, and for what, in such a domain."""
+        return self.guard.intended_use if self.guard else None
+
+    @property
     def writes(self) -> bool:
         """Whether its answers are written out (extraction, generation) instead of chosen among labels."""
         return self.bundle.task.written
 
     def predict(
-        self, texts: Iterable[str | Mapping[str, str]], *, abstain_below: float = 0.0
+        self,
+        texts: Iterable[str | Mapping[str, Any]],
+        *,
+        abstain_below: float | None = None,
+        sets: float | None = None,
+        sets_by: Method = "lac",
     ) -> Sequence[Answer | TextAnswer]:
         """Answer each text (or mapping of the template's fields), in order.
 
-        Errors: :class:`MetierError` for a missing field, and for a threshold where answers are written out.
+        For multiple choice the mapping also holds ``options``, a list; answers are by letter, with the option's text.
+
+        Args:
+            abstain_below: abstain below this probability, 0 to answer everything. Left out, it abstains as its recipe
+                demanded (``selective``), and never where the recipe demanded nothing.
+            sets: also give the labels that hold the right one with this probability, such as 0.9; see
+                :mod:`metier.evaluation.conformal` for what is guaranteed.
+            sets_by: ``lac`` for the smallest sets, ``aps`` for sets that grow with the difficulty of a text.
+
+        Errors: :class:`MetierError` for a missing field, and for a threshold or sets where answers are written out.
         """
-        if self.writes and abstain_below > 0:
+        if self.writes and (abstain_below or sets is not None):
             raise MetierError(
                 f"a specialist for {self.bundle.task.kind} cannot abstain: its answers are written out, and carry no "
                 "probability",
-                fix="leave the threshold out (--abstain-below, abstain_below)",
+                fix="leave the threshold and sets out (--abstain-below, --sets)",
             )
+        if self.bundle.task.kind == "multiple_choice":
+            return choose(self, list(texts), abstain_below=abstain_below, sets=sets, sets_by=sets_by)
         inputs = [self._inputs(text) for text in texts]
         if not inputs:
             return []
+        flags = [self.guard.check(*i.values()) if self.guard else None for i in inputs]
         if self.writes:
-            return self._write(inputs)
+            return self._write(inputs, flags)
         logprobs = self.engine.label_logprobs([self.encoder.prompt(i) for i in inputs])
-        return [self._answer(values, abstain_below) for values in logprobs]
+        rows = [normalise(values / self.bundle.temperature) for values in logprobs]
+        abstained = abstentions(self.bundle, rows, abstain_below)
+        found: Sequence[tuple[str, ...] | None] = [None] * len(rows)
+        if sets is not None:
+            found = label_sets(self.bundle, self.labels, rows, sets, sets_by)
+        parts = zip(logprobs, rows, abstained, found, flags, strict=True)
+        return [self._answer(*part) for part in parts]
 
-    def _write(self, inputs: list[Mapping[str, str]]) -> list[TextAnswer]:
+    def _write(self, inputs: list[Mapping[str, str]], flags: Sequence[Flag | None]) -> list[TextAnswer]:
         tokenizer = self.encoder.tokenizer
         ends = list(dict.fromkeys([self.encoder.end, int(tokenizer.eos_token_id)]))
         prompts = [self.encoder.prompt(i) for i in inputs]
         room = self.bundle.answer_tokens or 0
         found = generate(self.runner, tokenizer, prompts, ends=ends, max_new_tokens=room)
-        return [TextAnswer(written.text.strip(), written.ended) for written in found]
+        return [
+            self._text_answer(written.text.strip(), written.ended, flag)
+            for written, flag in zip(found, flags, strict=True)
+        ]
 
-    def _answer(self, logprobs: np.ndarray, abstain_below: float) -> Answer:
-        probabilities = normalise(logprobs / self.bundle.temperature)
+    def _text_answer(self, text: str, ended: bool, flag: Flag | None) -> TextAnswer:
+        if flag is None:
+            return TextAnswer(text, ended)
+        in_words = self.bundle.task.kind == "generation"  # entities are read by a program
+        return TextAnswer(f"{flag.referral}\n\n{text}" if in_words else text, ended, flag.referral)
+
+    def _answer(
+        self,
+        logprobs: np.ndarray,
+        probabilities: np.ndarray,
+        abstained: bool,
+        labels: tuple[str, ...] | None,
+        flag: Flag | None,
+    ) -> Answer:
         best = int(probabilities.argmax())
         return Answer(
             label=self.labels[best],
             probability=float(probabilities[best]),
             probabilities=dict(zip(self.labels, probabilities.tolist(), strict=True)),
             logprobs=dict(zip(self.labels, logprobs.tolist(), strict=True)),
-            abstained=bool(probabilities[best] < abstain_below),
+            abstained=abstained,
+            set=labels,
+            referral=flag.referral if flag else None,
         )
 
     def score_examples(self, examples: Sequence[Example]) -> tuple[np.ndarray, float]:
@@ -169,7 +199,7 @@ class Specialist:
         scored = score(self.runner, [self.encoder.choice_item(e.inputs, self.labels) for e in examples])
         return np.stack(scored.logprobs), scored.seconds
 
-    def _inputs(self, text: str | Mapping[str, str]) -> Mapping[str, str]:
+    def _inputs(self, text: str | Mapping[str, Any]) -> Mapping[str, str]:
         fields = self.bundle.task.template.fields()
         if isinstance(text, str):
             if len(fields) != 1:
@@ -181,3 +211,6 @@ class Specialist:
         if missing := [name for name in fields if name not in text]:
             raise MetierError(f"the field '{missing[0]}' is missing", fix=f"this specialist reads {', '.join(fields)}")
         return text
+
+
+__all__ = ["Answer", "Specialist", "TextAnswer"]

@@ -1,4 +1,4 @@
-"""What trains: low-rank adapters by peft, or every weight."""
+"""What trains: low-rank adapters by peft, or every weight (soft prompts: :mod:`metier.models.soft_prompt`)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from torch import nn
 from metier.errors import MetierError, nearest
 from metier.models.fused import fuse_lora
 from metier.models.layers import decoder_layers
+
+ADAPTERS = ("lora", "prompt")
+"""Methods that leave the base as it is: what they learn is saved beside it, in peft's format."""
 
 # Where people call them by role: every linear layer of a block, or those of attention.
 GROUPS = {
@@ -77,7 +80,7 @@ def train_everything(model: Any, lowest: int = 0) -> Any:
 
 
 def load_adapter(model: Any, folder: Path) -> Any:
-    """Put a saved adapter on its base, in the base's number format."""
+    """Put a saved adapter on its base, in the base's number format; a soft prompt stays in float32."""
     from peft import PeftModel
 
     try:

@@ -128,8 +128,8 @@ class Encoder:
         return tuple(self.tokenizer.encode(text, add_special_tokens=special))
 
     def _cut(self, inputs: Mapping[str, str], length: int) -> tuple[int, ...]:
-        """Take the middle out of the longest input until the prompt fits."""
-        name = max(inputs, key=lambda key: len(inputs[key]))
+        """Take the middle out of the longest input until the prompt fits; options stay whole."""
+        name = max(inputs, key=lambda key: (key != "options", len(inputs[key])))
         tokens = self.tokenizer.encode(inputs[name], add_special_tokens=False)
         keep = len(tokens) - (length - self.max_tokens) - 8
         while keep > 0:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from metier.models.layers import Entry, causal_model, entering, output_of
 from metier.models.packed import ATTENTION, Item, Pack, build_pack, packed
+from metier.models.soft_prompt import embed, soft_prompt
 
 Stored = list[tuple[Tensor, Tensor]]
 # Logits computed at once, as rows × vocabulary: bounds their memory at 4 bytes each.
@@ -20,6 +21,8 @@ LOGITS_AT_ONCE = 1 << 25
 
 class Runner:
     """Runs prompts through a causal language model, packed where its attention allows and padded where not.
+
+    A soft prompt of the model stands in front of every prompt: with a shared prefix it runs once a batch.
 
     Args:
         model: a transformers causal language model, or a peft model around one.
@@ -31,12 +34,31 @@ class Runner:
         self.why = "chosen by the caller"
         # a faster way where no prefix is run along and nothing learns: pack → hidden states, at least of its rows
         self.lean: Callable[[Pack], Tensor] | None = None
-        self.packing = packing if packing is not None else self._packing_is_exact()
+        self.packing: bool
+        if packing is None and self.soft_tokens:  # a matter of the base's attention, whatever stands in front
+            base = Runner(causal_model(model))
+            self.packing, self.why = base.packing, base.why
+        else:
+            self.packing = self._packing_is_exact() if packing is None else packing
 
     @property
     def device(self) -> torch.device:
         """Where the model's weights are."""
         return next(self.model.parameters()).device
+
+    @property
+    def soft_tokens(self) -> int:
+        """Length of the model's soft prompt; 0 if it has none."""
+        soft = soft_prompt(self.model)
+        return 0 if soft is None else len(soft)
+
+    def behind_soft(self, prefix: Sequence[int]) -> tuple[int, ...]:
+        """``prefix`` with a token id of no meaning in front of it for every vector of the soft prompt."""
+        return (*(0,) * self.soft_tokens, *prefix)
+
+    def layout(self, items: Sequence[Item], prefix: Sequence[int] = (), stored: Stored | None = None) -> Pack:
+        """``items`` laid out behind the soft prompt and ``prefix``; ``stored`` as in :meth:`logprobs`."""
+        return build_pack(self.behind_soft(prefix), items, device=self.device, stored=stored)
 
     def logprobs(
         self,
@@ -48,7 +70,7 @@ class Runner:
         """Log-probability of every answer token.
 
         Args:
-            stored: keys and values of the prefix, from :meth:`store_prefix`.
+            stored: keys and values of soft prompt and prefix, from :meth:`store_prefix`.
             entry: hidden states of prefix and items to go on from, where the layers below never change.
 
         Returns:
@@ -95,17 +117,20 @@ class Runner:
 
     @torch.inference_mode()
     def store_prefix(self, prefix: Sequence[int]) -> Stored | None:
-        """Keys and values of ``prefix`` for every layer, to be given to later calls; ``None`` if there is no use."""
-        if not self.packing or not prefix:
+        """Keys and values of soft prompt and ``prefix`` for every layer, ``None`` if there is no use.
+
+        To be given to later calls with the same ``prefix``.
+        """
+        pack = self.layout([], prefix)
+        if not self.packing or not pack.prefix:
             return None
-        pack = build_pack(prefix, [], device=self.device)
         pack.collect = {}
         self._packed_hidden(pack)
         return [pack.collect[layer] for layer in sorted(pack.collect)]
 
     def hidden_entering(self, layer: int, prefix: Sequence[int], items: Sequence[Item]) -> Tensor:
         """Hidden states that enter ``layer``, ``(prefix + tokens, hidden)``, for a model that is run packed."""
-        pack = build_pack(prefix, items, device=self.device)
+        pack = self.layout(items, prefix)
         return output_of(self.model, layer - 1, lambda: self._packed_hidden(pack))[0]
 
     def score_rows(self, hidden: Tensor, row_of: Tensor, targets: Tensor) -> Tensor:
@@ -120,7 +145,7 @@ class Runner:
         """The layout, and the hidden states that its ``rows`` index."""
         if not self.packing:
             return self._padded_hidden(prefix, items)
-        pack = build_pack(prefix, items, device=self.device, stored=stored)
+        pack = self.layout(items, prefix, stored)
         if self.lean and not pack.prefix and entry is None and not torch.is_grad_enabled():
             return pack, self.lean(pack)
         return pack, self._packed_hidden(pack, entry)
@@ -129,7 +154,8 @@ class Runner:
         """Hidden states after the last norm, ``(tokens, hidden)``."""
         causal = causal_model(self.model)
         with packed(pack), entering(self.model, entry):
-            output = causal.get_decoder()(input_ids=pack.input_ids, position_ids=pack.positions, use_cache=False)
+            begin = self._inputs(pack.input_ids, soft=pack.prefix > 0)
+            output = causal.get_decoder()(**begin, position_ids=pack.positions, use_cache=False)
         layers = int(causal.config.get_text_config().num_hidden_layers) - (entry.lowest if entry else 0)
         if pack.layers != layers:  # a layer that mixes tokens in its own way would see the neighbours
             raise RuntimeError(f"{pack.layers} of {layers} layers read the layout")
@@ -138,14 +164,20 @@ class Runner:
 
     def _padded_hidden(self, prefix: Sequence[int], items: Sequence[Item]) -> tuple[Pack, Tensor]:
         """The plain way: every answer with its whole prompt in a row of its own, padded on the right."""
-        single = [Item((*prefix, *item.trunk), (answer,)) for item in items for answer in item.answers]
+        before = self.behind_soft(prefix)
+        single = [Item((*before, *item.trunk), (answer,)) for item in items for answer in item.answers]
         pack = build_pack((), single, device=self.device)
         grid = pack.input_ids[0][pack.gather]
         lengths = torch.tensor([item.tokens for item in single], device=self.device)
         mask = (torch.arange(grid.shape[1], device=self.device)[None] < lengths[:, None]).long()
         decoder = causal_model(self.model).get_decoder()
-        output = decoder(input_ids=grid, attention_mask=mask, use_cache=False)
+        output = decoder(**self._inputs(grid), attention_mask=mask, use_cache=False)
         return pack, output.last_hidden_state.flatten(0, 1)[pack.scatter]
+
+    def _inputs(self, ids: Tensor, *, soft: bool = True) -> dict[str, Tensor]:
+        """What a decoder is given for ``ids (rows, time)`` that begin with the soft prompt's places, if ``soft``."""
+        vectors = soft_prompt(self.model) if soft else None
+        return {"input_ids": ids} if vectors is None else {"inputs_embeds": embed(self.model, ids, vectors)}
 
     def _packing_is_exact(self) -> bool:
         """Compare packed with padded on a small input; a model that differs (ALiBi, sinks, …) is run padded."""

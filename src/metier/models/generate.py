@@ -23,6 +23,7 @@ from metier.models.encode import split_prefix
 from metier.models.forward import Runner, Stored
 from metier.models.layers import causal_model
 from metier.models.packed import Item
+from metier.models.soft_prompt import embed, soft_prompt
 
 
 @dataclass(frozen=True)
@@ -98,28 +99,39 @@ def _continue(
 ) -> list[list[int]]:
     """New tokens of each prompt behind ``shared``; after its end token a row repeats ``ends[0]``."""
     longest = max(len(prompt) for prompt in prompts)
+    before = runner.behind_soft(shared)
     holes = [longest - len(prompt) for prompt in prompts]
-    rows = [[*shared, *[ends[0]] * hole, *prompt] for hole, prompt in zip(holes, prompts, strict=True)]
-    mask = torch.ones(len(rows), len(shared) + longest, dtype=torch.long)
+    # with nothing stored the hole comes first: a sliding window would count it
+    at = len(before) if stored else 0
+    filled = [
+        [*before[:at], *[ends[0]] * hole, *before[at:], *prompt] for hole, prompt in zip(holes, prompts, strict=True)
+    ]
+    rows = torch.tensor(filled, device=runner.device)
+    mask = torch.ones_like(rows)
     for row, hole in enumerate(holes):
-        mask[row, len(shared) : len(shared) + hole] = 0
+        mask[row, at : at + hole] = 0
     model = causal_model(runner.model)
     config = GenerationConfig(
         do_sample=False,
-        max_new_tokens=min(limit, _positions_left(model, len(shared) + longest)),
+        max_new_tokens=min(limit, _positions_left(model, rows.shape[1])),
         eos_token_id=ends,
         pad_token_id=ends[0],
     )
-    more = {"past_key_values": _cache(stored, len(rows))} if stored else {}
+    begin: dict[str, Any] = {"input_ids": rows}
+    soft = soft_prompt(runner.model)
+    if stored:
+        begin["past_key_values"] = _cache(stored, len(rows))
+    elif soft is not None:
+        begin = {"inputs_embeds": embed(runner.model, rows, soft, torch.tensor(holes, device=runner.device))}
     with _only(model, config):
         output: Tensor = model.generate(
-            torch.tensor(rows, device=runner.device),
-            attention_mask=mask.to(runner.device),
+            **begin,
+            attention_mask=mask,
             generation_config=config,
             logits_processor=LogitsProcessorList([draw] if draw else []),
-            **more,
         )
-    written: list[list[int]] = output[:, len(shared) + longest :].tolist()
+    # what began as vectors comes back without them
+    written: list[list[int]] = output[:, rows.shape[1] if "input_ids" in begin else 0 :].tolist()
     return written
 
 

@@ -93,16 +93,28 @@ def _names(names: str | tuple[str, ...]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else names
 
 
-def fitting(path: Path, tokens: int) -> int:
+def fitting(path: Path, tokens: int, *, taken: int = 0) -> int:
     """The longest prompt, at most ``tokens``, that a base can be given.
 
-    A base with a learned table of positions has no more than that; a share of it is left for the answer.
+    A base has been trained on so many positions and no more; a share of them is left for the answer.
+
+    Args:
+        taken: positions that a soft prompt takes up.
+
+    Errors: :class:`MetierError` where the soft prompt leaves no room.
     """
     config = load_config(path).get_text_config()
     positions = getattr(config, "max_position_embeddings", None)
-    if not positions or getattr(config, "rope_parameters", None):
+    if not positions:
         return tokens
-    return min(tokens, int(positions) - min(64, int(positions) // 4))
+    room = int(positions) - min(64, int(positions) // 4) - taken
+    if taken and room < 32:
+        raise MetierError(
+            f"a soft prompt of {taken} leaves no room for a text: this base has {positions} positions",
+            where="recipe, adapt.length",
+            fix=f"use at most {max(1, room + taken - 32)}",
+        )
+    return min(tokens, room)
 
 
 def load_tokenizer(path: Path) -> Any:

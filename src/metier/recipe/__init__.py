@@ -1,7 +1,7 @@
 """The schema of a recipe: the one file that says everything about one specialist."""
 
 from metier.recipe.corpus import CorpusChoice, CorpusSource
-from metier.recipe.parts import Adapt, Measure, Mix, Retention, Search, SplitChoice, TaskChoice, Trial
+from metier.recipe.parts import Adapt, Curve, Measure, Mix, Retention, Search, SplitChoice, TaskChoice, Trial
 from metier.recipe.plan import PlanChoice
 from metier.recipe.read import load_recipe, place
 from metier.recipe.schema import Recipe
@@ -11,6 +11,7 @@ __all__ = [
     "Adapt",
     "CorpusChoice",
     "CorpusSource",
+    "Curve",
     "Measure",
     "Mix",
     "PlanChoice",

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+import re
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_serializer,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from metier.recipe.methods import GRIDS, PRESETS, fits, refuse_misplaced, unnamed
 
 
 class Part(BaseModel):
@@ -22,8 +34,17 @@ class TaskChoice(Part):
         default=None, description="a task of `metier tasks`, or the name to give to your own table"
     )
     variant: str | None = Field(default=None, description="e.g. 50agree, 66agree, 75agree, allagree for PhraseBank")
-    kind: Literal["classification", "extraction", "generation"] = Field(
+    kind: Literal["classification", "multiple_choice", "extraction", "generation"] = Field(
         default="classification", description="of your own table; a catalogue task has its own"
+    )
+    domain: Literal["finance", "medicine"] | None = Field(
+        default=None, description="of your own table: its notices and red flags, and the words of its instruction"
+    )
+    options: str | list[str] | None = Field(
+        default=None, description="of multiple choice: the columns of the options, or one column that holds a list"
+    )
+    answers: Literal["letter", "text"] | None = Field(
+        default=None, description="of multiple choice: letter shows the options with letters, text takes the likeliest"
     )
     file: str | None = Field(
         default=None, description="csv, tsv, jsonl, json, parquet, xlsx, txt or md, also .gz and .zst"
@@ -37,6 +58,15 @@ class TaskChoice(Part):
     split: str | None = Field(default=None, description="column that says train, validation or test")
     agreement: str | None = Field(
         default=None, description="column with the share of annotators who gave the label; for adapt.soft_labels"
+    )
+    weight: str | None = Field(
+        default=None, description="column that says how many times as often a row is learnt from; 1 where it is empty"
+    )
+    exemplars: str | None = Field(
+        default=None, description="a small table of an expert's examples, columns as in the task; all are learnt from"
+    )
+    exemplar_weight: float = Field(
+        default=1.0, gt=0, allow_inf_nan=False, description="how many times as often as other rows they are learnt from"
     )
     labels: list[str] | None = Field(default=None, description="the labels in order; found in the file if left out")
     label_map: dict[str, str] | None = Field(default=None, description="from what the file says to label names")
@@ -63,6 +93,14 @@ class TaskChoice(Part):
             raise ValueError("give a task 'name' of the catalogue, or the 'file' of your own table")
         if not self.file and self.kind != "classification":
             raise ValueError("'kind' is for your own table: a task of the catalogue has its own")
+        if not self.file and self.weight:
+            raise ValueError("'weight' is a column of your own table: use exemplars with a task of the catalogue")
+        if not self.exemplars and self.exemplar_weight != 1:
+            raise ValueError("'exemplar_weight' is for the rows of 'exemplars': name that file")
+        if not self.file and self.domain:
+            raise ValueError("'domain' is for your own table: a task of the catalogue has its own")
+        if not self.file and self.options is not None:
+            raise ValueError("'options' are columns of your own table: a task of the catalogue has its own")
         return self
 
 
@@ -89,7 +127,18 @@ class SplitChoice(Part):
 class Adapt(Part):
     """What is done to the base."""
 
-    method: Literal["lora", "full", "none"] = Field(default="lora", description="none measures the base as it is")
+    method: Literal["lora", "full", "prompt", "none"] = Field(
+        default="lora", description="none measures the base as it is"
+    )
+    preset: Literal["med-palm"] | None = Field(
+        default=None, description="published settings, which other fields may change: med-palm"
+    )
+    length: int = Field(default=100, ge=1, description="of the soft prompt, in vectors of the size of a token's")
+    init: Literal["text", "vocabulary", "uniform"] = Field(
+        default="vocabulary", description="the soft prompt begins as: a text, tokens drawn from the vocabulary, uniform"
+    )
+    init_text: str | None = Field(default=None, min_length=1, description="the task's instruction if left out")
+    init_spread: float = Field(default=0.5, gt=0, description="uniform from minus this to this")
     rank: int = Field(default=8, ge=1)
     alpha: float | None = Field(default=None, gt=0, description="2 × rank if left out")
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -103,8 +152,13 @@ class Adapt(Part):
         default=0, description="train from this layer upwards, those below are computed once; auto is half the depth"
     )
     epochs: int = Field(default=3, ge=1)
+    steps: int | None = Field(
+        default=None, ge=1, description="optimizer steps, instead of epochs; ten looks at validation on the way"
+    )
     batch_size: int = Field(default=32, ge=1, description="examples an optimizer step")
-    learning_rate: float | None = Field(default=None, gt=0, description="1e-3 for lora, 2e-5 for full if left out")
+    learning_rate: float | None = Field(
+        default=None, gt=0, description="1e-3 for lora, 3e-3 for prompt, 2e-5 for full if left out"
+    )
     warmup: float = Field(default=0.06, ge=0, lt=1, description="share of the steps")
     weight_decay: float = Field(default=0.0, ge=0)
     clip: float = Field(default=1.0, gt=0)
@@ -120,15 +174,72 @@ class Adapt(Part):
             raise ValueError(f"'{value}' is pretraining: write it as pretrain.method, beside the field corpus")
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _filled_in(cls, values: Any) -> Any:
+        """A preset's settings where the recipe gives none; a text to begin as means that it begins as one."""
+        if not isinstance(values, dict):
+            return values
+        if values.get("init_text") is not None:
+            values = {"init": "text", **values}
+        published = dict(PRESETS.get(str(values.get("preset")), {}))
+        if "epochs" in values:
+            published.pop("steps", None)
+        if values.get("init", "uniform") != "uniform":
+            published.pop("init_spread", None)
+        return {**published, **values}
+
+    @model_validator(mode="after")
+    def _of_its_method(self) -> Adapt:
+        if not isinstance(self, Changes):
+            refuse_misplaced(self.method, self.model_fields_set, self.init)
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_foreign(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        left_out = unnamed(self.method, self.init, self.steps, self.model_fields_set)
+        return {name: value for name, value in dump(self).items() if name not in left_out}
+
+    def changed(self, changes: Adapt) -> Adapt:
+        """This adaptation with what ``changes`` sets; what belongs to a method that it leaves stays behind.
+
+        Errors: :class:`ValueError` where a field means nothing for the method.
+        """
+        given = {name: getattr(changes, name) for name in changes.model_fields_set}
+        method = given.get("method", self.method)
+        kept = {name: getattr(self, name) for name in self.model_fields_set if fits(name, method)}
+        if "steps" in given:
+            kept.pop("epochs", None)
+        if "epochs" in given:
+            kept.pop("steps", None)
+        return Adapt.model_validate({**kept, **given})
+
+    def updates(self, examples: int) -> int:
+        """Optimizer steps that learning from so many examples takes."""
+        return self.steps or self.epochs * -(-examples // self.batch_size)
+
+    def passes(self, examples: int) -> float:
+        """Times that so many examples are gone through."""
+        return self.updates(examples) / -(-examples // self.batch_size) if self.steps else self.epochs
+
+    @property
+    def soft_tokens(self) -> int:
+        """Positions that a soft prompt takes up in front of every prompt."""
+        return self.length if self.method == "prompt" else 0
+
     @property
     def rate(self) -> float:
         """The learning rate, given or usual for the method."""
-        return self.learning_rate or (1e-3 if self.method == "lora" else 2e-5)
+        return self.learning_rate or {"lora": 1e-3, "prompt": 3e-3}.get(self.method, 2e-5)
 
     @property
     def scale(self) -> float:
         """LoRA's alpha, given or twice the rank."""
         return self.alpha or 2.0 * self.rank
+
+
+class Changes(Adapt):
+    """Some fields of ``adapt``, to be put into a whole one."""
 
 
 class Mix(Part):
@@ -176,17 +287,48 @@ class Retention(Part):
     questions: int = Field(default=300, ge=2, description="at most so many multiple-choice questions")
 
 
+class Curve(Part):
+    """What ``metier curve`` learns besides the recipe itself."""
+
+    sizes: list[int] | None = Field(
+        default=None, min_length=1, description="numbers of examples; doubling from 64 if left out"
+    )
+    rivals: dict[str, Adapt] = Field(
+        default={}, description="other adaptations from the same examples, such as {lora: {method: lora}}"
+    )
+
+    @field_validator("rivals")
+    @classmethod
+    def _own_names(cls, rivals: dict[str, Adapt]) -> dict[str, Adapt]:
+        for name in rivals:
+            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]*", name):
+                raise ValueError(f"a rival's name begins with a letter and has letters, digits, - and _: not {name!r}")
+            if name in ("majority", "tfidf", "base", "base-fewshot", "specialist", "alone"):
+                raise ValueError(f"'{name}' is the name of another system: call the rival something else")
+        return rivals
+
+
 class Trial(Part):
     """What one trial of a search changes of the recipe; empty for the recipe as it is."""
 
     base: str | None = None
-    adapt: Adapt = Adapt()
+    adapt: Changes = Changes()
 
 
 class Search(Part):
     """Settings that are tried before the run; the best on validation is used."""
 
     trials: list[Trial] = Field(min_length=2, description="what each changes, such as {adapt: {rank: 16}}; {} nothing")
+    grid: Literal["med-palm"] | None = Field(default=None, description="published trials, instead of trials: med-palm")
     examples: int | None = Field(
         default=None, ge=2, description="learn from at most so many examples in a trial; from all if left out"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _published_trials(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("grid") not in GRIDS:
+            return values
+        if values.get("trials"):
+            raise ValueError("give 'grid' or 'trials', not both")
+        return {**values, "trials": GRIDS[values["grid"]]}

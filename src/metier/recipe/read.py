@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,20 @@ from metier.errors import MetierError, nearest
 from metier.recipe.parts import TaskChoice
 from metier.recipe.schema import Recipe
 from metier.recipe.strategies import NAMES, StrategyChoice
+
+
+class RecipeLoader(yaml.SafeLoader):
+    """YAML in which only true and false are truth values: yes, no, on and off are words, and often labels."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own attribute
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+RecipeLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), [*"tTfF"]
+)
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -26,8 +41,8 @@ def load_recipe(path: Path) -> Recipe:
     except (OSError, UnicodeDecodeError) as error:
         raise MetierError(f"the recipe cannot be read: {error}", where=str(path)) from error
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
+        node = yaml.compose(text, Loader=RecipeLoader)
+        values = yaml.load(text, Loader=RecipeLoader)
     except (yaml.YAMLError, ValueError) as error:  # a date that is none raises ValueError
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
@@ -65,9 +80,12 @@ def _corpus(strategy: StrategyChoice, path: Path) -> StrategyChoice:
 
 
 def _found(task: TaskChoice, path: Path) -> TaskChoice:
-    if task.file and not Path(task.file).is_absolute() and (path.parent / task.file).exists():
-        return task.model_copy(update={"file": str(path.parent / task.file)})
-    return task
+    beside = {
+        field: str(path.parent / name)
+        for field, name in (("file", task.file), ("exemplars", task.exemplars))
+        if name and not Path(name).is_absolute() and (path.parent / name).exists()
+    }
+    return task.model_copy(update=beside) if beside else task
 
 
 def _explain(error: ValidationError, path: Path, node: Any) -> MetierError:
@@ -103,8 +121,10 @@ def _part(location: tuple[Any, ...]) -> type[BaseModel] | None:
     model: type[BaseModel] = Recipe
     if tags := [place for place, part in enumerate(location) if part in NAMES]:
         model, location = NAMES[str(location[tags[-1]])], location[tags[-1] + 1 :]
+    named = False
     for part in location:
-        if isinstance(part, int):  # a place in a list: its entries are of the kind that the list is of
+        if isinstance(part, int) or named:  # a place in a list or a name of one's own: entries are all of one kind
+            named = False
             continue
         field = model.model_fields.get(str(part))
         if field is None:
@@ -113,7 +133,7 @@ def _part(location: tuple[Any, ...]) -> type[BaseModel] | None:
         inner = [t for t in options if isinstance(t, type) and issubclass(t, BaseModel)]
         if not inner:
             return None
-        model = inner[0]
+        model, named = inner[0], getattr(field.annotation, "__origin__", None) is dict
     return model
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from metier.errors import MetierError
 from metier.recipe.corpus import CorpusChoice
-from metier.recipe.parts import Adapt, Measure, Mix, Part, Retention, Search, SplitChoice, TaskChoice, Trial
+from metier.recipe.parts import Adapt, Curve, Measure, Mix, Part, Retention, Search, SplitChoice, TaskChoice, Trial
 from metier.recipe.plan import PlanChoice
 from metier.recipe.pretrain import Pretrain
+from metier.recipe.selective import Selective
 from metier.recipe.strategies import StrategyList
 from metier.recipe.tokenizer import TokenizerChoice
 
@@ -46,6 +47,8 @@ class Recipe(Part):
     )
     mix: Mix | None = None
     search: Search | None = None
+    curve: Curve | None = Field(default=None, description="for metier curve: sizes, and rivals to compare with")
+    selective: Selective | None = Field(default=None, description="abstain unless what is answered is accurate enough")
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     dtype: Literal["auto", "bfloat16", "float32", "float16"] = "auto"
 
@@ -73,6 +76,12 @@ class Recipe(Part):
     def _something_to_do(self) -> Recipe:
         if self.task is None and self.plan is None and self.corpus is None:
             raise ValueError("the field 'task' is missing (or 'corpus', or 'plan', for a recipe without one)")
+        return self
+
+    @model_validator(mode="after")
+    def _a_demand_is_of_a_task(self) -> Recipe:
+        if self.selective and self.task is None:
+            raise ValueError("'selective' is a demand on answers: add the field 'task'")
         return self
 
     @model_validator(mode="after")
@@ -116,8 +125,17 @@ class Recipe(Part):
             raise ValueError("leave seed out where there are seeds: the first of them is the specialist's")
         return self.model_copy(update={"seed": self.seeds[0]}) if self.seeds and self.seed != self.seeds[0] else self
 
+    @model_validator(mode="after")
+    def _trials_fit(self) -> Recipe:
+        for number, trial in enumerate(self.search.trials if self.search else (), 1):
+            try:
+                self.with_settings(trial)
+            except ValidationError as error:
+                said = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+                raise ValueError(f"search.trials, number {number}: {said}") from error
+        return self
+
     def with_settings(self, trial: Trial) -> Recipe:
         """This recipe with what a trial changes, and without its search."""
-        changes = {name: getattr(trial.adapt, name) for name in trial.adapt.model_fields_set}
-        adapt = self.adapt.model_copy(update=changes)
+        adapt = self.adapt.changed(trial.adapt)
         return self.model_copy(update={"base": trial.base or self.base, "adapt": adapt, "search": None})

@@ -47,8 +47,8 @@ class _Likelihood(Strategy):
     answer: Literal["letter", "text"] | None = Field(
         default=None, description="the option's letter or its text; as the task's template has it if left out"
     )
-    normalise: Literal["auto", "none", "token", "byte"] = Field(
-        default="auto", description="auto is by tokens for multiple choice, and not for labels"
+    normalise: Literal["auto", "none", "token", "character", "byte"] = Field(
+        default="auto", description="auto is by characters for multiple choice, and not for labels"
     )
     unconditional: bool = Field(default=False, description="divide by the answer's likelihood without the question")
     shuffles: int = Field(default=1, ge=1, description="orders of the options that are averaged over")

@@ -7,7 +7,7 @@ from typing import Any
 from metier.report import figures
 from metier.report.compare import compare, elsewhere
 from metier.report.read import Json, Run
-from metier.report.words import metric, system_key, system_title
+from metier.report.words import METHODS, metric, system_key, system_title
 
 View = dict[str, Any]
 
@@ -18,6 +18,8 @@ def sizes(run: Run) -> View | None:
     if not points or len(points) < 2 or run.curve["task"] != run.task["name"]:
         return None
     names = sorted(points[0]["systems"], key=system_key)
+    methods = run.curve["methods"] or {}
+    rivals = [name for name in names if name in methods and name != "specialist"]
     series = {
         name: [
             (float(p["examples"]), *(float(p["systems"][name][end]) for end in ("value", "low", "high")))
@@ -32,6 +34,8 @@ def sizes(run: Run) -> View | None:
         "metric": metric(run.curve["metric"]),
         "wins_from": run.curve["wins_from"],
         "tfidf": "tfidf" in names,
+        "methods": {name: METHODS.get(method, method) for name, method in methods.items()},
+        "rivals": rivals,
     }
 
 

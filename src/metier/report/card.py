@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metier.files import write_text
-from metier.report import sections
+from metier.report import sections, selective
 from metier.report.compare import comparisons, elsewhere, retention
 from metier.report.html import environment
 from metier.report.prompt import is_chat, template_of
@@ -23,10 +23,6 @@ _HUB_LICENCES = frozenset(
     """apache-2.0 mit bsd-3-clause cc0-1.0 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-4.0 cc-by-nc-sa-3.0
     cc-by-nc-sa-4.0 gemma llama2 llama3 llama3.1 llama3.2 openrail bigscience-openrail-m gpl-3.0 odc-by""".split()  # noqa: SIM905
 )
-_ADVICE = {
-    "finance": "It is not investment advice: it labels the tone of a text and knows nothing about the company.",
-    "medicine": "It is not medical advice: it must not be used to diagnose, to treat, or to answer a patient.",
-}
 _ADVICE_ELSEWHERE = "It does not replace the judgement of a person who answers for it."
 _HUB = "https://huggingface.co/"
 
@@ -85,6 +81,8 @@ def _result(run: Run, task: str, title: str, dataset: str, name: str, score: dic
 
 
 def _task_type(run: Run) -> str:
+    if run.task["kind"] == "multiple_choice":
+        return "multiple-choice"
     return "text-generation" if is_written(run) else "text-classification"
 
 
@@ -104,20 +102,25 @@ def results(run: Run) -> list[EvalResult]:
     return found + [_result(run, r.task, r.title, r.task, r.metric, r.after) for r in retention(run)[0]]
 
 
+def _is_adapter(run: Run) -> bool:
+    """Whether the specialist's weights lie beside those of its base, in peft's format."""
+    return run.part("training")["method"] in ("lora", "prompt")
+
+
 def metadata(run: Run) -> ModelCardData:
     """The card's metadata block."""
     from huggingface_hub import ModelCardData
 
-    lora = run.part("training")["method"] == "lora"
+    adapter = _is_adapter(run)
     dataset = _hub_id(run.task["homepage"], "datasets/")
     tags = ["metier", _task_type(run), run.task["domain"], run.part("training")["method"]]
     found = results(run)
     more: dict[str, Any] = dict(licence(run))
     if base_on_hub(run):
-        more["base_model_relation"] = "adapter" if lora else "finetune"
+        more["base_model_relation"] = "adapter" if adapter else "finetune"
     return ModelCardData(
         language=run.task["language"] or "en",
-        library_name="peft" if lora else "transformers",
+        library_name="peft" if adapter else "transformers",
         # a causal model that is read by label likelihoods: this tag names what loads it, the other what it is for
         pipeline_tag="text-generation",
         tags=[tag for tag in dict.fromkeys(tags) if tag],
@@ -140,7 +143,12 @@ def _usage(run: Run) -> dict[str, Any]:
     prompt = run.part("prompt")
     template = template_of(prompt)
     fields = list((prompt["inputs"] or {}) if template else {})
+    asked = [name for name in fields if name != "options"] or ["text"]
     return {
+        "chooses": run.task["kind"] == "multiple_choice",
+        "lettered": (run.task["template"] or {}).get("options") == "lettered",
+        "asked": asked,
+        "question": ", ".join(["{" + ", ".join(f'"{name}": "…"' for name in asked), '"options": ["…", "…"]}']),
         "template": template,
         "fields": fields or ["text"],
         "rendered": prompt["rendered"],
@@ -149,7 +157,7 @@ def _usage(run: Run) -> dict[str, Any]:
         "answers": prompt["answer_ids"],
         "base": base_on_hub(run) or "path/to/the/base",
         "dtype": run.part("device")["dtype"] or "float32",
-        "lora": run.part("training")["method"] == "lora",
+        "adapter": _is_adapter(run),
         "written": is_written(run),
         "end": prompt["end"],
         "room": max([n for n in (prompt["answer_tokens"] or {}).values() if isinstance(n, int)], default=0) * 4 + 32,
@@ -191,9 +199,10 @@ def render_card(run: Run) -> str:
         commercial=sections.commercial(run.task),
         classes=sections.confusion(run)["classes"],
         pairs_wrong=sections.confusion(run)["pairs"],
-        advice=_ADVICE.get(
-            str(run.task["domain"]), "It does not replace the judgement of a person who answers for it."
-        ),
+        safety=selective.safety(run),
+        advice=_ADVICE_ELSEWHERE,
+        demand=selective.demand(run),
+        sets=selective.sets_sentence(run),
         usage=usage,
         fence=fence(usage["literal"]),
         temperature=number(run.temperature, 4),

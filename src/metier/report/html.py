@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from metier.files import write_text
-from metier.report import again, sections, words
+from metier.report import again, sections, selective, words
 from metier.report.asking import strategies
 from metier.report.overlap import overlap_view
 from metier.report.prompt import prompt_view
@@ -17,6 +17,7 @@ from metier.report.verdict import cost_sentence, key_figures, verdict
 
 CONTENTS = [
     ("verdict", "Verdict"),
+    ("safety", "What it is not for"),
     ("systems", "All systems"),
     ("strategies", "Ways of asking"),
     ("mixture", "The tasks learnt together"),
@@ -28,6 +29,7 @@ CONTENTS = [
     ("confusion", "Where it is wrong"),
     ("calibration", "How sure it is"),
     ("abstaining", "What abstaining buys"),
+    ("sets", "Sets of labels"),
     ("forgetting", "What it forgot"),
     ("errors", "Its surest errors"),
     ("data", "Data"),
@@ -81,6 +83,8 @@ def render_report(run: Run) -> str:
         "sizes": again.sizes(run),
         "search": again.search(run),
         "overlap": overlap_view(run),
+        "safety": selective.safety(run),
+        "sets": selective.sets(run),
     }
     return environment(escape=True).get_template("report.html.jinja").render(
         run=run,
@@ -93,6 +97,8 @@ def render_report(run: Run) -> str:
         confusion=sections.confusion(run),
         calibration=sections.calibration(run),
         abstaining=sections.abstaining(run),
+        deferral=selective.deferral(run),
+        demand=selective.demand(run),
         forgetting=sections.forgetting(run),
         errors=sections.errors(run),
         data=sections.data(run),
@@ -103,6 +109,7 @@ def render_report(run: Run) -> str:
         places=words.PLACES,
         base=run.part("base"),
         training=run.part("training"),
+        cut=run.part("cut") if any((run.part("cut")["counts"] or {}).values()) else None,
         device=run.part("device"),
         versions=", ".join(f"{name} {v}" for name, v in run.part("versions").items()),
         manifest_json=_pretty(run.manifest),

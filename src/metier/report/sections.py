@@ -14,6 +14,7 @@ from metier.report.compare import comparisons, retention
 from metier.report.figures import Axis, Bin
 from metier.report.read import Facts, Json, Run
 from metier.report.words import count, metric, system_key, system_title
+from metier.tasks.options import LETTERS
 
 View = dict[str, Any]
 SHOWN_ERRORS = 20
@@ -227,6 +228,8 @@ def errors(run: Run) -> View:
                     "p_gold": by_label.get(p.gold),
                 }
             )
+    if run.task.get("kind") == "multiple_choice":
+        rows = [{**row, **{key: LETTERS[int(str(row[key]))] for key in ("gold", "answer")}} for row in rows]
     rows.sort(key=lambda row: (-row["p"], row["id"]))
     return {"rows": rows[:SHOWN_ERRORS], "count": sum(not p.correct for p in test), "n": len(test)}
 

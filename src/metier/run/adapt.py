@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,21 @@ from metier.models.encode import Encoder
 from metier.models.forward import Runner
 from metier.models.layers import lowest_layer
 from metier.models.load import parameters
+from metier.models.soft_prompt import attach_prompt
 from metier.recipe import Adapt, Recipe
+from metier.run.choices import choice_metrics
 from metier.run.data import Data
 from metier.run.describe import training_summary
 from metier.run.generative import answer_room, validation_loss
 from metier.run.measure import label_trunk, validation_metrics
 from metier.run.mixture import Mixture
 from metier.run.progress import bar, console
+from metier.tasks.choices import asked
 from metier.training.loop import Progress, Schedule, train
 from metier.training.prompts import Prompts
+
+LOOKS = 10
+"""At validation, where a recipe gives steps and no epochs."""
 
 
 def train_specialist(
@@ -42,18 +49,22 @@ def train_specialist(
     """
     adapt = recipe.adapt
     lowest = lowest_layer(adapt.lowest_layer, model)
-    model = _attach(adapt, model, recipe.seed, lowest)
+    model = _attach(adapt, model, encoder, recipe.seed, lowest)
     runner = Runner(model, packing=packing)
-    examples = mixture.train if mixture else data.part("train")
+    examples = asked(data.task, mixture.train if mixture else data.part("train"))
     soft = adapt.soft_labels
     items = [encoder.training_item(e.inputs, e.target, e.agreement if soft else None) for e in examples]
     trainable, everything = parameters(model)
-    steps = adapt.epochs * -(-len(items) // adapt.batch_size)
+    steps, epochs = adapt.updates(len(items)), adapt.passes(len(items))
     console.print(
         f"  adapt {adapt.method}: {trainable:,} of {everything:,} weights, "
-        f"{len(items)} examples × {adapt.epochs} epochs = {steps} steps, peak rate {adapt.rate:g}"
+        f"{len(items)} examples × {epochs:g} epochs = {steps} steps, peak rate {adapt.rate:g}"
         + (f", layers below {lowest} computed once" if lowest else "")
     )
+    weights = [e.weight or 1.0 for e in examples] if any(e.weight for e in examples) else None
+    heavy = [weight for weight in weights or () if weight > 1]
+    if weights and heavy:
+        console.print(f"  {len(heavy)} examples weigh more: {sum(heavy) / sum(weights):.0%} of what is seen")
     validate = _validation(runner, encoder, [data, *(mixture.others if mixture else ())], lowest, folder)
     with bar("adapt", steps) as advance:
         shown = 0
@@ -68,21 +79,37 @@ def train_specialist(
         work = Prompts(
             runner,
             items,
-            epochs=adapt.epochs,
+            epochs=math.ceil(epochs),
+            steps=steps,
             batch_size=adapt.batch_size,
             micro_batch_tokens=adapt.micro_batch_tokens,
+            weights=weights,
             seed=recipe.seed,
             lowest_layer=lowest,
         )
         result = train(work, schedule, folder=folder, log=log, key=key, validate=validate, report=report)
-    summary = training_summary(result, adapt.method, trainable, everything, adapt.epochs, len(items))
+    summary = training_summary(result, adapt.method, trainable, everything, epochs, len(items))
     summary |= {"lowest_layer": lowest, "truncated": encoder.truncated}
+    if weights and heavy:
+        summary["weighted"] = {"examples": len(heavy), "share_seen": round(sum(heavy) / sum(weights), 4)}
+    if runner.soft_tokens:
+        summary["soft_tokens"] = runner.soft_tokens
     return runner, summary, answer_room(encoder, examples) if data.task.written else None
 
 
-def _attach(adapt: Adapt, model: Any, seed: int, lowest: int) -> Any:
+def _attach(adapt: Adapt, model: Any, encoder: Encoder, seed: int, lowest: int) -> Any:
     if adapt.method == "full":
         return train_everything(model, lowest)
+    if adapt.method == "prompt":
+        return attach_prompt(
+            model,
+            encoder.tokenizer,
+            length=adapt.length,
+            start=adapt.init,
+            text=adapt.init_text or encoder.task.template.instruction,
+            spread=adapt.init_spread,
+            seed=seed,
+        )
     return attach_lora(
         model,
         rank=adapt.rank,
@@ -103,6 +130,7 @@ def _validation(
     spill = folder / "validation-trunk"
     trunks = [None if written else label_trunk(runner, encoder, part, lowest, spill) for part in parts]
     look = validation_loss if written else validation_metrics
+    look = choice_metrics if tasks[0].task.kind == "multiple_choice" else look
 
     def validate() -> dict[str, float]:
         found = [look(runner, encoder, part, trunk) for part, trunk in zip(parts, trunks, strict=True)]
@@ -118,7 +146,7 @@ def schedule_of(adapt: Adapt, steps: int, seed: int) -> Schedule:
         warmup=adapt.warmup,
         weight_decay=adapt.weight_decay,
         clip=adapt.clip,
-        validate_every=max(1, steps // (adapt.epochs * adapt.validations_per_epoch)),
+        validate_every=max(1, steps // (LOOKS if adapt.steps else adapt.epochs * adapt.validations_per_epoch)),
         patience=adapt.patience,
         checkpoint_every=adapt.checkpoint_every,
         seed=seed,

@@ -12,8 +12,9 @@ from typing import Any
 from metier.errors import MetierError
 from metier.evaluation.evidence import read_scores
 from metier.files import write_json
-from metier.recipe import Recipe
+from metier.recipe import Adapt, Recipe
 from metier.run.mixture import alone
+from metier.run.rivals import learn_rivals, rival_differences, rival_recipe
 
 Carry = Callable[[Recipe, Path], Path]
 """Carries out a recipe in a run directory of its own; stages that are done are not repeated."""
@@ -62,12 +63,23 @@ def sizes_up_to(count: int, smallest: int = 64) -> list[int]:
 
 
 def from_fewer(
-    recipe: Recipe, path: Path, task: str, metric: str, count: int, carry: Carry, sizes: Sequence[int] | None = None
+    recipe: Recipe,
+    path: Path,
+    task: str,
+    metric: str,
+    count: int,
+    carry: Carry,
+    sizes: Sequence[int] | None = None,
+    labels: Sequence[str] = (),
 ) -> Path:
     """Learn from 64, 128, … examples in ``curve/<n>`` and write every system's scores to ``evidence/curve.json``.
 
     The smaller sets are parts of the larger ones and keep the labels' proportions; test and validation stay the same.
-    The run in ``path`` itself is the last point.
+    The run in ``path`` itself is the last point. The rivals of the recipe's curve learn from the same examples, all of
+    them too, in ``curve/<name>/<n>``.
+
+    Args:
+        labels: of the task, for the differences to the rivals; none where answers are written out.
 
     Errors: :class:`MetierError` for sizes that the training part does not have.
     """
@@ -75,30 +87,44 @@ def from_fewer(
     if chosen[0] < 2 or chosen[-1] > count:
         raise MetierError(f"the training part has {count} examples", fix=f"give sizes from 2 to {count}")
     kept = [name for name in ("tfidf", "base-fewshot") if name in recipe.measure.systems]
+    rivals = {
+        name: rival_recipe(recipe, adapt) for name, adapt in (recipe.curve.rivals if recipe.curve else {}).items()
+    }
     points = []
     for size in chosen:
         folder = path if size == count else carry(_smaller(recipe, size, kept), path / "curve" / str(size))
         systems = {name: _score(folder, task, name, metric) for name in (*kept, "specialist")}
-        points.append({"examples": size, "systems": systems, "against": _against(folder, task)})
+        others = {name: other if size == count else _smaller(other, size, []) for name, other in rivals.items()}
+        folders = learn_rivals(others, size, path, carry)
+        systems |= {name: _score(other, task, "specialist", metric) for name, other in folders.items()}
+        gaps = rival_differences(folder, folders, task, list(labels), metric, recipe.seed)
+        points.append({"examples": size, "systems": systems, "against": {**_against(folder, task), **gaps}})
     target = path / "evidence" / "curve.json"
-    write_json(target, {"task": task, "metric": metric, "points": points, "wins_from": wins_from(points)})
+    methods = {"specialist": recipe.adapt.method, **{name: other.adapt.method for name, other in rivals.items()}}
+    found = {"task": task, "metric": metric, "methods": methods, "points": points, "wins_from": wins_from(points)}
+    write_json(target, found)
     return target
 
 
 def _smaller(recipe: Recipe, size: int, systems: Sequence[str]) -> Recipe:
-    steps = math.ceil(size / recipe.adapt.batch_size)
-    epochs = max(recipe.adapt.epochs, math.ceil(FEWEST_STEPS / steps))
-    validations = max(1, round(recipe.adapt.epochs * recipe.adapt.validations_per_epoch / epochs))
+    changes = {} if recipe.adapt.steps else _enough_steps(recipe.adapt, size)
     return recipe.model_copy(
         update={
             "split": recipe.split.model_copy(update={"most_train": size}),
-            "adapt": recipe.adapt.model_copy(update={"epochs": epochs, "validations_per_epoch": validations}),
+            "adapt": recipe.adapt.model_copy(update=changes),
             "measure": recipe.measure.model_copy(update={"systems": list(systems)}),
             "retention": None,
             "seeds": None,
             "mix": None,
+            "curve": None,
         }
     )
+
+
+def _enough_steps(adapt: Adapt, size: int) -> dict[str, int]:
+    epochs = max(adapt.epochs, math.ceil(FEWEST_STEPS / math.ceil(size / adapt.batch_size)))
+    validations = max(1, round(adapt.epochs * adapt.validations_per_epoch / epochs))
+    return {"epochs": epochs, "validations_per_epoch": validations}
 
 
 def wins_from(points: Sequence[dict[str, Any]]) -> int | None:

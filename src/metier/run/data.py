@@ -10,9 +10,13 @@ from typing import Any
 from metier.errors import MetierError
 from metier.inference.strategies.shots import fixed
 from metier.recipe import Recipe, TaskChoice
+from metier.run import choices
+from metier.run.exemplars import with_exemplars
 from metier.sources import Lock
 from metier.tasks import Example, Loaded, Split, Task, fewer, from_table, load_task, prepare, protocols, split
+from metier.tasks.choices import asked
 from metier.tasks.protocols import OWN
+from metier.tasks.splits import with_calibration
 
 Shots = list[tuple[dict[str, str], str]]
 
@@ -42,7 +46,7 @@ class Data:
 
     def to_json(self) -> dict[str, Any]:
         """What ``data/splits.json`` holds."""
-        labels = [] if self.task.written else self.task.labels
+        labels = self.task.labels if self.task.kind == "classification" else []
         return {**self.split.to_json(labels, self.duplicates), "protocol": self.protocol}
 
 
@@ -62,9 +66,9 @@ def load(
             choice.file,
             lock=lock,
             offline=offline,
-            **choice.model_dump(exclude={"name", "variant", "file"}),
+            **choice.model_dump(exclude={"name", "variant", "file", "exemplars", "exemplar_weight"}),
         )
-    return load_task(
+    loaded = load_task(
         str(choice.name),
         choice.variant,
         protocol=protocol,
@@ -73,6 +77,7 @@ def load(
         lock=lock,
         offline=offline,
     )
+    return choices.answered_by(loaded, choice.answers)
 
 
 def prepare_data(recipe: Recipe, *, data_root: Path | None, lock: Lock | None, offline: bool) -> Data:
@@ -89,20 +94,56 @@ def prepare_data(recipe: Recipe, *, data_root: Path | None, lock: Lock | None, o
     shares = {"train": recipe.split.train, "validation": recipe.split.validation, "test": recipe.split.test}
     stratify = loaded.task.kind == "classification"
     if loaded.protocol and loaded.protocol.rows == "same":
-        parts = split(loaded.examples, seed=recipe.split.seed, fractions=shares, stratify=stratify)
+        _refuse_exemplars(choice, recipe.protocol)
+        parts = _calibrated(recipe, split(loaded.examples, seed=recipe.split.seed, fractions=shares, stratify=stratify))
         return Data(loaded, parts, protocols.untouched(parts.parts), about)
+    choices.check(recipe, loaded.task)
+    _check_learnable(loaded)
     prepared = prepare(loaded.examples)
-    if loaded.task.kind in ("multiple_choice", "perplexity"):
+    if loaded.task.kind == "perplexity":
         raise MetierError(
             f"'{loaded.task.name}' is a task of kind {loaded.task.kind}, which is measured but not trained on",
             where="recipe, task.name",
             fix="name it under retention.tasks, or choose another task to train on",
         )
-    parts = split(prepared.examples, seed=recipe.split.seed, fractions=shares, stratify=stratify)
+    parts = _calibrated(recipe, split(prepared.examples, seed=recipe.split.seed, fractions=shares, stratify=stratify))
     if recipe.split.most_train and recipe.split.most_train < len(parts.parts["train"]):
         train = fewer(parts.parts["train"], recipe.split.most_train, recipe.split.seed)
         parts = replace(parts, parts={**parts.parts, "train": train})
+    if choice.exemplars:
+        parts = replace(parts, parts=with_exemplars(parts.parts, choice, loaded.task, lock=lock, offline=offline))
     return Data(loaded, parts, prepared.report, about)
+
+
+def _refuse_exemplars(choice: TaskChoice, protocol: str) -> None:
+    if choice.exemplars:
+        raise MetierError(
+            f"the protocol '{protocol}' says which rows are learnt from",
+            where="recipe, task.exemplars",
+            fix="leave exemplars or protocol out",
+        )
+
+
+def _calibrated(recipe: Recipe, parts: Split) -> Split:
+    """A demand needs examples that chose nothing else: half of validation is set aside for it."""
+    return with_calibration(parts) if recipe.selective else parts
+
+
+def _check_learnable(loaded: Loaded) -> None:
+    """Refuse a set without right answers, and one whose rows are all there to test on."""
+    task = loaded.task
+    if task.kind != "perplexity" and not any(example.target for example in loaded.examples):
+        raise MetierError(
+            f"'{task.name}' has questions without right answers: nothing can be learnt from it or scored on it",
+            where="recipe, task.name",
+            fix="write answers to it and have people rate them, or choose another task",
+        )
+    if loaded.examples and all(example.split == "test" for example in loaded.examples):
+        raise MetierError(
+            f"'{task.name}' has only rows to test on, as published: nothing to learn from",
+            where=loaded.where,
+            fix="learn another task (or another variant) and run: metier evaluate RUN --task " + task.name,
+        )
 
 
 def few_shots(data: Data, count: int, seed: int) -> tuple[Shots, dict[str, Shots]]:
@@ -110,7 +151,7 @@ def few_shots(data: Data, count: int, seed: int) -> tuple[Shots, dict[str, Shots
     drawn = data.protocol["shots"]
     if not drawn:
         return choose_shots(data, count, seed), {}
-    train = data.part("train")
+    train = asked(data.task, data.part("train"))
     return [], {
         example.id: [(e.inputs, e.target) for e in random.Random(f"{seed} {example.id}").sample(train, drawn)]
         for example in data.part("test")
@@ -119,5 +160,7 @@ def few_shots(data: Data, count: int, seed: int) -> tuple[Shots, dict[str, Shots
 
 def choose_shots(data: Data, count: int, seed: int) -> Shots:
     """Solved examples from train, as the strategy few-shot chooses fixed ones."""
-    chosen = fixed(data.part("train"), [] if data.task.written else data.task.labels, count, seed)
+    train = asked(data.task, data.part("train"))
+    turns = [label for label in choices.in_turn(data.task, train) if label is not None]
+    chosen = fixed(train, turns, count, seed)
     return [(example.inputs, example.target) for example in chosen]

@@ -8,8 +8,10 @@ from metier.models.bases import Base
 from metier.models.device import Device
 from metier.models.encode import Encoder, split_prefix
 from metier.recipe import Recipe
+from metier.run.choices import answer_tokens
 from metier.run.data import Data
 from metier.run.stages import versions
+from metier.tasks.choices import asked
 from metier.training.loop import Progress
 
 
@@ -21,12 +23,16 @@ def describe(
     Args:
         before: the device as an earlier run of the same directory recorded it; kept where the same was asked for.
     """
-    task, example = data.task, data.part("train")[0]
-    answers = [example.target] if task.written else task.labels
-    prefix, _ = split_prefix([encoder.training_item(e.inputs, e.target) for e in data.part("train")[:200]])
+    task, shown = data.task, asked(data.task, data.part("train")[:200])
+    example = shown[0]
+    if task.kind == "multiple_choice":
+        ids = answer_tokens(encoder, shown)
+    else:
+        ids = {answer: encoder.answer(answer) for answer in ([example.target] if task.written else task.labels)}
+    prefix, _ = split_prefix([encoder.training_item(e.inputs, e.target) for e in shown])
     prompt = encoder.prompt(example.inputs)
-    asked = [recipe.device, recipe.dtype]
-    recorded = before if before.get("asked") == asked else {**device.to_json(), "asked": asked}
+    wanted = [recipe.device, recipe.dtype]
+    recorded = before if before.get("asked") == wanted else {**device.to_json(), "asked": wanted}
     return {
         "name": recipe.name,
         "recipe": recipe.model_dump(mode="json"),
@@ -42,8 +48,8 @@ def describe(
             "inputs": dict(example.inputs),
             "tokens": len(prompt),
             "shared_prefix_tokens": len(prefix),
-            "answer_tokens": {answer: len(encoder.answer(answer)) for answer in answers},
-            "answer_ids": {answer: list(encoder.answer(answer)) for answer in answers},
+            "answer_tokens": {answer: len(tokens) for answer, tokens in ids.items()},
+            "answer_ids": {answer: list(tokens) for answer, tokens in ids.items()},
             "loss_on": "the answer's tokens and its end token",
             "answer": example.target,
             "end": encoder.tokenizer.decode([encoder.end]),
@@ -55,7 +61,7 @@ def describe(
 
 
 def training_summary(
-    result: Progress, method: str, trainable: int, everything: int, epochs: int, examples: int
+    result: Progress, method: str, trainable: int, everything: int, epochs: float, examples: int
 ) -> dict[str, Any]:
     """What the manifest says about a training that is done."""
     seconds = max(result.seconds, 1e-9)
@@ -64,7 +70,7 @@ def training_summary(
         "trainable_parameters": trainable,
         "total_parameters": everything,
         "steps": result.step,
-        "epochs": epochs,
+        "epochs": round(epochs, 2),
         "examples": examples,
         "examples_seen": result.examples,
         "examples_per_s": round(result.examples / seconds, 2),

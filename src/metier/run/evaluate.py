@@ -10,17 +10,20 @@ import numpy as np
 from metier.errors import MetierError
 from metier.evaluation.averaged import Slices
 from metier.evaluation.calibration import Temperature
-from metier.evaluation.evidence import evaluate_classification, merge_scores, write_predictions
+from metier.evaluation.evidence import evaluate_choices, evaluate_classification, merge_scores, write_predictions
 from metier.evaluation.scores import Prediction
 from metier.evaluation.scoring import normalise
 from metier.evaluation.written import evaluate_written
 from metier.inference.specialist import Specialist
 from metier.recipe import Recipe, TaskChoice
+from metier.run import standin
+from metier.run.choices import answer_choices, most_frequent_place
 from metier.run.data import Data, load
 from metier.run.generative import MOST_TOKENS, answer_in_words, answer_the_same
 from metier.run.measure import classical_answers
 from metier.run.progress import bar
 from metier.run.record import run_record, training_data
+from metier.run.selective import measure_shipped
 from metier.tasks import Example, Task, prepare
 from metier.tasks.prepare import key_of
 
@@ -44,17 +47,19 @@ def evaluate(
     loaded = load(choice, data_root=data_root, lock=None, offline=offline)
     prepared = prepare(loaded.examples)
     _check_kind(loaded.task, trained)
+    standin.refuse(recipe, loaded.task)
     if trained.kind == "classification":
         _check_labels(prepared.examples, specialist.labels, loaded.where)
     data = training_data(run, recipe, split_hash, data_root, offline)
-    seen = {_text_key(e) for part in ("train", "validation") for e in data.part(part)}
+    seen = {_text_key(e) for part in data.split.parts if part != "test" for e in data.part(part)}
     examples = [e for e in prepared.examples if _text_key(e) not in seen]
     if not examples:
         raise MetierError("every row was already in the run's training data", where=loaded.where)
     name = loaded.task.name + (f"-{choice.variant}" if choice.variant else "")
     if name == data.task.name:
         name += "-elsewhere"
-    answers = (_written_answers if specialist.writes else _label_answers)(specialist, data, examples)
+    answer = _written_answers if specialist.writes else _label_answers
+    answers = (_choices if trained.kind == "multiple_choice" else answer)(specialist, data, examples)
     evidence = run / "evidence"
     for system, predictions in answers.items():
         write_predictions(evidence / "predictions" / f"{name}.{system}.parquet", predictions)
@@ -75,6 +80,14 @@ def _label_answers(specialist: Specialist, data: Data, examples: list[Example]) 
     logprobs, seconds = specialist.score_examples(examples)
     found = _predictions(examples, specialist.labels, normalise(logprobs), seconds / len(examples))
     return {**classical_answers(data, examples), "specialist": found}
+
+
+def _choices(specialist: Specialist, data: Data, examples: list[Example]) -> dict[str, list[Prediction]]:
+    """The option at the place that is right most often in the training part, and what the specialist chooses."""
+    _, constant = most_frequent_place(data.part("train"), examples)
+    with bar("measure specialist", len(examples)) as tick:
+        return {"majority": constant,
+                "specialist": answer_choices(specialist.runner, specialist.encoder, examples, tick)}  # fmt: skip
 
 
 def _written_answers(specialist: Specialist, data: Data, examples: list[Example]) -> dict[str, list[Prediction]]:
@@ -99,10 +112,16 @@ def _entries(
         others = {other: p for other, p in answers.items() if other != system} if mine else None
         if task.written:
             entries[system] = evaluate_written(task.kind, found, seed=seed, types=labels, others=others)
+        elif task.kind == "multiple_choice":
+            warmth = temperature if mine else None
+            entries[system] = evaluate_choices(found, seed=seed, others=others, temperature=warmth)
         else:
             entries[system] = evaluate_classification(
                 labels, found, seed=seed, others=others, slices=slices, temperature=temperature if mine else None
             )
+        if mine and not task.written:
+            about = specialist.bundle
+            entries[system] |= measure_shipped(about.conformal, about.promise, found, labels, about.temperature, seed)
     return entries
 
 
@@ -114,6 +133,7 @@ def _like_the_run(choice: TaskChoice, recipe: Recipe, kind: str) -> TaskChoice:
     return choice.model_copy(
         update={
             "kind": kind,
+            "answers": own.answers,
             "label_map": own.label_map,
             "thresholds": own.thresholds,
             # the specialist has its prompt; a table of written answers is not read without an instruction
@@ -133,7 +153,7 @@ def _check_kind(task: Task, trained: Task) -> None:
             f"the entity type '{unknown[0]}' is not one the specialist knows",
             fix=f"it knows {', '.join(trained.labels)}",
         )
-    if set(task.template.fields()) != set(trained.template.fields()):
+    if set(task.template.fields()) - {"options"} != set(trained.template.fields()) - {"options"}:
         raise MetierError(
             f"the specialist reads {', '.join(trained.template.fields())}; found {', '.join(task.template.fields())}",
             fix="name the columns with --column, one for each in this order",

@@ -29,6 +29,9 @@ def training_key(recipe: Recipe, data: Data, mixture: Mixture | None, base: Base
     key = [data_key(data), model_key(recipe, base, device), adapt, recipe.seed, library["torch"], library["peft"]]
     if recipe.adapt.soft_labels:
         key.append([e.agreement for e in (mixture.train if mixture else data.part("train"))])
+    train = mixture.train if mixture else data.part("train")
+    if any(e.weight for e in train):
+        key.append([e.weight for e in train])
     if mixture:
         key += [[e.id for e in mixture.train], [other.to_json()["hash"] for other in mixture.others]]
     return key

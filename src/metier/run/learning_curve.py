@@ -39,13 +39,14 @@ def curve(
     found = read_run(path)
 
     def carry(smaller: Recipe, folder: Path) -> Path:
-        console.print(f"[bold]from {smaller.split.most_train} examples[/]")
+        console.print(f"[bold]from {smaller.split.most_train or count} examples, {smaller.adapt.method}[/]")
         return carry_out(smaller, as_yaml(smaller), folder, data_root=data_root, offline=offline)
 
     count = sum(found.splits["counts"]["train"].values())
     # with the settings that a search chose
-    target = from_fewer(
-        Recipe.model_validate(found.manifest["recipe"]), path, found.task["name"], found.metric, count, carry, sizes
-    )
+    settings = Recipe.model_validate(found.manifest["recipe"])
+    sizes = sizes or (settings.curve.sizes if settings.curve else None)
+    labels = [] if found.task["kind"] != "classification" else found.task["labels"]
+    target = from_fewer(settings, path, found.task["name"], found.metric, count, carry, sizes, labels)
     write_report(path)
     return target

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from metier.errors import MetierError
 from metier.evaluation import baselines
 from metier.evaluation.averaged import Slices, average_weighted_f1
 from metier.evaluation.calibration import Temperature, fit_temperature
+from metier.evaluation.choices import answer_choices as answer_choices
+from metier.evaluation.choices import option_items
 from metier.evaluation.evidence import (
     evaluate_choices,
     evaluate_classification,
@@ -20,6 +23,7 @@ from metier.evaluation.evidence import (
     write_predictions,
 )
 from metier.evaluation.intervals import ratio, ratio_difference
+from metier.evaluation.last_word import LAST_WORD, last_words
 from metier.evaluation.retention import document_bits, read_bits, write_bits
 from metier.evaluation.scores import Prediction
 from metier.evaluation.scoring import normalise, score
@@ -58,28 +62,6 @@ def answer_labels(
     ]
 
 
-def answer_choices(
-    runner: Runner, encoder: Encoder, examples: Sequence[Example], tick: Tick | None = None
-) -> list[Prediction]:
-    """Multiple choice by the likelihood of each option a token, so that long options are not punished."""
-    items = [encoder.choice_item(example.inputs, example.choices) for example in examples]
-    scored = score(runner, items, progress=tick)
-    share = scored.seconds / max(1, len(items))
-    found = []
-    for example, item, values, tokens in zip(examples, items, scored.logprobs, scored.tokens, strict=True):
-        each = values / np.array([len(answer) for answer in item.answers])
-        # options are known by their place: the texts differ from question to question
-        gold = str(example.choices.index(example.target))
-        names = [str(place) for place in range(len(each))]
-        best = names[int(each.argmax())]
-        probabilities = dict(zip(names, normalise(each).tolist(), strict=True))
-        found.append(
-            Prediction(example_id=example.id, split="test", text=example.text, gold=gold, answer=best,
-                       probabilities=probabilities, parsed=True, tokens=tokens, seconds=share)
-        )  # fmt: skip
-    return found
-
-
 def label_trunk(
     runner: Runner, encoder: Encoder, examples: Sequence[Example], lowest: int, spill: Path
 ) -> Trunk | None:
@@ -88,6 +70,8 @@ def label_trunk(
     """
     if encoder.task.written:
         items = [encoder.training_item(example.inputs, example.target) for example in examples]
+    elif encoder.task.kind == "multiple_choice":
+        items = option_items(encoder, examples)
     else:
         items = [encoder.choice_item(example.inputs, encoder.task.labels) for example in examples]
     return compute_trunk(runner, lowest, *split_prefix(items), spill=spill)
@@ -150,7 +134,10 @@ def retention_data(
         except MetierError as error:
             absent[name] = error.what + (f" ({error.where})" if error.where else "")
             continue
-        count = choice.documents if loaded.task.kind == "perplexity" else choice.questions
+        asked = [e for e in loaded.examples if e.split in (None, "test")]  # what may be learnt from is no evaluation
+        loaded = replace(loaded, examples=asked)
+        bits = loaded.task.kind == "perplexity" and loaded.task.metric != LAST_WORD
+        count = choice.documents if bits else choice.questions
         order = np.random.default_rng(seed).permutation(len(loaded.examples))[:count]
         found.append(Loaded(loaded.task, [loaded.examples[i] for i in sorted(order)], loaded.where))
     return found, absent
@@ -160,7 +147,11 @@ def measure_retention(
     runner: Runner, tokenizer: Any, general: Loaded, path: Path, max_tokens: int, tick: Tick | None = None
 ) -> None:
     """One general task, written as evidence to ``path``."""
-    if general.task.kind == "perplexity":
+    if general.task.metric == LAST_WORD:
+        write_predictions(
+            path, last_words(runner, Encoder(tokenizer, general.task, max_tokens), general.examples, tick)
+        )
+    elif general.task.kind == "perplexity":
         texts = [example.inputs["text"] for example in general.examples]
         bits, sizes = document_bits(runner, tokenizer, texts, tick)
         write_bits(path, [example.id for example in general.examples], bits, sizes)
@@ -173,11 +164,11 @@ def score_retention(folder: Path, general: Loaded, seed: int) -> dict[str, Any]:
     """Entries of ``scores.json`` for a general task: before, after, and the paired difference."""
     name = general.task.name
     before, after = (folder / f"{name}.{system}.parquet" for system in ("base", "specialist"))
-    if general.task.kind != "perplexity":
+    if general.task.kind != "perplexity" or general.task.metric == LAST_WORD:
         old, new = read_predictions(before), read_predictions(after)
         return {
-            "base": evaluate_choices(old, seed=seed),
-            "specialist": evaluate_choices(new, seed=seed, others={"base": old}),
+            "base": evaluate_choices(old, seed=seed, deferral=False),
+            "specialist": evaluate_choices(new, seed=seed, others={"base": old}, deferral=False),
         }
     (old_bits, sizes), (new_bits, _) = read_bits(before), read_bits(after)
     change = ratio_difference(new_bits, old_bits, sizes, seed=seed).to_json()

@@ -11,10 +11,11 @@ import yaml
 
 from metier.evaluation import baselines
 from metier.evaluation.averaged import Slices
-from metier.evaluation.evidence import failed, read_predictions, read_scores, write_predictions
+from metier.evaluation.evidence import failed, merge_scores, read_predictions, read_scores, write_predictions
 from metier.evaluation.scores import Prediction
 from metier.files import write_json, write_text
 from metier.inference.bundle import write_bundle
+from metier.models.adapters import ADAPTERS
 from metier.models.bases import resolve
 from metier.models.device import prepare_process
 from metier.models.encode import Encoder
@@ -22,6 +23,7 @@ from metier.models.forward import Runner
 from metier.recipe import Recipe, load_recipe
 from metier.run.adapt import train_specialist
 from metier.run.again import each_alone, with_other_seeds
+from metier.run.choices import answer_choices, fit_choices, most_frequent_place, score_choices
 from metier.run.corpora import learn_corpus
 from metier.run.data import Data, Shots, few_shots, prepare_data
 from metier.run.describe import describe
@@ -32,6 +34,7 @@ from metier.run.generative import (
     score_generated,
     score_written,
 )
+from metier.run.lengths import cut_texts, fitting_shots, told_of
 from metier.run.measure import (
     Tick,
     answer_labels,
@@ -45,11 +48,13 @@ from metier.run.measure import (
 from metier.run.mixture import mix_tasks
 from metier.run.progress import bar, console
 from metier.run.search import Trials
+from metier.run.selective import calibrate_answers, check_demand, in_words
 from metier.run.stages import now, open_run
 from metier.run.strategies import Asking
 from metier.sources import Lock
 from metier.tasks import Loaded
 from metier.tasks.near import near_duplicates
+from metier.training import log
 
 WATTS = 65.0  # a laptop or server core pair under load; the report says that it is an assumption
 
@@ -124,13 +129,17 @@ class _Run(Asking):
         retention = {general.task.name: {"title": general.task.title} for general in self.general}
         before = self.directory.manifest.get("device", {})
         about = describe(self.recipe, self.data, self.base, self.device, self.encoder, before)
-        self.directory.record(**about, retention=retention)
-        counts = " · ".join(f"{part} {len(self.data.part(part))}" for part in ("train", "validation", "test"))
+        self.cut = cut_texts(self.encoder, self.data)
+        self.directory.record(**about, retention=retention, cut=self.cut)
+        counts = " · ".join(f"{part} {len(self.data.part(part))}" for part in self.data.split.parts)
         console.print(f"[bold]{recipe.name}[/]: {self.data.task.title}, {counts}")
         console.print(f"  base {self.base.name} ({self.base.ref}) on {self.device.device}: {self.device.why}")
         notes = [f"forgetting is not measured on {name}: {reason}" for name, reason in self.absent.items()]
+        if told := told_of(self.cut):
+            notes.append(told)
         if near["pairs"]:
             notes.append(f"{near['test_examples']} test texts nearly repeat a training text (see the report)")
+        notes += check_demand(recipe, self.data)
         for note in [*self.data.loaded.warnings, *notes]:
             console.print(f"  note: {note}", markup=False)
 
@@ -150,7 +159,7 @@ class _Run(Asking):
 
     def baselines(self) -> None:
         """Majority and TF-IDF with logistic regression, tuned on validation."""
-        if self.data.task.written:
+        if self.data.task.kind != "classification":
             self._constant()
             return
         parts = {name: self.data.part(name) for name in ("train", "validation", "test")}
@@ -176,10 +185,12 @@ class _Run(Asking):
                 self._stage(name, [self._data_key()], [self._file(name)], lambda n=name, f=fit: write(n, f))  # type: ignore[misc]
 
     def _constant(self) -> None:
-        """The majority baseline of a task whose answers are written out."""
+        """The majority baseline of a task without classes."""
 
         def work() -> dict[str, Any]:
-            answer, found = answer_the_same(self.data.part("train"), self.data.part("test"), "test")
+            train, test = self.data.part("train"), self.data.part("test")
+            same = answer_the_same(train, test, "test") if self.data.task.written else most_frequent_place(train, test)
+            answer, found = same
             write_predictions(self._file("majority"), found)
             return {"setting": {"answer": answer}}
 
@@ -201,10 +212,15 @@ class _Run(Asking):
         shots, own = chosen
         encoder = self._encoder(self.recipe.max_tokens * (2 if shots or own else 1), shots)
         test = self.data.part("test")
+        if len(fitting := fitting_shots(encoder, shots)) < len(shots):
+            console.print(f"  note: {len(fitting)} of {len(shots)} solved examples fit into {name}'s prompt")
+            shots = encoder.shots = fitting
         runner = self.runner()
         with bar(f"measure {name}", len(test)) as tick:
             if self.data.task.written:
                 found = self._write(runner, encoder, trained=False, tick=tick)
+            elif self.data.task.kind == "multiple_choice":
+                found = answer_choices(runner, encoder, test, tick, own_shots=own)
             else:
                 found = answer_labels(runner, encoder, test, "test", tick, own_shots=own)
         write_predictions(self._file(name), found)
@@ -244,7 +260,7 @@ class _Run(Asking):
     def adapt(self) -> None:
         """Train, keep the weights that did best on validation, write the specialist."""
         outputs = [self.specialist / "template.json"]
-        if self.recipe.adapt.method == "lora":
+        if self.recipe.adapt.method in ADAPTERS:
             outputs.append(self.specialist / "adapter_model.safetensors")
         self._stage("adapt", self._training_key(), outputs, self._train)
 
@@ -252,6 +268,8 @@ class _Run(Asking):
         if self.recipe.adapt.method == "none":
             return self._leave_as_it_is()
         key = self.directory.sha(self._training_key())
+        if any(self.cut["counts"].values()):
+            log.append(self.path / "log.jsonl", event="cut", **self.cut)
         packing = self.runner().packing if self._runner else None
         self._runner, summary, room = train_specialist(
             self.recipe, self.data, self.mixture, self.encoder, self._fresh_model(),
@@ -288,11 +306,14 @@ class _Run(Asking):
             if self.data.task.written:
                 self._write_specialist()
                 return
-            parts = [(part, self.data.part(part)) for part in ("validation", "test")]
+            parts = [(part, self.data.part(part)) for part in self.data.split.parts if part != "train"]
             found = []
             with bar("measure specialist", sum(len(examples) for _, examples in parts)) as tick:
                 for part, examples in parts:
-                    found += answer_labels(self._adapted(), self.encoder, examples, part, tick)
+                    if self.data.task.kind == "multiple_choice":
+                        found += answer_choices(self._adapted(), self.encoder, examples, tick, part=part)
+                    else:
+                        found += answer_labels(self._adapted(), self.encoder, examples, part, tick)
             write_predictions(file, found)
 
         self._stage("specialist", reads, [file], work)
@@ -342,6 +363,8 @@ class _Run(Asking):
         evidence = self.path / "evidence"
         if task.written:
             entries = score_written(evidence, task, systems, seed)
+        elif task.kind == "multiple_choice":
+            entries = score_choices(evidence, task, systems, seed)
         else:
             slices = Slices.of(task, self.data.part("test"))
             entries = write_task_scores(evidence, task.name, task.labels, task.metric, systems, seed, slices=slices)
@@ -369,12 +392,20 @@ class _Run(Asking):
             self._calibrate()
 
     def _calibrate(self) -> None:
-        """The temperature that the specialist divides its log-probabilities by."""
-        validation = [p for p in read_predictions(self._file("specialist")) if p.split == "validation"]
-        temperature = fit_calibration(validation, self.data.task.labels)
+        """The temperature that the specialist divides its log-probabilities by, and the thresholds of its answers."""
+        predictions, labels = read_predictions(self._file("specialist")), self.data.task.labels
+        validation = [p for p in predictions if p.split == "validation"]
+        fits = self.data.task.kind == "multiple_choice"
+        temperature = fit_choices(validation) if fits else fit_calibration(validation, labels)
+        demand, seed = self.recipe.selective, self.recipe.seed
+        shipped, measured = calibrate_answers(predictions, labels, temperature.served, demand, seed)
         write_json(
             self.specialist / "calibration.json",
-            {"temperature": temperature.served, "fitted_on": len(validation), "warning": temperature.warning},
+            {"temperature": temperature.served, "fitted_on": len(validation), "warning": temperature.warning} | shipped,
+        )
+        self._entries["specialist"] |= measured
+        merge_scores(
+            self.path / "evidence" / "scores.json", self.data.task.name, "specialist", self._entries["specialist"]
         )
 
     def report(self) -> None:
@@ -397,4 +428,6 @@ class _Run(Asking):
             line = f"{found['value']:.3f}  {ends}  n = {found['n']}"
             line += f"  read {entry['parse_rate']:.1%}" if entry["parse_rate"] < 1 else ""
             console.print(f"  {name:<20} {metric} {line}", markup=False)
+        if demanded := self._entries["specialist"].get("selective"):
+            console.print(f"  {in_words(demanded)}", markup=False)
         console.print(f"  report: [bold]{page}[/]")

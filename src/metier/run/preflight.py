@@ -14,9 +14,12 @@ from metier.models.device import Device, choose_device
 from metier.models.encode import Encoder, split_prefix
 from metier.models.load import fitting, load_config, load_tokenizer
 from metier.recipe import Recipe, load_recipe
+from metier.run import lengths as lengths_of
 from metier.run.data import Data, prepare_data
 from metier.run.measure import retention_data
+from metier.run.selective import check_demand
 from metier.sources import Lock
+from metier.tasks.choices import asked
 from metier.tasks.near import near_duplicates
 
 SHARE = 0.35  # of the measured matmul rate that a training step reaches, from runs on two cores
@@ -54,7 +57,7 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
     lock = Lock()
     data = prepare_data(recipe, data_root=data_root, lock=lock, offline=offline)
     base = resolve(recipe.base, lock=lock, offline=offline)
-    notes = [*data.loaded.warnings]
+    notes = [*data.loaded.warnings, *check_demand(recipe, data)]
     if recipe.retention and recipe.adapt.method != "none":
         _, absent = retention_data(recipe.retention, recipe.seed, data_root=data_root, lock=lock, offline=offline)
         notes += [f"forgetting cannot be measured on {name}: {reason}" for name, reason in absent.items()]
@@ -66,15 +69,18 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
             f"{twin['train'][:80]!r}: if they belong together, name the column that says so as group"
         )
     device = choose_device(recipe.device, recipe.dtype)
-    encoder = Encoder(load_tokenizer(base.path), data.task, fitting(base.path, recipe.max_tokens))
-    train = data.part("train")
+    encoder = Encoder(
+        load_tokenizer(base.path), data.task, fitting(base.path, recipe.max_tokens, taken=recipe.adapt.soft_tokens)
+    )
+    train = asked(data.task, data.part("train"))
     prefix, bare = split_prefix([encoder.training_item(e.inputs, e.target) for e in train])
-    if encoder.truncated:
-        notes.append(f"{encoder.truncated} training texts are longer than max_tokens: their middle is left out")
+    if told := lengths_of.told_of(lengths_of.cut_texts(encoder, data)):
+        notes.append(told)
     lengths = np.array([item.tokens for item in bare]) + len(prefix)
     size, config = _weights(base.path)
-    per_token = {"none": 0, "lora": 4}.get(recipe.adapt.method, 6) * (size - config.vocab_size * config.hidden_size)
-    tokens = float((lengths - len(prefix)).sum()) * recipe.adapt.epochs
+    passes = {"none": 0, "full": 6}.get(recipe.adapt.method, 4)
+    per_token = passes * (size - config.vocab_size * config.hidden_size)
+    tokens = float((lengths - len(prefix)).sum()) * recipe.adapt.passes(len(train))
     if recipe.search:
         for trial in recipe.search.trials:
             resolve(trial.base or recipe.base, lock=lock, offline=offline)
@@ -103,13 +109,9 @@ def _weights(path: Path) -> tuple[int, Any]:
 def _memory(recipe: Recipe, device: Device, size: int, config: Any) -> float:
     """GB at the peak: weights, what trains (master, two moments, gradient), activations of one run of tokens."""
     width = 4 if device.dtype == "float32" else 2
-    trained = (
-        size
-        if recipe.adapt.method == "full"
-        else 0
-        if recipe.adapt.method == "none"
-        else recipe.adapt.rank * 2 * 7 * config.hidden_size * config.num_hidden_layers
-    )
+    low_rank = recipe.adapt.rank * 2 * 7 * config.hidden_size * config.num_hidden_layers
+    others = {"none": 0, "full": size, "prompt": recipe.adapt.length * config.hidden_size}
+    trained = others.get(recipe.adapt.method, low_rank)
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     a_token = config.num_hidden_layers * (10 * config.hidden_size + 4 * inner) * width
     logits = 512 * config.vocab_size * 4 * 3

@@ -69,7 +69,11 @@ class Trials:
 
     def _try(self, recipe: Recipe, base: Base, key: str, number: int) -> dict[str, Any]:
         start, folder = time.perf_counter(), self.folder / key[:16]
-        encoder = Encoder(load_tokenizer(base.path), self.data.task, fitting(base.path, recipe.max_tokens))
+        encoder = Encoder(
+            load_tokenizer(base.path),
+            self.data.task,
+            fitting(base.path, recipe.max_tokens, taken=recipe.adapt.soft_tokens),
+        )
         model = load_model(base.path, dtype=self.device.torch_dtype, device=self.device.device)
         try:
             _, summary, _ = train_specialist(

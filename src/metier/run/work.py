@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from metier.files import sha256_file
-from metier.models.adapters import load_adapter
+from metier.models.adapters import ADAPTERS, load_adapter
 from metier.models.bases import Base
 from metier.models.device import Device, choose_device
 from metier.models.encode import Encoder
@@ -61,7 +61,7 @@ class Work:
         return training_key(self.recipe, self.data, self.mixture, self.base, self.device)
 
     def _encoder(self, max_tokens: int, shots: list[Any] | None = None) -> Encoder:
-        limit = fitting(self.base.path, max_tokens)
+        limit = fitting(self.base.path, max_tokens, taken=self.recipe.adapt.soft_tokens)
         return Encoder(load_tokenizer(self.base.path), self.data.task, limit, shots or [])
 
     def _fresh_model(self) -> Any:
@@ -78,7 +78,7 @@ class Work:
         if not self._loaded_back:
             if self.recipe.adapt.method == "none":
                 return self.runner()
-            if self.recipe.adapt.method == "lora":
+            if self.recipe.adapt.method in ADAPTERS:
                 model = load_adapter(self._fresh_model(), self.specialist)
             else:
                 model = load_model(self.specialist, dtype=self.device.torch_dtype, device=self.device.device)

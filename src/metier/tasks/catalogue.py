@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from metier.errors import MetierError, nearest
 from metier.sources import Lock, fetch_file, hub_reachable, load_hub_dataset
+from metier.tasks.choices import alike_left_out
 from metier.tasks.example import Example, Loaded
 from metier.tasks.formats import READERS
 from metier.tasks.prepare import key_of
@@ -20,6 +22,7 @@ from metier.tasks.records import Columns, to_examples, unique_ids
 from metier.tasks.task import DataSource, Protocol, Task
 
 FOLDER = resources.files("metier.tasks") / "catalogue"
+_PLACES = ("embedded", "local", "pypi", "hub")
 _FATAL = ("wrong hash", "the disk is full")
 """Faults that reading the data from another place would only hide."""
 
@@ -48,7 +51,8 @@ def load_task(
     lock: Lock | None = None,
     offline: bool = False,
 ) -> Loaded:
-    """Read a task's examples from the first of its places that has them: embedded, data root, package index, hub.
+    """Read a task's examples from the first of its places that has them: embedded, data root, package index, hub; then
+    from places that lack something.
 
     Under a published protocol the task has its wording, and where the rows are the published ones, the examples have
     their parts. With ``agreement`` every example carries the share of annotators behind its label.
@@ -57,10 +61,12 @@ def load_task(
     have.
     """
     task, chosen = under(get(name), protocol)
-    value = _variant(task, _agreed(chosen, variant))
+    wanted = _agreed(chosen, variant)
+    value = _variant(task, wanted)
+    task = _of_variant(task, wanted)
     failures: list[str] = []
-    for place in ("embedded", "local", "pypi", "hub"):
-        sources = [source for source in task.sources if source.where == place]
+    for place, lesser in (*((place, False) for place in _PLACES), *((place, True) for place in _PLACES)):
+        sources = [source for source in task.sources if (source.where, source.lesser) == (place, lesser)]
         if not sources:
             continue
         try:
@@ -71,6 +77,7 @@ def load_task(
             failures.append(f"{place}: {error}")
             continue
         _check_labels(task, examples)
+        examples, told = alike_left_out(task, examples)
         if agreement:
             narrower = {
                 share: [e for s in sources for e in _read(s, task, task.variants[name], data_root, lock, offline)]
@@ -80,7 +87,8 @@ def load_task(
         examples = list(unique_ids(examples))
         examples = arrange(examples, chosen, name) if chosen else examples
         where = f"{place}: " + ", ".join(_ref(source, value) for source in sources)
-        told = [f"protocol of {chosen.title}, {chosen.mark}: {chosen.note}"] if chosen else []
+        told += list(dict.fromkeys(source.note for source in sources if source.note))
+        told += [f"protocol of {chosen.title}, {chosen.mark}: {chosen.note}"] if chosen else []
         return Loaded(task, examples, where, told, chosen)
     if chosen and chosen.sources:
         raise MetierError(
@@ -142,6 +150,18 @@ def _variant(task: Task, variant: str | None) -> str:
     return task.variants[chosen]
 
 
+def _of_variant(task: Task, variant: str | None) -> Task:
+    """The task with the wording and the places of one of its variants."""
+    name = variant or next(iter(task.variants), "")
+    changes: dict[str, object] = {
+        "sources": [source for source in task.sources if not source.variants or name in source.variants],
+        "templates": {},
+    }
+    if name in task.templates:
+        changes["template"] = task.templates[name]
+    return task.model_copy(update=changes)
+
+
 def _ref(source: DataSource, value: str) -> str:
     return source.ref.replace("{variant}", value)
 
@@ -154,10 +174,10 @@ def _read(
         return [replace(example, split=source.split) for example in examples] if source.split else examples
     path = _locate(source, _ref(source, value), data_root, lock, offline)
     name = path.name if source.where != "embedded" else task.name
-    examples = READERS[source.reader](path, name, source.options)
-    if source.split is None:
-        return list(examples)
-    return [replace(example, split=source.split) for example in examples]
+    options = {key: value if option == "{variant}" else option for key, option in source.options.items()}
+    examples = READERS[source.reader](path, name, options)
+    changes: dict[str, Any] = {key: given for key, given in (("split", source.split), ("group", source.group)) if given}
+    return [replace(example, **changes) for example in examples] if changes else list(examples)
 
 
 def _whole_set(source: DataSource, lock: Lock | None, offline: bool) -> list[Example]:

@@ -20,6 +20,7 @@ class Example:
         group: examples of one group never stand in two parts of a split.
         split: the part that the data itself assigns, if it does.
         agreement: share of the annotators who gave this label, 0 to 1, where it is known.
+        weight: how much more often than a row without one it is learnt from, where that is said.
         source_row: "file:row", for messages.
     """
 
@@ -31,6 +32,7 @@ class Example:
     split: str | None = None
     source_row: str = ""
     agreement: float | None = None
+    weight: float | None = None
 
     @property
     def text(self) -> str:

@@ -53,18 +53,19 @@ def conll(path: Path, options: Options) -> Iterator[Row]:
 
     Gives ``text`` (tokens joined by spaces), ``entities`` (``PER: Ann Lee; ORG: Acme Corp`` in text order, or
     ``none``) and ``document``. Options: ``types``, those that count as entities; ``empty`` false leaves out sentences
-    without any.
+    without any. A semicolon inside an entity is read as a comma, in the text too: semicolons part entities.
     """
     types, document = list(options["types"]), 0
     for first, tokens in _blocks(path):
         if tokens[0][0] == "-DOCSTART-":
             document += 1
             continue
+        tokens = [("," if tag != "O" and token == ";" else token, tag) for token, tag in tokens]
         found = [(kind, text) for kind, text in _entities(tokens, first, path) if kind in types]
         if not found and not options.get("empty", True):
             continue
         values = {"text": " ".join(token for token, _ in tokens), "document": f"{path.stem} {document}"}
-        yield Row(first, {**values, "entities": "; ".join(f"{kind}: {text}" for kind, text in found) or "none"})
+        yield Row(first, {**values, "entities": "; ".join(f"{kind.upper()}: {text}" for kind, text in found) or "none"})
 
 
 def _blocks(path: Path) -> Iterator[tuple[int, list[tuple[str, str]]]]:
@@ -81,7 +82,7 @@ def _blocks(path: Path) -> Iterator[tuple[int, list[tuple[str, str]]]]:
                 yield first, tokens
             tokens = []
             continue
-        if len(parts) < 2 or not re.fullmatch(r"O|[BI]-[A-Z]+", parts[-1]):
+        if len(parts) < 2 or not re.fullmatch(r"O|[BI]-[A-Za-z]+", parts[-1]):
             fix = "a line is a token, further columns and a tag such as O or I-ORG"
             raise MetierError(f"not a line of CoNLL: {line!r}", where=f"{path.name}, row {number}", fix=fix)
         first = first if tokens else number

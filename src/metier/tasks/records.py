@@ -30,7 +30,8 @@ class Columns(BaseModel):
     score into a label: ``(upper bound, label)`` in rising order, the last bound infinite; a score on a bound belongs to
     the label above it. For multiple choice, ``choices`` names the columns of the options (a row may lack the last
     ones), and the label, once mapped, names the column that holds the right one. ``agreement`` holds the share of
-    annotators who gave the label. ``clean`` names steps of :data:`CLEANERS`.
+    annotators who gave the label, ``weight`` how many times as often as others a row is learnt from (1 where empty).
+    ``clean`` names steps of :data:`CLEANERS`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,6 +44,7 @@ class Columns(BaseModel):
     id: str | None = None
     split: str | None = None
     agreement: str | None = None
+    weight: str | None = None
     label_map: dict[str, str] = Field(default_factory=dict)
     thresholds: tuple[tuple[float, str], ...] | None = None
     clean: tuple[str, ...] = ()
@@ -132,7 +134,8 @@ def to_examples(rows: Iterable[Row], source: Columns, file: str, *, columns: Seq
         group = normalised(group) if group else None
         identity = identity or content_id(inputs, choices, group, split)
         place, agreement = f"{file}:{row.number}", _agreement(row, source, faults)
-        examples.append(Example(identity, inputs, target, choices, group, split, place, agreement))
+        weight = _weight(row, source, faults)
+        examples.append(Example(identity, inputs, target, choices, group, split, place, agreement, weight))
     faults.check()
     if not examples:
         raise MetierError("the file holds no rows", where=file, fix="name a file with at least one labelled row")
@@ -141,7 +144,7 @@ def to_examples(rows: Iterable[Row], source: Columns, file: str, *, columns: Seq
 
 def check_columns(columns: Sequence[str], source: Columns, file: str) -> None:
     """Refuse a source that names a column the table does not have."""
-    own = (source.label, source.group, source.id, source.split, source.agreement)
+    own = (source.label, source.group, source.id, source.split, source.agreement, source.weight)
     wanted = [*source.inputs.values(), *own, *source.choices[:2]]
     for column in wanted:
         if column is not None and column not in columns:
@@ -238,6 +241,20 @@ def _agreement(row: Row, source: Columns, faults: _Faults) -> float | None:
         fix = "write the share of annotators who gave the label: 0.75 or 75%"
         faults.add("an agreement is not a share", source.agreement or "", fix, row.number, repr(written))
     return share
+
+
+def _weight(row: Row, source: Columns, faults: _Faults) -> float | None:
+    written = _optional(row, source.weight)
+    if written is None:
+        return None
+    try:
+        weight = float(written)
+    except ValueError:
+        weight = math.nan
+    if not 0 < weight < math.inf:
+        fix = "write how many times as often the row is learnt from, such as 100; leave it empty for 1"
+        faults.add("a weight is not a number above 0", source.weight or "", fix, row.number, repr(written))
+    return weight
 
 
 def _optional(row: Row, column: str | None) -> str | None:

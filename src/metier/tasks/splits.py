@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from metier.errors import MetierError
@@ -15,6 +15,7 @@ from metier.tasks.example import Example
 from metier.tasks.prepare import key_of
 
 PARTS = ("train", "validation", "test")
+CALIBRATION = "calibration"  # a half of validation that training never looks at, where one is asked for
 FEWEST = 5  # rows a class must have: below, a part of the split would lack it by accident
 
 
@@ -31,20 +32,21 @@ class Split:
 
     def to_json(self, labels: Sequence[str], duplicates: Mapping[str, Any]) -> dict[str, Any]:
         """What ``data/splits.json`` holds: membership, counts a class, a hash of it all."""
+        parts = [*PARTS, *([CALIBRATION] if CALIBRATION in self.parts else [])]
         rows = {
-            part: [[example.id, *key_of(example), example.target] for example in self.parts[part]] for part in PARTS
+            part: [[example.id, *key_of(example), example.target] for example in self.parts[part]] for part in parts
         }
-        counts = {part: Counter(_class(e, self.stratified) for e in self.parts[part]) for part in PARTS}
+        counts = {part: Counter(_class(e, self.stratified) for e in self.parts[part]) for part in parts}
         labels = labels if self.stratified else [_ALL]
         return {
             "seed": self.seed,
             "fractions": self.fractions,
             "grouped": self.grouped,
             "published": self.published,
-            "counts": {part: {label: counts[part].get(label, 0) for label in labels} for part in PARTS},
+            "counts": {part: {label: counts[part].get(label, 0) for label in labels} for part in parts},
             "hash": sha256_json(rows),
             "duplicates": dict(duplicates),
-            "ids": {part: [example.id for example in self.parts[part]] for part in PARTS},
+            "ids": {part: [example.id for example in self.parts[part]] for part in parts},
         }
 
 
@@ -84,6 +86,17 @@ def split(examples: Sequence[Example], *, seed: int, fractions: Mapping[str, flo
                     "another class (label_map), or change the shares",
                 )
     return Split(parts, seed, shares, grouped, published=False, stratified=stratify)
+
+
+def with_calibration(made: Split) -> Split:
+    """The split with half of validation as a fourth part, ``calibration``: what chooses the weights never sees it.
+
+    Labels in proportion, whole groups, seeded as the split itself.
+    """
+    shares = {"train": 0.0, "validation": 0.5, "test": 0.5}
+    halves = _assign(made.parts["validation"], made.seed, shares, made.stratified)
+    parts = {**made.parts, "validation": halves["validation"], CALIBRATION: halves["test"]}
+    return replace(made, parts=parts)
 
 
 def fewer(train: Sequence[Example], count: int, seed: int) -> list[Example]:

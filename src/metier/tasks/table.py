@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from metier.errors import MetierError, nearest
 from metier.sources import Lock, fetch_file, read_table, table_columns
-from metier.sources.tables import table_format
+from metier.sources.tables import Row, table_format
+from metier.tasks.choices import BY_LETTER, Answers, choice_rows, own_choice_template, same_count
 from metier.tasks.entities import parse_entities
 from metier.tasks.example import Example, Loaded
 from metier.tasks.prepare import normalised
@@ -31,7 +32,9 @@ def from_table(
     *,
     text: str | Sequence[str] = "text",
     label: str = "label",
-    kind: Literal["classification", "extraction", "generation"] = "classification",
+    kind: Literal["classification", "multiple_choice", "extraction", "generation"] = "classification",
+    options: str | Sequence[str] | None = None,
+    answers: Answers | None = None,
     labels: Sequence[str] | None = None,
     label_map: Mapping[str, str] | None = None,
     thresholds: Sequence[tuple[float, str]] | None = None,
@@ -39,6 +42,7 @@ def from_table(
     id: str | None = None,
     split: str | None = None,
     agreement: str | None = None,
+    weight: str | None = None,
     format: str | None = None,
     encoding: str | None = None,
     delimiter: str | None = None,
@@ -61,7 +65,11 @@ def from_table(
         text: the column to read, which is the field ``{text}``; or several, each a field of its own name (with ``_``
             for what is no letter or digit).
         label: the column of labels, or of scores if there are thresholds.
-        kind: what the label column holds: a class; entities as ``PER: Ann Lee; ORG: Acme Corp`` or ``none``; any text.
+        kind: what the label column holds: a class; the right one of ``options``; entities as ``PER: Ann Lee; ORG: Acme
+            Corp`` or ``none``; any text.
+        options: of multiple choice: the columns of the options, or one column with a list.
+        answers: of multiple choice: ``letter`` shows the options with letters (as it is if left out), ``text`` hides
+            them and takes the likeliest one.
         labels: the labels in the order to report; None takes those of the map, the thresholds or the file (sorted).
         label_map: from what the file holds (as text: ``"0"``, ``"true"``) to label names.
         thresholds: turn a score into a label: ``(upper bound, label)`` in rising order, the last bound infinite.
@@ -69,6 +77,7 @@ def from_table(
         id: the column of unique ids; None makes ids from what the rows say.
         split: the column of the data's own split: train, validation, test.
         agreement: the column of the share of annotators who gave the label (0.75 or 75%).
+        weight: the column of how many times as often as others a row is learnt from; 1 where it is empty.
         format, encoding, delimiter, sheet, header_row: as in :func:`metier.sources.read_table`.
         instruction: wording of the prompt, with or without ``{text}``; None makes one from the labels.
         domain: completes "Read the text about …" in the instruction that is made.
@@ -77,25 +86,42 @@ def from_table(
         lock, offline: as in :func:`metier.sources.fetch_file`.
 
     Raises:
-        MetierError: a missing column (with the nearest), empty texts or labels, cells that are not text, an unknown or
+        MetierError: a missing column (with the nearest), empty texts or labels, cells that are not text, options
+            missing or twice, a right answer that is none of them, an unknown or
             a lone label, labels that look like free text, labels that differ only in letter case, entities in another
             form than the one above, labels declared for answers that are written out, which then need an instruction.
     """
+    choosing = kind == "multiple_choice"
     if kind != "classification":
-        _refuse_labels(kind, labels, label_map, thresholds, instruction)
-    inputs = _fields(text)
-    template = own_template(instruction, tuple(inputs)) if instruction else None  # its faults show before any reading
+        _refuse_labels(kind, labels, label_map, thresholds, instruction or (BY_LETTER if choosing else None))
+    if choosing != (options is not None) or (answers and not choosing):
+        _refuse_options(choosing)
+    inputs = input_columns(text)
+    # its faults show before any reading
+    if choosing:
+        template: Template | None = own_choice_template(instruction, tuple(inputs), answers)
+    else:
+        template = own_template(instruction, tuple(inputs)) if instruction else None
     mapping = {str(key): str(value) for key, value in (label_map or {}).items()}
     declared = _declared(labels, mapping, thresholds)
-    source = _columns(inputs, label, declared, group, id, split, agreement, mapping, thresholds)
+    source = _columns(inputs, label, declared, group, id, split, agreement, weight, mapping, thresholds)
     fetched = fetch_file(str(path), lock=lock, offline=offline)
-    options: dict[str, Any] = {"format": format, "encoding": encoding, "delimiter": delimiter}
-    options |= {"sheet": sheet, "header_row": header_row}
-    file = fetched.path.name
+    reading: dict[str, Any] = {"format": format, "encoding": encoding, "delimiter": delimiter}
+    reading |= {"sheet": sheet, "header_row": header_row}
+    file, told = fetched.path.name, list[str]()
     with _other_sheets(fetched.path, format, sheet):
-        columns = table_columns(fetched.path, **options)
-        read = to_examples(read_table(fetched.path, **options), source, file, columns=columns)
-    warnings = [f"{n} rows labelled {was!r} are read as {now!r}" for (was, now), n in sorted(read.recased.items())]
+        columns = table_columns(fetched.path, **reading)
+        rows: Iterable[Row] = read_table(fetched.path, **reading)
+        if options is not None:
+            rows, most, scheme = choice_rows(list(rows), options, label, columns, file)
+            names = tuple(f"choice{i}" for i in range(1, most + 1))
+            source = source.model_copy(update={"label": "answer", "choices": names})
+            columns = [*columns, *names, "answer"]
+            told.append(f"the right options in column {label!r} are read by their {scheme}")
+        read = to_examples(rows, source, file, columns=columns)
+    warnings = told + [
+        f"{n} rows labelled {was!r} are read as {now!r}" for (was, now), n in sorted(read.recased.items())
+    ]
     found: Sequence[str] = ()
     if kind == "classification":
         found = declared or _inferred(read.examples, file, label)
@@ -115,11 +141,34 @@ def from_table(
         domain=domain or "own",
         labels=list(found),
         template=template,
-        metric={"classification": "weighted_f1", "extraction": "entity_f1", "generation": "exact_match"}[kind],
+        metric=_METRICS[kind],
+        option_count=same_count(read.examples) if choosing else None,
         licence=licence,
         commercial=commercial,
     )
     return Loaded(task, list(unique_ids(read.examples)), f"file: {path}", warnings)
+
+
+_METRICS = {
+    "classification": "weighted_f1",
+    "multiple_choice": "accuracy",
+    "extraction": "entity_f1",
+    "generation": "exact_match",
+}
+
+
+def _refuse_options(choosing: bool) -> None:
+    if choosing:
+        raise MetierError(
+            "multiple choice needs to know where the options are",
+            where="recipe, task.options",
+            fix="name their columns, options: [A, B, C, D], or one column that holds a list, options: choices",
+        )
+    raise MetierError(
+        "'options' and 'answers' are for multiple choice",
+        where="recipe, task.options",
+        fix="write kind: multiple_choice beside them, or leave them out",
+    )
 
 
 @contextlib.contextmanager
@@ -180,6 +229,7 @@ def _columns(
     identity: str | None,
     split: str | None,
     agreement: str | None,
+    weight: str | None,
     mapping: dict[str, str],
     thresholds: Sequence[tuple[float, str]] | None,
 ) -> Columns:
@@ -193,6 +243,7 @@ def _columns(
             id=identity,
             split=split,
             agreement=agreement,
+            weight=weight,
             label_map=mapping,
             thresholds=pairs,
         )
@@ -202,7 +253,7 @@ def _columns(
         raise MetierError(f"the thresholds cannot be used: {said}", fix=fix) from error
 
 
-def _fields(text: str | Sequence[str]) -> dict[str, str]:
+def input_columns(text: str | Sequence[str]) -> dict[str, str]:
     """Columns by field of the template; one column alone is the field ``text``."""
     names = [text] if isinstance(text, str) else list(text)
     if not names:

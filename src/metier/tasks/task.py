@@ -52,6 +52,8 @@ class DataSource(_Part):
     ``ref`` is a path below the data root (``local``) or the package (``embedded``), or a reference with ``hf:`` or
     ``pypi:``; ``{variant}`` stands for the variant's own value. ``reader`` names a function of ``formats.py``. A
     reference to a whole data set of the Hub (no ``!file``) reads the split that the option ``hub_split`` names.
+    ``variants`` are those it holds, all if empty; ``group`` is the group of every row. A ``lesser`` place lacks
+    something that the others have, and is read after them; ``note`` says what.
     """
 
     where: Literal["embedded", "local", "pypi", "hub"]
@@ -59,6 +61,10 @@ class DataSource(_Part):
     reader: str = "table"
     split: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
+    variants: list[str] = Field(default_factory=list)
+    group: str | None = None
+    lesser: bool = False
+    note: str = ""
 
 
 class RowSplit(_Part):
@@ -106,7 +112,10 @@ class Task(_Part):
 
     ``labels`` are the answers of a classification and the types of an extraction. ``average_over`` names the input
     whose values are questions of their own: the metric is their plain mean. ``agreement`` is the share of annotators
-    behind a label, by the narrowest variant that holds the row, where variants are cut by agreement.
+    behind a label, by the narrowest variant that holds the row, where variants are cut by agreement. ``templates`` are
+    the wordings of variants that have one of their own. ``option_count`` is the number of options of every question,
+    None where it varies. ``stand_ins`` are variants that make the evaluation's rows into training data: who learnt them
+    is never evaluated on this task.
     """
 
     name: str
@@ -125,6 +134,9 @@ class Task(_Part):
     citation: str = ""
     homepage: str = ""
     variants: dict[str, str] = Field(default_factory=dict)
+    templates: dict[str, Template] = Field(default_factory=dict)
+    option_count: int | None = Field(default=None, ge=2)
+    stand_ins: list[str] = Field(default_factory=list)
     agreement: dict[str, float] = Field(default_factory=dict)
     sources: list[DataSource] = Field(default_factory=list)
     protocols: dict[str, Protocol] = Field(default_factory=dict)

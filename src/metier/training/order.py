@@ -21,3 +21,15 @@ def epoch_batches(lengths: Sequence[int], *, batch_size: int, seed: int, epoch: 
         part = sorted(order[start : start + window].tolist(), key=lambda i: (lengths[i], i))
         batches += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
     return [batches[i] for i in random.permutation(len(batches))]
+
+
+def weighted_draw(weights: Sequence[float], *, seed: int, epoch: int) -> list[int]:
+    """As many indices as there are weights: each ``n · weight / sum`` times, rounded up or down.
+
+    Systematic sampling (Madow 1949) in a random order: what one epoch rounds down another rounds up.
+    """
+    random = np.random.default_rng([seed, epoch, 1])
+    order = random.permutation(len(weights))
+    ends = np.cumsum(np.asarray(weights, dtype=float)[order])
+    points = (random.random() + np.arange(len(order))) * ends[-1] / len(order)
+    return [int(index) for index in order[np.searchsorted(ends[:-1], points, side="right")]]

@@ -14,15 +14,17 @@ from metier.models.forward import Runner
 from metier.models.packed import Item
 from metier.models.trunk import Trunk, compute_trunk
 from metier.training.loop import Batch
-from metier.training.order import epoch_batches
+from metier.training.order import epoch_batches, weighted_draw
 
 
 class Prompts:
     """The work of fine-tuning.
 
     Args:
+        steps: optimizer steps, if the epochs are not to be gone through to their end.
         batch_size: examples an optimizer step.
         micro_batch_tokens: tokens run at once.
+        weights: how much more often one item is seen than another; equally often if left out.
         seed: of the order.
         lowest_layer: below it nothing trains; what those layers give is computed once and kept.
     """
@@ -33,21 +35,24 @@ class Prompts:
         items: Sequence[Item],
         *,
         epochs: int = 3,
+        steps: int | None = None,
         batch_size: int = 32,
         micro_batch_tokens: int = 4096,
+        weights: Sequence[float] | None = None,
         seed: int = 0,
         lowest_layer: int = 0,
     ) -> None:
-        self.runner, self.epochs, self.budget, self.lowest = runner, epochs, micro_batch_tokens, lowest_layer
+        self.runner, self.budget, self.lowest = runner, micro_batch_tokens, lowest_layer
         self.prefix, self.items = split_prefix(items)
-        lengths = [item.tokens for item in self.items]
-        self.batches = [
-            batch
-            for epoch in range(epochs)
-            for batch in epoch_batches(lengths, batch_size=batch_size, seed=seed, epoch=epoch)
-        ]
+        batches = [batch for epoch in range(epochs) for batch in self._batches(batch_size, weights, seed, epoch)]
+        self.batches, self.an_epoch = batches[:steps], len(batches) / epochs
         self.steps = len(self.batches)
         self.trunk: Trunk | None = None
+
+    def _batches(self, size: int, weights: Sequence[float] | None, seed: int, epoch: int) -> list[list[int]]:
+        seen = weighted_draw(weights, seed=seed, epoch=epoch) if weights else range(len(self.items))
+        lengths = [self.items[i].tokens for i in seen]
+        return [[seen[i] for i in b] for b in epoch_batches(lengths, batch_size=size, seed=seed, epoch=epoch)]
 
     @property
     def model(self) -> nn.Module:
@@ -65,9 +70,9 @@ class Prompts:
         return Batch(
             loss=loss,
             examples=len(batch),
-            tokens=sum(item.tokens for item in batch) + len(self.prefix),
+            tokens=sum(item.tokens for item in batch) + len(self.prefix) + self.runner.soft_tokens,
             loss_tokens=sum(len(answer) for item in batch for answer in item.answers),
-            shown={"epoch": round((step + 1) * self.epochs / self.steps, 3)},
+            shown={"epoch": round((step + 1) / self.an_epoch, 3)},
         )
 
 
@@ -83,7 +88,7 @@ def accumulate(
         weight * len(answer) for item in batch for weight, answer in zip(_weights(item), item.answers, strict=True)
     )
     total = 0.0
-    for run in sorted_runs(batch, budget, prefix=len(prefix)):
+    for run in sorted_runs(batch, budget, prefix=len(prefix) + runner.soft_tokens):
         part = [batch[i] for i in run]
         values, owner = runner.logprobs(part, prefix, entry=trunk.entry(part) if trunk else None)
         if any(item.weights for item in part):

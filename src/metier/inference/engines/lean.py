@@ -19,7 +19,7 @@ from torch import Tensor
 
 from metier.models.forward import Runner
 from metier.models.layers import causal_model, decoder_layers
-from metier.models.packed import Item, Pack, build_pack, item_attention
+from metier.models.packed import Item, Pack, item_attention
 
 # Architectures with Llama's block: what else one has (biases, several key heads) is read from its modules.
 FAMILY = ("llama", "mistral", "qwen2")
@@ -172,7 +172,7 @@ def _gap(runner: Runner, decoder: LeanDecoder) -> float:
         Item(tuple(ids[45:48]), ((ids[48],),)),
     ]
     stored = runner.store_prefix(ids[:8])
-    pack = build_pack(ids[:8], items, stored=stored)
+    pack = runner.layout(items, ids[:8], stored)
     expected, _ = runner.logprobs(items, ids[:8], stored)
     every = torch.arange(len(pack.rows))
     found = runner.score_rows(decoder(pack)[pack.rows], every, pack.targets)

@@ -12,7 +12,7 @@ from torch import Tensor
 from metier.inference.bundle import Bundle, base_path
 from metier.inference.engines import Prompt, fixed_prefix
 from metier.inference.engines.lean import use_lean
-from metier.models.adapters import load_adapter
+from metier.models.adapters import ADAPTERS, load_adapter
 from metier.models.batching import sorted_runs
 from metier.models.device import DTYPES
 from metier.models.encode import Encoder
@@ -25,16 +25,17 @@ def load_runner(bundle: Bundle, *, device: str, dtype: str, offline: bool = Fals
     """The specialist's model, ready to run.
 
     Adapters are merged into the weights in float32 only: the sums then differ by rounding alone (about 2e-5 nats
-    on a base of 135M parameters), while in 16 bits the merged weights would lose most of what a small update says.
+    on a base of 135M parameters), while in 16 bits the merged weights would lose most of what a small update says. A
+    soft prompt cannot be merged: its keys and values are stored with those of the prompt's prefix.
 
     Errors: :class:`MetierError` when the base is another one or the weights do not fit.
     """
     if bundle.method == "none":
         return Runner(load_model(base_path(bundle, offline), dtype=DTYPES[dtype], device=device))
-    if bundle.method != "lora":
+    if bundle.method not in ADAPTERS:
         return Runner(load_model(bundle.folder, dtype=DTYPES[dtype], device=device))
     model = load_adapter(load_model(base_path(bundle, offline), dtype=DTYPES[dtype], device=device), bundle.folder)
-    if dtype == "float32":
+    if dtype == "float32" and bundle.method == "lora":
         model = model.merge_and_unload()
     return Runner(model)
 
@@ -75,7 +76,7 @@ class TorchEngine:
         usual = [i for i, prompt in enumerate(prompts) if prompt[:cut] == self.prefix and len(prompt) > cut]
         for members, prefix in ((usual, self.prefix), (sorted(set(range(len(prompts))) - set(usual)), ())):
             items = [Item(tuple(prompts[i][len(prefix) :]), self.answers) for i in members]
-            for run in sorted_runs(items, prefix=len(prefix)):
+            for run in sorted_runs(items, prefix=self.runner.soft_tokens + len(prefix)):
                 values = self._run([items[i] for i in run], prefix, self.stored if prefix else None)
                 result[[members[i] for i in run]] = values.double().cpu().numpy()
         return result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +20,7 @@ from metier.models.encode import Encoder
 from metier.models.packed import Item
 from metier.tasks import Example, Task
 
-Normalise = Literal["auto", "none", "token", "byte"]
+Normalise = Literal["auto", "none", "token", "character", "byte"]
 Shots = Callable[[Example], Sequence[Example]]
 """The solved examples in front of an example's prompt."""
 
@@ -53,8 +54,8 @@ def few_shot(
     Args:
         shots: chooses the solved examples of each question.
         answer: the option's ``letter`` or its ``text``; as the task's template has it if left out.
-        normalise: divide the log-likelihood by the answer's tokens or UTF-8 bytes; ``auto`` is by tokens for multiple
-            choice and not for labels, as everywhere in metier.
+        normalise: divide the log-likelihood by the answer's tokens, characters or UTF-8 bytes; ``auto`` by characters
+            for multiple choice and not for labels, as everywhere in metier.
         unconditional: first take off the answer's log-likelihood behind the prompt without its question, so that an
             answer is not chosen because it is likely anywhere: p(a|q)/p(a|"Answer:"), Brown et al. 2020,
             section 2.4; Wu et al. 2023, section 5.1.
@@ -71,7 +72,7 @@ def few_shot(
         )
     chosen: Normalise = normalise
     if normalise == "auto":
-        chosen = "token" if task.kind == "multiple_choice" else "none"
+        chosen = "character" if task.kind == "multiple_choice" else "none"
     encoders: dict[bool, Encoder] = {}
 
     def encoder(solved: Sequence[Example]) -> Encoder:
@@ -85,13 +86,13 @@ def few_shot(
         own = encoder(shots(example))
         count = len(example.choices or task.labels)
         asked = [question(task, example, answer, order) for order in orders(count, shuffles, seed, example.id)]
-        return [(q, own.choice_item(q.inputs, q.answers)) for q in asked]
+        return [(q, _item(own, q)) for q in asked]
 
     prepared = [items(example) for example in examples]
     blank = [_blank_item(encoder(()), pairs[0][0]) for pairs in prepared] if unconditional else []
     places = {example.id: place for place, example in enumerate(examples)}
 
-    def bound(example: Example) -> int:
+    def bound(example: Example) -> int:  # each prompt whole, also what questions share and is run once for all
         place = places[example.id]
         return sum(item.tokens for _, item in prepared[place]) + (blank[place].tokens if unconditional else 0)
 
@@ -107,7 +108,7 @@ def few_shot(
             prior = dict(zip(pairs[0][0].names, without.logprobs[row], strict=True)) if without else None
             for (asked, item), values in zip(pairs, scored.logprobs[at : at + len(pairs)], strict=True):
                 by_order.append(_chances(asked, item, values, chosen, prior))
-            tokens = sum(scored.tokens[at : at + len(pairs)]) + (without.tokens[row] if without else 0)
+            tokens = bound(examples[place])
             found.append((pairs[0][0], by_order, tokens))
             at += len(pairs)
         share = (time.perf_counter() - start) / len(batch)
@@ -143,9 +144,16 @@ def _solved(task: Task, shot: Example, form: Form | None) -> tuple[Mapping[str, 
     return asked.inputs, asked.answers[asked.texts.index(shot.target)]
 
 
+def _item(encoder: Encoder, asked: Question) -> Item:
+    """Prompt and answers, as they are scored where nothing but the likelihood is measured."""
+    if encoder.task.kind == "multiple_choice":
+        return Item(encoder.prompt(asked.inputs), tuple(encoder.answer(text) for text in asked.answers))
+    return encoder.choice_item(asked.inputs, asked.answers)
+
+
 def _blank_item(encoder: Encoder, asked: Question) -> Item:
     """The answers behind the prompt without its question and options."""
-    return encoder.choice_item(dict.fromkeys(asked.inputs, ""), asked.answers)
+    return _item(encoder, replace(asked, inputs=dict.fromkeys(asked.inputs, "")))
 
 
 def _chances(
@@ -163,6 +171,8 @@ def lengths(asked: Question, item: Item, normalise: Normalise) -> np.ndarray:
     """What each answer's log-likelihood is divided by, ``(candidates,)``."""
     if normalise == "token":
         return np.array([len(answer) for answer in item.answers])
+    if normalise == "character":
+        return np.array([len(answer) for answer in asked.answers])
     if normalise == "byte":
         return np.array([len(answer.encode()) for answer in asked.answers])
     return np.ones(len(item.answers))

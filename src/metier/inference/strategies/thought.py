@@ -147,7 +147,7 @@ def reason(
     seconds = (time.perf_counter() - start) / len(flat)
     samples = []
     for (q, prompt, number), text, item, values in zip(flat, written, items, scored.logprobs, strict=True):
-        chances = softmax(values / lengths(q, item, "none" if q.form == "letter" else "token"))
+        chances = softmax(values / lengths(q, item, "none" if q.form == "letter" else "character"))
         best = int(chances.argmax())
         samples.append(
             Sample(question=q.example.id, stage=stage, number=number, text=text.text, ended=text.ended,

@@ -1,0 +1,73 @@
+"""Which answers are given, and which labels belong to a set: a specialist's thresholds at work."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from metier.errors import MetierError
+from metier.evaluation.confidence import Rows, probability
+from metier.evaluation.conformal import LEVELS, METHODS, Method, prediction_sets, too_few
+from metier.inference.bundle import Bundle
+
+_AGAIN = "run `metier run` on its recipe again: finished stages are not repeated"
+
+
+def abstentions(bundle: Bundle, rows: Rows, below: float | None) -> list[bool]:
+    """Whether it abstains from each row: below a threshold of probability, or by the promise that it carries.
+
+    ``below`` overrides the promise, and 0 is never to abstain. A promise that could not be made abstains from all.
+    """
+    if below is not None:
+        return [bool(value < below) for value in probability(rows)]
+    if bundle.promise is None:
+        return [False] * len(rows)
+    return [not answered for answered in bundle.promise.answers(rows).tolist()]
+
+
+def policy(bundle: Bundle) -> str | None:
+    """When it abstains unless told otherwise, as one sentence; None where it never does."""
+    promise = bundle.promise
+    if promise is None:
+        return None
+    demand = f"an accuracy of {promise.accuracy:g} with {promise.confidence:.0%} confidence"
+    if promise.found.value is None:
+        return (
+            f"it abstains from everything: its recipe demanded {demand}, and no threshold promises that "
+            f"({promise.found.reason}); --answer-all answers nevertheless"
+        )
+    return f"it abstains where its {promise.by} is below {promise.found.value:.3f}: its recipe demanded {demand}"
+
+
+def label_sets(
+    bundle: Bundle, labels: Sequence[str], rows: Rows, level: float, method: Method = "lac"
+) -> list[tuple[str, ...]]:
+    """Each row's conformal set: labels that together hold the right one with probability ``level``, in their order.
+
+    Errors: :class:`MetierError` for a level or method there is not, and a specialist that carries no thresholds.
+    """
+    check_level(bundle, level, method)
+    assert bundle.conformal is not None
+    threshold = bundle.conformal.threshold(round(level, 2), method)
+    chosen = prediction_sets(rows, threshold, method)
+    return [tuple(label for label, ok in zip(labels, row, strict=True) if ok) for row in chosen.tolist()]
+
+
+def check_level(bundle: Bundle, level: float, method: str) -> str | None:
+    """What is to be said of the sets of a level: that they are of all labels, where too few examples were there."""
+    if bundle.task.written:
+        raise MetierError(
+            f"a specialist for {bundle.task.kind} has no sets: its answers are written out, and carry no probability",
+            fix="leave them out (--sets, sets)",
+        )
+    if method not in METHODS:
+        raise MetierError(f"there are no sets of the kind '{method}'", fix=f"choose {' or '.join(METHODS)}")
+    if not math.isclose(level, round(level, 2), abs_tol=1e-9) or round(level, 2) not in LEVELS:
+        raise MetierError(
+            f"sets hold the right label with a probability of 0.50 to 0.99 in steps of 0.01, not {level:g}",
+            fix="give such a level: --sets 0.9",
+        )
+    if bundle.conformal is None:
+        raise MetierError("this specialist carries no thresholds for sets", where=str(bundle.folder), fix=_AGAIN)
+    n = bundle.conformal.n
+    return too_few(n, level) if bundle.conformal.threshold(round(level, 2)) is None else None

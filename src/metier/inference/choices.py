@@ -1,0 +1,107 @@
+"""Multiple choice by a specialist: which of a question's own options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from metier.errors import MetierError
+from metier.evaluation.choices import option_item, per_character
+from metier.evaluation.conformal import Method
+from metier.evaluation.scoring import normalise, score
+from metier.inference.abstaining import abstentions, label_sets
+from metier.inference.answers import Answer
+from metier.tasks import Example
+from metier.tasks.choices import PLACE, asked
+from metier.tasks.options import LETTERS
+
+if TYPE_CHECKING:
+    from metier.inference.specialist import Specialist
+
+
+@dataclass(frozen=True)
+class ChoiceAnswer(Answer):
+    """What a specialist says of one question: ``label`` and the probabilities are by letter.
+
+    Attributes:
+        text: the option that the letter stands for.
+    """
+
+    text: str = ""
+
+
+def choose(
+    specialist: Specialist,
+    questions: Sequence[str | Mapping[str, Any]],
+    *,
+    abstain_below: float | None,
+    sets: float | None,
+    sets_by: Method,
+) -> list[ChoiceAnswer]:
+    """Answer questions; each is a mapping of the template's fields, with ``options``, a list of texts.
+
+    The other arguments are those of :meth:`Specialist.predict`; a set holds letters.
+
+    Errors: :class:`MetierError` for a question without its options, with two that are the same, or with another number
+    of them than the specialist learnt.
+    """
+    examples = [_question(specialist, question, number) for number, question in enumerate(questions, 1)]
+    if not examples:
+        return []
+    shown = asked(specialist.bundle.task, examples)
+    scored = score(specialist.runner, [option_item(specialist.encoder, example) for example in shown])
+    options = zip(scored.logprobs, shown, strict=True)
+    options_logprobs = [np.log(normalise(per_character(values, seen.choices))) for values, seen in options]
+    rows = [normalise(each / specialist.bundle.temperature) for each in options_logprobs]
+    abstained = abstentions(specialist.bundle, rows, abstain_below)
+    chosen: Sequence[tuple[str, ...] | None] = [None] * len(rows)
+    if sets is not None:
+        chosen = label_sets(specialist.bundle, LETTERS[: max(map(len, rows))], rows, sets, sets_by)
+    found = []
+    for example, each, probabilities, silent, few in zip(
+        examples, options_logprobs, rows, abstained, chosen, strict=True
+    ):
+        letters = LETTERS[: len(each)]
+        best = int(probabilities.argmax())
+        found.append(
+            ChoiceAnswer(
+                label=letters[best],
+                probability=float(probabilities[best]),
+                probabilities=dict(zip(letters, probabilities.tolist(), strict=True)),
+                logprobs=dict(zip(letters, each.tolist(), strict=True)),
+                abstained=silent,
+                set=few,
+                referral=_referral(specialist, example),
+                text=example.choices[best],
+            )
+        )
+    return found
+
+
+def _referral(specialist: Specialist, example: Example) -> str | None:
+    flag = specialist.guard.check(*example.inputs.values()) if specialist.guard else None
+    return flag.referral if flag else None
+
+
+def _question(specialist: Specialist, question: str | Mapping[str, Any], number: int) -> Example:
+    fields = [name for name in specialist.bundle.task.template.fields() if name != PLACE]
+    if isinstance(question, str) or PLACE not in question:
+        raise MetierError(
+            "this specialist chooses among the options of a question, and there are none",
+            where=f"question {number}",
+            fix="give --in a table with --options COLUMN (repeat it, or one column with a list); "
+            f"in Python a mapping of {', '.join(fields)} and options",
+        )
+    if missing := [name for name in fields if name not in question]:
+        fix = f"this specialist reads {', '.join(fields)} and options"
+        raise MetierError(f"the field '{missing[0]}' is missing", where=f"question {number}", fix=fix)
+    choices = question[PLACE]
+    if isinstance(choices, str) or not all(isinstance(text, str) for text in choices):
+        raise MetierError("options are a list of texts", where=f"question {number}", fix='such as ["yes", "no"]')
+    # which one is right is not known; the place of the target is not looked at
+    inputs = {name: str(question[name]) for name in fields}
+    target = choices[0] if choices else ""
+    return Example(str(number), inputs, target, tuple(choices), source_row=f"question {number}")
