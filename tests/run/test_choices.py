@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -248,3 +249,35 @@ def test_what_a_recipe_cannot_ask(toy_base: Path, tmp_path: Path, change: tuple[
     path.write_text(path.read_text().replace(*change))
     with pytest.raises(MetierError, match=message):
         preflight(path, data_root=None, offline=True)
+
+
+def test_a_demand_and_sets_are_of_a_questions_options(toy_base: Path, tmp_path: Path, command: Run) -> None:
+    extra = "selective: {accuracy: 0.9}\nmeasure: {systems: [majority]}\n"
+    out = carry_out(recipe_for(tmp_path, toy_base, answers="text", extra=extra), out=tmp_path / "out")
+    found = read_predictions(out / "evidence" / "predictions" / "news.specialist.parquet")
+    held = [p for p in found if p.split == "calibration"]
+    about = json.loads((out / "specialist" / "calibration.json").read_text())
+    assert about["selective"]["n"] == len(held) == 3
+    assert about["selective"]["threshold"] is None, "three examples cannot show an accuracy of 0.9"
+    entry = entries(out)["specialist"]
+    assert {one["coverage"]["n"] for one in entry["conformal"]} == {12}
+    specialist = Specialist.load(out)
+    rows = [{"text": r["question"], "options": [r["A"], r["B"], r["C"]]} for r in questions(60)]
+    assert all(answer.abstained for answer in specialist.predict(rows))
+    answers = specialist.predict(rows, abstain_below=0.0, sets=0.5)
+    assert not any(answer.abstained for answer in answers)
+    assert {type(answer) for answer in answers} == {ChoiceAnswer}
+    assert all(answer.label in answer.set <= {"A", "B", "C"} for answer in _with_sets(answers))
+    tables = (tmp_path / "in.csv", tmp_path / "out.csv")
+    write_table(tables[0], questions(5), COLUMNS)
+    options = [part for name in "ABC" for part in ("--options", name)]
+    code, _, told = command(
+        "predict", out, "--in", tables[0], "--column", "question", *options, "--sets", 0.5, "--out", tables[1]
+    )
+    assert code == 0, told
+    written = [row.values for row in read_table(tables[1])]
+    assert all(set(str(row["set"]).split("|")) <= {"A", "B", "C"} for row in written)
+
+
+def _with_sets(answers: Any) -> list[Any]:
+    return [replace(answer, set=set(answer.set)) for answer in answers]
