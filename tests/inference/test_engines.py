@@ -219,6 +219,8 @@ def test_auto_takes_the_faster_engine_and_says_why(
         assert specialist.engine_reason.startswith(f"{first} (")
         assert "20.0 ms a sentence here" in specialist.engine_reason
         assert "50.0 ms" in specialist.engine_reason
+    many = Specialist.load(exported, many=True)
+    assert "20.0 ms a sentence in batches here" in many.engine_reason
     asked = Specialist.load(exported, dtype="float32")
     assert asked.engine_reason == "torch: float32 on cpu, lean modules"
 

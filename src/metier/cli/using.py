@@ -59,7 +59,7 @@ def predict(
     if source and str(source) != "-":
         if out is None:
             raise MetierError("--in needs --out", fix="name the table to write: --out answers.csv")
-        specialist = Specialist.load(run_path, offline=offline, engine=engine)
+        specialist = Specialist.load(run_path, offline=offline, engine=engine, many=True)
         _tell(specialist, asked)
         reading = {"encoding": encoding, "sheet": sheet, "header_row": header_row, "choices": options}
         _predict_table(specialist, source, out, column, reading | asked)

@@ -49,6 +49,7 @@ class Specialist:
         dtype: str | None = None,
         offline: bool = False,
         engine: str = "auto",
+        many: bool = False,
     ) -> Specialist:
         """Load from a run directory or a specialist's folder.
 
@@ -56,6 +57,7 @@ class Specialist:
             dtype: number format; that of training unless given.
             engine: ``torch``, ``openvino`` (see ``metier export``), or ``auto`` for the faster of those that are
                 there: ``engine_reason`` says which and why.
+            many: choose the one that is faster in batches, not the one that answers a text alone sooner.
 
         Errors: :class:`MetierError` when it is not there, not whole, its base is another one, or the engine that was
         asked for cannot be used.
@@ -80,7 +82,7 @@ class Specialist:
             return cls(bundle, reference, encoder, f"torch: {why}")
         if dtype is not None or chosen.device != "cpu":
             return cls(bundle, reference, encoder, f"torch: {reference.about}")
-        found, reason = choose_engine(bundle, reference)
+        found, reason = choose_engine(bundle, reference, many=many)
         return cls(bundle, found, encoder, reason)
 
     @property

@@ -40,16 +40,19 @@ def fixed_prefix(encoder: Encoder) -> Prompt:
     return split_prefix([Item(prompt, ()) for prompt in prompts])[0]
 
 
-def median_seconds(engines: Sequence[Engine], prompts: Sequence[Prompt], rounds: int = 3) -> list[float]:
-    """Median seconds of one prompt alone, an engine each; measured in turns, after a call that warms up."""
+def median_seconds(
+    engines: Sequence[Engine], prompts: Sequence[Prompt], rounds: int = 3, together: int = 1
+) -> list[float]:
+    """Median seconds a prompt, alone or so many ``together``; measured in turns, after a call that warms up."""
     seconds: list[list[float]] = [[] for _ in engines]
+    calls = [[prompt] * together for prompt in prompts]
     for engine in engines:
-        for prompt in prompts:
-            engine.label_logprobs([prompt])
+        for call in calls:
+            engine.label_logprobs(call)
     for _ in range(rounds):
-        for prompt in prompts:
+        for call in calls:
             for engine, found in zip(engines, seconds, strict=True):
                 start = time.perf_counter()
-                engine.label_logprobs([prompt])
-                found.append(time.perf_counter() - start)
+                engine.label_logprobs(call)
+                found.append((time.perf_counter() - start) / together)
     return [float(np.median(found)) for found in seconds]

@@ -16,24 +16,30 @@ _SENTENCES = (
 )
 
 
-def choose_engine(bundle: Bundle, reference: TorchEngine) -> tuple[Engine, str]:
-    """The faster engine on sentences alone, and why: torch where nothing else can be used."""
+TOGETHER = 8  # sentences of a batch in the trial of those who have many
+
+
+def choose_engine(bundle: Bundle, reference: TorchEngine, *, many: bool = False) -> tuple[Engine, str]:
+    """The faster engine, on sentences alone or (``many``) in batches, and why: torch where nothing else can be used."""
     if not is_exported(bundle):
         return reference, "torch: no other engine is exported"
     try:
         exported = load_engine(bundle)
     except MetierError as error:
         return reference, f"torch: {error.what}"
-    return faster(reference, exported)
+    return faster(reference, exported, many=many)
 
 
-def faster(reference: TorchEngine, exported: Engine) -> tuple[Engine, str]:
-    """The engine that answers a sentence alone sooner, and the times of both."""
+def faster(reference: TorchEngine, exported: Engine, *, many: bool = False) -> tuple[Engine, str]:
+    """The engine that answers a sentence sooner, alone or in batches, and the times of both."""
     encoder = reference.encoder
     prompts = [encoder.prompt(dict.fromkeys(encoder.task.template.fields(), sentence)) for sentence in _SENTENCES]
     engines: list[Engine] = [reference, exported]
-    seconds = median_seconds(engines, prompts)
+    rounds, together = (1, TOGETHER) if many else (3, 1)
+    seconds = median_seconds(engines, prompts, rounds, together)
     order = sorted(range(len(engines)), key=seconds.__getitem__)
     fast, slow = (f"{engines[i].name} ({engines[i].about})" for i in order)
     times = [seconds[i] * 1000 for i in order]
-    return engines[order[0]], f"{fast}: {times[0]:.1f} ms a sentence here, {slow} {times[1]:.1f} ms"
+    return engines[
+        order[0]
+    ], f"{fast}: {times[0]:.1f} ms a sentence {'in batches ' if many else ''}here, {slow} {times[1]:.1f} ms"
