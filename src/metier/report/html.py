@@ -17,7 +17,6 @@ from metier.report.verdict import cost_sentence, key_figures, verdict
 
 CONTENTS = [
     ("verdict", "Verdict"),
-    ("safety", "What it is not for"),
     ("systems", "All systems"),
     ("strategies", "Ways of asking"),
     ("mixture", "The tasks learnt together"),
@@ -32,6 +31,7 @@ CONTENTS = [
     ("sets", "Sets of labels"),
     ("forgetting", "What it forgot"),
     ("errors", "Its surest errors"),
+    ("safety", "What it is not for"),
     ("data", "Data"),
     ("overlap", "Test items in the training corpus"),
     ("prompt", "Exact prompt"),
