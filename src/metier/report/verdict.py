@@ -24,7 +24,7 @@ from metier.report.words import (
 Stamp = Literal["worth using", "do not use", "not proven", "no verdict"]
 _RIVALS = ("majority", "tfidf", "base", "base-fewshot")
 _IN_PROSE = {
-    "majority": "always answering the most frequent class",
+    "majority": "always giving the most frequent answer",
     "tfidf": "TF-IDF with logistic regression",
     "base": "the base",
     "base-fewshot": "the base with examples in its prompt",

@@ -73,7 +73,7 @@ def metric(name: str) -> Metric:
 
 SYSTEM_ORDER = ("majority", "tfidf", "base", "base-generated", "base-fewshot")
 _SYSTEMS = {
-    "majority": "Most frequent class",
+    "majority": "Most frequent answer",
     "tfidf": "TF-IDF + logistic regression",
     "base": "Base, zero-shot",
     "base-fewshot": "Base, few-shot",
