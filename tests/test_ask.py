@@ -185,3 +185,10 @@ def test_faults_in_recipes(tmp_path: Path, text: str, told: list[str]) -> None:
     recipe.write_text("name: toy\ntask: {file: t.csv}\nadapt: {method: none}\nseeds: [1, 2]\n")
     with pytest.raises(MetierError, match="nothing is trained: leave out seeds"):
         load_recipe(recipe)
+
+
+def test_a_wrong_name_leaves_no_folder_behind(command: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    code, _, told = command("ask", "nothing", "--strategy", "zero-shot", "--out", tmp_path / "out")
+    assert code == 2
+    assert "there is no task 'nothing'" in told
+    assert not (tmp_path / "out").exists()

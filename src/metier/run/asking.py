@@ -67,12 +67,12 @@ def ask_target(
     Errors: :class:`MetierError` for an unknown task, a strategy that does not fit it, a budget too small.
     """
     where: dict[str, Any] = {"data_root": data_root, "offline": offline}
-    with open_run(out) as directory:
-        lock = Lock.load(out / "lock.json")
-        if Path(target).is_dir():
-            subject = _specialist(Path(target), questions, seed, **where)
-        else:
-            subject = _base(target, variant, base, max_tokens, questions, seed, lock=lock, **where)
+    lock = Lock.load(out / "lock.json")
+    if Path(target).is_dir():
+        subject = _specialist(Path(target), questions, seed, **where)
+    else:
+        subject = _base(target, variant, base, max_tokens, questions, seed, lock=lock, **where)
+    with open_run(out) as directory:  # not before: a wrong name leaves no folder behind
         lock.save(out / "lock.json")
         found = {choice.called: choice for choice in with_reference(choices)}
         directory.record(task=subject.task.model_dump(mode="json", exclude={"sources"}), versions=versions(),

@@ -12,7 +12,7 @@ from typing import Literal
 from metier.errors import MetierError, nearest
 from metier.sources.tables import Row
 from metier.tasks.example import Example
-from metier.tasks.options import LETTERS, show
+from metier.tasks.options import LETTERS, check_options, show
 from metier.tasks.task import Task, Template
 from metier.tasks.templates import default_input, own_template
 
@@ -156,12 +156,7 @@ def read_options(values: Mapping[str, object], options: str | Sequence[str], whe
                 fix="fill it; where questions differ in the number of options, give them as a list in one column",
             )
     place = f"{where}, column {column!r}" if column else f"{where}, columns {', '.join(options)}"
-    if len(found) < 2:
-        raise MetierError(f"a question needs two options or more, this has {len(found)}", where=place)
-    if len(found) > len(LETTERS):
-        raise MetierError(f"a question has {len(found)} options; there are {len(LETTERS)} letters", where=place)
-    if twice := next((text for text in found if found.count(text) > 1), None):
-        raise MetierError(f"two options are the same: '{twice}'", where=place, fix="leave one out, or mend its text")
+    check_options(found, place)
     return found
 
 

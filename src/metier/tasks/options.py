@@ -52,14 +52,22 @@ def lettered(texts: Sequence[str]) -> str:
     return "\n".join(f"({letter}) {text}" for letter, text in zip(LETTERS, texts, strict=False))
 
 
-def _check(example: Example) -> None:
-    """The options of one question can be told apart and hold its answer."""
-    found, where = list(example.choices), example.source_row or f"question '{example.id}'"
+def check_options(found: Sequence[str], where: str) -> None:
+    """The options of one question can be told apart.
+
+    Errors: :class:`MetierError` at ``where`` for fewer than two, two that are the same, more than there are letters.
+    """
     if len(found) < 2:
         raise MetierError(f"a question needs two options or more, this has {len(found)}", where=where)
     if len(found) > len(LETTERS):
         raise MetierError(f"a question has {len(found)} options; there are {len(LETTERS)} letters", where=where)
     if twice := next((text for text in found if found.count(text) > 1), None):
         raise MetierError(f"two options are the same: '{twice}'", where=where, fix="leave one out, or mend its text")
+
+
+def _check(example: Example) -> None:
+    """The same, and they hold its answer."""
+    found, where = example.choices, example.source_row or f"question '{example.id}'"
+    check_options(found, where)
     if example.target not in found:
         raise MetierError(f"the answer '{example.target}' is not among the options: {', '.join(found)}", where=where)
