@@ -39,10 +39,14 @@ def ask(
 
     budget = {"tokens": budget_tokens, "seconds": budget_seconds}
     choices = parse_strategies(strategy or ["zero-shot"], budget=budget)
-    entries = ask_target(
-        target, choices, questions=questions, base=base, variant=variant, max_tokens=max_tokens, seed=seed,
-        out=out or Path("runs") / f"ask-{Path(target).name}", data_root=data_root, offline=offline,
-    )  # fmt: skip
+    try:
+        entries = ask_target(
+            target, choices, questions=questions, base=base, variant=variant, max_tokens=max_tokens, seed=seed,
+            out=out or Path("runs") / f"ask-{Path(target).name}", data_root=data_root, offline=offline,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        typer.echo("stopped; ways of asking that were finished are kept: run the same command again", err=True)
+        raise typer.Exit(130) from None
     if as_json:
         typer.echo(json.dumps(entries, ensure_ascii=False))
         return
