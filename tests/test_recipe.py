@@ -35,6 +35,11 @@ def fault(tmp_path: Path, text: str) -> str:
         ("name: toy", "name: a/b", ["line 1", "'name'"]),
         ("  label: mood", "  labels: [true, false]", ["line 4", "task.labels", "True"]),
         ("adapt:", "measure: {systems: [base, basis]}\nadapt:", ["line 5", "measure.systems", "base-fewshot"]),
+        (
+            "adapt:\n  epochs: 2",
+            "corpus: {sources: [a.txt]}\npretrain: {method: continue, tokens: 2048}",
+            ["2,048 tokens are less than one batch of 16 sequences of 512", "lower 'batch_sequences'"],
+        ),
         ("adapt:\n  epochs: 2", "adapt: fast", ["line 5", "'adapt'"]),
     ],
 )

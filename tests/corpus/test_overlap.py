@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from metier.corpus import words
 from metier.corpus.decontaminate import DROPPED, overlap_step
 from metier.corpus.overlap import Questions
 from metier.corpus.text import Tally, Text
@@ -81,6 +83,14 @@ def test_a_text_that_is_the_question_or_falls_to_pieces_is_dropped() -> None:
     assert tally.samples[DROPPED][0]["detail"] == "t"
     many = " ".join(f"{prose(n, 150)} {QUESTION}" for n in range(12))
     assert not cleaned(many, {"t": [QUESTION]})[0]
+
+
+def test_questions_longer_than_a_million_characters_are_found_in_a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    questions = Questions({"t": [prose(n, 3000) for n in range(60)]})
+    monkeypatch.setattr(words, "_powers", [powers[: 1 << 20] for powers in words._powers])  # as a worker begins
+    last = prose(59, 3000)
+    found = questions.find([f"{prose('before', 100)} {last[-900:]} {prose('behind', 100)}"])
+    assert [match.question for match in found[0] if "512 characters" in match.widths] == [59]
 
 
 @settings(max_examples=30, deadline=None)

@@ -79,11 +79,13 @@ def span_hashes(sums: np.ndarray, begin: np.ndarray, end: np.ndarray) -> np.ndar
 
 def plain_hashes(sums: np.ndarray, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
     """As :func:`span_hashes`, without the mixing: enough to compare spans, and to sort them by."""
+    _grow(len(sums))  # the sums may have come from another process
     return np.asarray((sums[end] - sums[begin]) * _powers[1][begin])
 
 
 def window_hashes(sums: np.ndarray, width: int) -> np.ndarray:
     """:func:`plain_hashes` of the span of ``width`` at every place."""
+    _grow(len(sums))
     return np.asarray((sums[width:] - sums[:-width]) * _powers[1][: max(0, len(sums) - width)])
 
 

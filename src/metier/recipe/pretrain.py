@@ -91,6 +91,12 @@ class Pretrain(Part):
             raise ValueError("the base has its own shape: leave out " + ", ".join(SHAPE))
         if bool(self.first_batch_sequences) != bool(self.batch_warmup_steps):
             raise ValueError("'first_batch_sequences' and 'batch_warmup_steps' belong together")
+        sequences = self.first_batch_sequences or self.batch_sequences
+        if self.tokens is not None and self.tokens < sequences * self.sequence_length:
+            raise ValueError(
+                f"{self.tokens:,} tokens are less than one batch of {sequences} sequences of {self.sequence_length}: "
+                "raise 'tokens', or lower 'batch_sequences' or 'sequence_length'"
+            )
         return self
 
     @property
