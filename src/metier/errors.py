@@ -26,10 +26,11 @@ class MetierError(Exception):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A suggestion for a misspelt ``name``: "did you mean 'x'?" or the list of what is known."""
+    """A suggestion for a misspelt ``name``: "did you mean 'x'?", the list of what is known, or both where in doubt."""
     names = sorted(known)
     lowered = {n.lower(): n for n in names}
-    close = difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.5)
-    if close:
-        return f"did you mean '{lowered[close[0]]}'?"
-    return "known: " + ", ".join(names)
+    listed = "known: " + ", ".join(names)
+    for cutoff, more in ((0.6, ""), (0.5, f" {listed}")):
+        if close := difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=cutoff):
+            return f"did you mean '{lowered[close[0]]}'?{more}"
+    return listed
