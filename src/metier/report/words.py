@@ -78,6 +78,7 @@ _SYSTEMS = {
     "base": "Base, zero-shot",
     "base-fewshot": "Base, few-shot",
     "alone": "Adapter for this task alone",
+    "after-nothing": "Learnt on the base as it was",
     "specialist": "Specialist",
     "base-generated": "Base, zero-shot, written",
     "specialist-generated": "Specialist, written",
@@ -86,7 +87,8 @@ _SYSTEMS = {
 
 def system_title(name: str) -> str:
     """What a system is called on the page; one that a recipe added keeps its name."""
-    return _SYSTEMS.get(name, name)
+    mix = name.removeprefix("after-")
+    return _SYSTEMS.get(name, name if mix == name else f"Learnt after the mix {mix}")
 
 
 def system_key(name: str) -> tuple[int, str]:

@@ -132,13 +132,15 @@ class _Pretraining:
         self.mixture = Mixture(shards, self.corpus.weights, self.choice.sequence_length, self.seed, self.choice.stop)
         self.batch = batch_of(self.choice)
         self.steps = _steps(self.choice, self.batch, self.mixture)
-        self.held = {name: HoldOut.of(name, found) for name, found in held.items()}
+        self.held = {
+            name: HoldOut.of(name, found, most_tokens=self.choice.measure_tokens) for name, found in held.items()
+        }
         self.looks = {
             name: HoldOut.of(name, found, most_tokens=self.choice.evaluate_tokens) for name, found in held.items()
         }
         self.key = sha256_json(
             [
-                self.choice.model_dump(mode="json", exclude={"checkpoint_every"}),
+                self.choice.model_dump(mode="json", exclude={"checkpoint_every", "measure_tokens"}),
                 [(name, found.index["files"]) for name, found in {**shards, **held}.items()],
                 self.corpus.weights,
                 [sha256_file(file) for file in sorted(self.base.glob("*.safetensors"))] if self.base else None,
