@@ -14,11 +14,11 @@ from metier.models.layers import lowest_layer
 from metier.models.load import parameters
 from metier.models.soft_prompt import attach_prompt
 from metier.recipe import Adapt, Recipe
+from metier.run.answers import label_trunk, validation_metrics
 from metier.run.choices import choice_metrics
 from metier.run.data import Data
 from metier.run.describe import training_summary
 from metier.run.generative import answer_room, validation_loss
-from metier.run.measure import label_trunk, validation_metrics
 from metier.run.mixture import Mixture
 from metier.run.progress import bar, console
 from metier.tasks.choices import asked

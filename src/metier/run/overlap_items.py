@@ -79,7 +79,7 @@ def of_recipe(path: Path, *, data_root: Path | None, offline: bool) -> list[Aske
         )
         found.append(Asked(data.name, data.loaded.where, _items(data.part("test"))))
     if recipe.retention and (recipe.task or "retention" in recipe.model_fields_set):
-        from metier.run.measure import retention_data  # imports torch
+        from metier.run.retention import retention_data  # imports torch
 
         general, _ = retention_data(recipe.retention, recipe.seed, data_root=data_root, lock=Lock(), offline=offline)
         found += [Asked(one.task.name, one.where, _items(one.examples)) for one in general]
