@@ -28,7 +28,6 @@ from metier.tokenization import (
 
 _HELD_OUT = 20  # every so many-th text is kept from training where a size is to be chosen
 _SAMPLE_BYTES = 4_000_000
-MEASURES = ("tokens_per_word", "bytes_per_token", "stray_share")
 
 
 @dataclass(frozen=True)
@@ -168,7 +167,8 @@ def compare_tokenizers(
     offline: bool = False,
     tick: Tick | None = None,
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """By tokenizer and source: documents, tokens, words, bytes, and each of :data:`MEASURES` as a :class:`Score`.
+    """By tokenizer and source: documents, tokens, words, bytes; tokens a word, bytes a token and the share of stray
+    bytes, each as a :class:`Score`.
 
     Args:
         documents: at most so many texts of each source, the first ones; all if left out.
