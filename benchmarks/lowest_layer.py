@@ -30,8 +30,8 @@ from metier.models.encode import Encoder
 from metier.models.forward import Runner
 from metier.models.load import load_model, load_tokenizer
 from metier.recipe import Recipe
+from metier.run.answers import answer_labels
 from metier.run.data import prepare_data
-from metier.run.measure import answer_labels
 from metier.training.loop import Schedule, train
 from metier.training.prompts import Prompts
 

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
+from typer.core import TyperCommand
 
-from metier import Specialist
+from metier import Specialist, cli
 from metier.errors import MetierError
 from metier.run import run as carry_out
 from tests.toy import make_base, sentences, write_recipe
@@ -135,3 +137,47 @@ def test_several_columns_are_several_fields(toy_base: Path, tmp_path: Path, comm
     table = ["predict", out, "--in", tmp_path / "table.csv", "--out", tmp_path / "o.csv"]
     assert command(*table, "--column", "sentence")[0] == 2
     assert command(*table, "--column", "firm", "--column", "sentence")[0] == 0
+
+
+def stopped(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def verbs() -> list[list[str]]:
+    """Every verb as it is typed, those of groups too."""
+    found: list[list[str]] = []
+    for name, verb in typer.main.get_group(cli.app).commands.items():
+        inner = getattr(verb, "commands", {})
+        found += [[name, below] for below in inner] or [[name]]
+    return found
+
+
+@pytest.mark.parametrize("verb", verbs(), ids=" ".join)
+def test_every_verb_that_is_stopped_says_so(verb: list[str], command: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TyperCommand, "make_context", stopped)
+    assert command(*verb) == (130, "", "stopped; nothing was left half-written\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "work", "kept"),
+    [
+        (["run", "r.yaml"], "run.pipeline.run", "run the same command again to continue"),
+        (["curve", "r.yaml"], "run.learning_curve.curve", "run the same command again to continue"),
+        (["curate", "r.yaml"], "run.curate.curate", "run the same command again to continue"),
+        (["ask", "medqa"], "run.asking.ask_target", "that were finished are kept"),
+        (["predict", "RUN", "text"], "inference.specialist.Specialist.load", "nothing was left half-written"),
+        (
+            ["tokenizer", "compare", "a.txt", "-t", "b"],
+            "run.tokenizer.compare_tokenizers",
+            "nothing was left half-written",
+        ),
+    ],
+)
+def test_a_stopped_verb_says_what_is_kept(
+    command: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str], work: str, kept: str
+) -> None:
+    monkeypatch.setattr(f"metier.{work}", stopped)
+    code, out, err = command(*arguments)
+    assert (code, out) == (130, "")
+    assert err.startswith("stopped; ")
+    assert kept in err

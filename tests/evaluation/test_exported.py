@@ -24,7 +24,7 @@ from metier.models.bases import resolve
 from metier.models.encode import Encoder
 from metier.models.forward import Runner
 from metier.models.load import load_model, load_tokenizer
-from metier.run.measure import answer_labels
+from metier.run.answers import answer_labels
 from metier.tasks import Loaded, catalogue, load_task
 from metier.tasks.export import export
 from tests.toy import BAD, FIRMS, GOOD, make_base

@@ -12,6 +12,7 @@ import pytest
 
 from metier import Specialist
 from metier.errors import MetierError
+from metier.evaluation.demand import in_words
 from metier.evaluation.evidence import read_predictions
 from metier.evaluation.scores import Prediction
 from metier.inference.guardrails import guard
@@ -19,7 +20,7 @@ from metier.inference.specialist import TextAnswer
 from metier.recipe import load_recipe
 from metier.recipe.selective import Selective
 from metier.run import run as carry_out
-from metier.run.selective import calibrate_answers, in_words
+from metier.run.selective import calibrate_answers
 from metier.sources import read_table, write_table
 from tests.toy import LABELS, sentences, write_recipe
 

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from metier.cli.shared import DataRoot, Offline, app, new_table, print_table
+from metier.cli.shared import DataRoot, Offline, app, new_table, print_table, when_stopped
 
 
 @app.command()
+@when_stopped("ways of asking that were finished are kept: run the same command again")
 def ask(
     target: Annotated[str, typer.Argument(metavar="TASK_OR_RUN", help="A task of `metier tasks`, or a run directory.")],
     strategy: Annotated[
@@ -39,14 +40,10 @@ def ask(
 
     budget = {"tokens": budget_tokens, "seconds": budget_seconds}
     choices = parse_strategies(strategy or ["zero-shot"], budget=budget)
-    try:
-        entries = ask_target(
-            target, choices, questions=questions, base=base, variant=variant, max_tokens=max_tokens, seed=seed,
-            out=out or Path("runs") / f"ask-{Path(target).name}", data_root=data_root, offline=offline,
-        )  # fmt: skip
-    except KeyboardInterrupt:
-        typer.echo("stopped; ways of asking that were finished are kept: run the same command again", err=True)
-        raise typer.Exit(130) from None
+    entries = ask_target(
+        target, choices, questions=questions, base=base, variant=variant, max_tokens=max_tokens, seed=seed,
+        out=out or Path("runs") / f"ask-{Path(target).name}", data_root=data_root, offline=offline,
+    )  # fmt: skip
     if as_json:
         typer.echo(json.dumps(entries, ensure_ascii=False))
         return

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from metier.cli.shared import DataRoot, Offline, RecipePath, app, print_table
+from metier.cli.shared import AGAIN, DataRoot, Offline, RecipePath, app, print_table, when_stopped
 
 
 @app.command()
+@when_stopped(AGAIN)
 def curate(
     recipe: RecipePath,
     out: Annotated[Path | None, typer.Option(help="The run directory; runs/<name> if left out.")] = None,
@@ -24,11 +25,7 @@ def curate(
     from metier.corpus.ledger import ledger_table
     from metier.run.curate import curate as carry_out
 
-    try:
-        found = carry_out(recipe, out=out, data_root=data_root, offline=offline, processes=processes)
-    except KeyboardInterrupt:
-        typer.echo("stopped; nothing is lost: run the same command again to continue", err=True)
-        raise typer.Exit(130) from None
+    found = carry_out(recipe, out=out, data_root=data_root, offline=offline, processes=processes)
     if as_json:
         typer.echo(json.dumps(found.ledger))
         return

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from metier.cli.shared import DataRoot, Offline, RecipePath, RunPath, app
+from metier.cli.shared import AGAIN, DataRoot, Offline, RecipePath, RunPath, app, when_stopped
 from metier.errors import MetierError
 
 
@@ -53,6 +53,7 @@ def validate(recipe: RecipePath, data_root: DataRoot = None, offline: Offline = 
 
 
 @app.command()
+@when_stopped(AGAIN)
 def run(
     recipe: RecipePath,
     out: Annotated[Path | None, typer.Option(help="The run directory; runs/<name> if left out.")] = None,
@@ -62,14 +63,11 @@ def run(
     """Carry out a recipe, from data to report. Run it again to continue or to do only what changed."""
     from metier.run import run as carry_out
 
-    try:
-        typer.echo(carry_out(recipe, out=out, data_root=data_root, offline=offline))
-    except KeyboardInterrupt:
-        typer.echo("stopped; nothing is lost: run the same command again to continue", err=True)
-        raise typer.Exit(130) from None
+    typer.echo(carry_out(recipe, out=out, data_root=data_root, offline=offline))
 
 
 @app.command()
+@when_stopped(AGAIN)
 def curve(
     recipe: RecipePath,
     sizes: Annotated[
@@ -86,12 +84,7 @@ def curve(
         chosen = [int(size) for size in sizes.split(",")] if sizes else None
     except ValueError as error:
         raise MetierError(f"--sizes are whole numbers, not {sizes!r}", fix="such as --sizes 64,256,1024") from error
-    try:
-        target = learn_from_more(recipe, sizes=chosen, out=out, data_root=data_root, offline=offline)
-    except KeyboardInterrupt:
-        typer.echo("stopped; nothing is lost: run the same command again to continue", err=True)
-        raise typer.Exit(130) from None
-    typer.echo(target)
+    typer.echo(learn_from_more(recipe, sizes=chosen, out=out, data_root=data_root, offline=offline))
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from metier.cli.shared import DataRoot, Offline, app, new_table, print_table
+from metier.cli.shared import DataRoot, Offline, app, new_table, print_table, when_stopped
 from metier.cli.using import HeaderRow, Sheet
 from metier.errors import MetierError
 
@@ -50,33 +50,19 @@ def overlap(
     offline: Offline = False,
 ) -> None:
     """Find evaluation items in a training corpus: whole questions, 512 or 120 characters, 13 words in a row."""
-    from metier.run import overlap_items
     from metier.run.overlap import overlap as search
     from metier.run.overlap_corpus import Reading
+    from metier.run.overlap_items import Wanted, wanted_items
 
-    if sum(one is not None for one in (run_path, task, source, recipe)) != 1:
-        raise MetierError(
-            "say what to look for", fix="one of: a run, --task NAME, --in FILE --column TEXT, --recipe FILE"
-        )
+    options = {"encoding": encoding, "sheet": sheet, "header_row": header_row}
+    wanted = Wanted(run_path, recipe, task, variant, source, tuple(column or ()), options)
     if not corpus:
         raise MetierError("say where to look", fix="--corpus with a file, folder, glob, source or run directory")
     where: dict[str, Any] = {"data_root": data_root, "offline": offline}
-    if run_path:
-        asked = overlap_items.of_run(run_path, **where)
-    elif recipe:
-        asked = overlap_items.of_recipe(recipe, **where)
-    elif task:
-        asked = [overlap_items.of_task(task, variant, column or [], **where)]
-    else:
-        options = {"encoding": encoding, "sheet": sheet, "header_row": header_row}
-        asked = [overlap_items.of_table(str(source), column or ["text"], offline=offline, options=options)]
     reading = Reading(tuple(corpus_text or ()), split_on, corpus_format, corpus_encoding)
     target = out or (run_path / "data" / "overlap.json" if run_path else Path("overlap.json"))
-    try:
-        found = search(asked, corpus, target, reading=reading, **where)
-    except KeyboardInterrupt:
-        typer.echo("stopped; nothing was written: run the same command again", err=True)
-        raise typer.Exit(130) from None
+    with when_stopped("nothing was written: run the same command again"):
+        found = search(wanted_items(wanted, **where), corpus, target, reading=reading, **where)
     if run_path and not out:
         from metier.report import write_report
 

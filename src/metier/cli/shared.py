@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+AGAIN = "nothing is lost: run the same command again to continue"
+
+
+class Verbs(TyperGroup):
+    """The verbs: Ctrl-C in any of them is one sentence and exit code 130."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Carry out the verb. Typer itself would end without a word."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            # every file and folder is written under a temporary name and then renamed
+            typer.echo(f"stopped; {stop.args[0] if stop.args else 'nothing was left half-written'}", err=True)
+            raise typer.Exit(130) from None
+
+
+@contextlib.contextmanager
+def when_stopped(told: str) -> Iterator[None]:
+    """Around a verb, or the work in it: there is more to be told when it is stopped, what is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(told) from None
+
+
 app = typer.Typer(
+    cls=Verbs,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

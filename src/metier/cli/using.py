@@ -122,7 +122,7 @@ def evaluate(
         cells = [entry["metrics"][metric] for metric in metrics]
         typer.echo(f"{system:<12} " + " ".join(f"{_figure(cell):<24}" for cell in cells) + f" {cells[0]['n']}")
     if demanded := entries["specialist"].get("selective"):
-        from metier.run.selective import in_words
+        from metier.evaluation.demand import in_words
 
         typer.echo(in_words(demanded))
     for other, pair in entries["specialist"].get("against", {}).items():

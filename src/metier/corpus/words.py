@@ -119,11 +119,6 @@ def mixed(values: np.ndarray) -> np.ndarray:
     return values
 
 
-def hash_words(text: str) -> np.ndarray:
-    """``(words,)`` uint64: the hashes of one text's words, for comparison with those of others."""
-    return words_of([text]).hashes
-
-
 def running_sums(values: np.ndarray) -> np.ndarray:
     """``(places + 1,)`` uint64: what hashes of spans are differences of, from a value ``(places,)`` a place."""
     _grow(len(values) + 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import os
 import platform
 import time
 from dataclasses import asdict, dataclass
@@ -130,8 +129,3 @@ def _memory_gb() -> float:
 
     total: int = psutil.virtual_memory().total
     return round(total / 2**30, 1)
-
-
-def cores() -> int:
-    """Processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

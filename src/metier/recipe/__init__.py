@@ -1,11 +1,13 @@
 """The schema of a recipe: the one file that says everything about one specialist."""
 
+from metier.recipe.adapt import Adapt, Search, Trial
 from metier.recipe.corpus import CorpusChoice, CorpusSource
-from metier.recipe.parts import Adapt, Curve, Measure, Mix, Retention, Search, SplitChoice, TaskChoice, Trial
+from metier.recipe.measure import Curve, Measure, Retention
 from metier.recipe.plan import PlanChoice
 from metier.recipe.read import load_recipe, place
 from metier.recipe.schema import Recipe
 from metier.recipe.strategies import Strategy, StrategyChoice
+from metier.recipe.task import Mix, SplitChoice, TaskChoice
 
 __all__ = [
     "Adapt",

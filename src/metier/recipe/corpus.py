@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from metier.recipe.parts import Part
+from metier.recipe.part import Part
 
 Rules = Literal["standard", "web", "none"]
 

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from metier.errors import nearest
 from metier.planning.budget import Kind
 from metier.planning.hardware import names
-from metier.recipe.parts import Part
+from metier.recipe.part import Part
 
 
 class BudgetChoice(Part):

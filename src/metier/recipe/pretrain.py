@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from metier.recipe.parts import Part
+from metier.recipe.part import Part
 
 SHAPE = ("architecture", "layers", "hidden", "heads")
 

@@ -10,9 +10,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from metier.errors import MetierError, nearest
-from metier.recipe.parts import TaskChoice
 from metier.recipe.schema import Recipe
 from metier.recipe.strategies import NAMES, StrategyChoice
+from metier.recipe.task import TaskChoice
 
 
 class RecipeLoader(yaml.SafeLoader):

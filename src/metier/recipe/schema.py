@@ -8,12 +8,15 @@ from typing import Literal
 from pydantic import Field, ValidationError, model_validator
 
 from metier.errors import MetierError
+from metier.recipe.adapt import Adapt, Search, Trial
 from metier.recipe.corpus import CorpusChoice
-from metier.recipe.parts import Adapt, Curve, Measure, Mix, Part, Retention, Search, SplitChoice, TaskChoice, Trial
+from metier.recipe.measure import Curve, Measure, Retention
+from metier.recipe.part import Part
 from metier.recipe.plan import PlanChoice
 from metier.recipe.pretrain import Pretrain
 from metier.recipe.selective import Selective
 from metier.recipe.strategies import StrategyList
+from metier.recipe.task import Mix, SplitChoice, TaskChoice
 from metier.recipe.tokenizer import TokenizerChoice
 
 

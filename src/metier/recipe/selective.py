@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from metier.recipe.parts import Part
+from metier.recipe.part import Part
 
 
 class Selective(Part):

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from metier.errors import MetierError, nearest
 from metier.inference.strategies import presets
-from metier.recipe.parts import Part
+from metier.recipe.part import Part
 
 
 class BudgetChoice(Part):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from metier.recipe.parts import Part
+from metier.recipe.part import Part
 
 
 class TokenizerChoice(Part):

@@ -7,6 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from metier.evaluation.conformal import TITLES
+from metier.evaluation.demand import HELD
 from metier.evaluation.selective import MEDPALM_DEFERRAL
 from metier.inference import guardrails
 from metier.report.figures import SHARE, Axis, Panel
@@ -21,12 +22,6 @@ NAMES = {
 }
 _STYLES = {"probability": "line accent", "margin": "line quiet dash-0", "entropy": "line quiet dash-1"}
 _FARTHEST = 0.9  # of the answers deferred: beyond, intervals are as wide as the page
-_HELD = {
-    "shown": "beyond chance: the demand holds",
-    "yes": "the demand holds on this part, though its interval reaches below",
-    "not refuted": "below the demand, but its interval reaches it",
-    "no": "below the demand by more than chance: do not rely on it",
-}
 
 
 def deferral(run: Run) -> View | None:
@@ -94,7 +89,7 @@ def demand(run: Run) -> str | None:
     score, share = test["accuracy"], test["coverage"]
     return (
         f"{told} On the test part it answers {percent(share['value'])} {_ends(share, 1)}, with an accuracy of "
-        f"{number(score['value'])} {span(score)} (n{NBSP}={NBSP}{count(score['n'])}): {_HELD[test['held']]}."
+        f"{number(score['value'])} {span(score)} (n{NBSP}={NBSP}{count(score['n'])}): {HELD[test['held']]}."
     )
 
 

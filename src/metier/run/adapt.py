@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ from metier.models.layers import lowest_layer
 from metier.models.load import parameters
 from metier.models.soft_prompt import attach_prompt
 from metier.recipe import Adapt, Recipe
+from metier.run.answers import label_trunk, validation_metrics
 from metier.run.choices import choice_metrics
 from metier.run.data import Data
 from metier.run.describe import training_summary
 from metier.run.generative import answer_room, validation_loss
-from metier.run.measure import label_trunk, validation_metrics
 from metier.run.mixture import Mixture
 from metier.run.progress import bar, console
 from metier.tasks.choices import asked
@@ -49,52 +50,66 @@ def train_specialist(
     """
     adapt = recipe.adapt
     lowest = lowest_layer(adapt.lowest_layer, model)
-    model = _attach(adapt, model, encoder, recipe.seed, lowest)
-    runner = Runner(model, packing=packing)
+    runner = Runner(_attach(adapt, model, encoder, recipe.seed, lowest), packing=packing)
     examples = asked(data.task, mixture.train if mixture else data.part("train"))
     soft = adapt.soft_labels
     items = [encoder.training_item(e.inputs, e.target, e.agreement if soft else None) for e in examples]
-    trainable, everything = parameters(model)
+    weights = Weights([e.weight or 1.0 for e in examples]) if any(e.weight for e in examples) else None
     steps, epochs = adapt.updates(len(items)), adapt.passes(len(items))
+    trainable, everything = parameters(runner.model)
     console.print(
         f"  adapt {adapt.method}: {trainable:,} of {everything:,} weights, "
         f"{len(items)} examples × {epochs:g} epochs = {steps} steps, peak rate {adapt.rate:g}"
         + (f", layers below {lowest} computed once" if lowest else "")
     )
-    weights = [e.weight or 1.0 for e in examples] if any(e.weight for e in examples) else None
-    heavy = [weight for weight in weights or () if weight > 1]
-    if weights and heavy:
-        console.print(f"  {len(heavy)} examples weigh more: {sum(heavy) / sum(weights):.0%} of what is seen")
+    if weights and weights.heavy:
+        console.print(f"  {weights.heavy} examples weigh more: {weights.share_seen:.0%} of what is seen")
     validate = _validation(runner, encoder, [data, *(mixture.others if mixture else ())], lowest, folder)
     with bar("adapt", steps) as advance:
-        shown = 0
-
-        def report(progress: Progress, total: int, loss: float, rate: float) -> None:
-            nonlocal shown
-            speed = progress.examples / progress.seconds
-            advance(progress.step - shown, f"loss {loss:.3f} · {speed:.1f} examples/s")
-            shown = progress.step
-
-        schedule = schedule_of(adapt, steps, recipe.seed)
         work = Prompts(
-            runner,
-            items,
-            epochs=math.ceil(epochs),
-            steps=steps,
-            batch_size=adapt.batch_size,
-            micro_batch_tokens=adapt.micro_batch_tokens,
-            weights=weights,
-            seed=recipe.seed,
+            runner, items, epochs=math.ceil(epochs), steps=steps, batch_size=adapt.batch_size,
+            micro_batch_tokens=adapt.micro_batch_tokens, weights=weights.values if weights else None, seed=recipe.seed,
             lowest_layer=lowest,
-        )
+        )  # fmt: skip
+        schedule, report = schedule_of(adapt, steps, recipe.seed), _reporting(advance)
         result = train(work, schedule, folder=folder, log=log, key=key, validate=validate, report=report)
     summary = training_summary(result, adapt.method, trainable, everything, epochs, len(items))
     summary |= {"lowest_layer": lowest, "truncated": encoder.truncated}
-    if weights and heavy:
-        summary["weighted"] = {"examples": len(heavy), "share_seen": round(sum(heavy) / sum(weights), 4)}
+    if weights and weights.heavy:
+        summary["weighted"] = {"examples": weights.heavy, "share_seen": round(weights.share_seen, 4)}
     if runner.soft_tokens:
         summary["soft_tokens"] = runner.soft_tokens
     return runner, summary, answer_room(encoder, examples) if data.task.written else None
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How many times as often as others each example is seen."""
+
+    values: list[float]
+
+    @property
+    def heavy(self) -> int:
+        """Examples that are seen more often than once for each time of others."""
+        return sum(value > 1 for value in self.values)
+
+    @property
+    def share_seen(self) -> float:
+        """The share of what is seen that these make up."""
+        return sum(value for value in self.values if value > 1) / sum(self.values)
+
+
+def _reporting(advance: Callable[..., None]) -> Callable[[Progress, int, float, float], None]:
+    """Moves a progress bar to the step that the loop has reached."""
+    shown = 0
+
+    def report(progress: Progress, total: int, loss: float, rate: float) -> None:
+        nonlocal shown
+        speed = progress.examples / progress.seconds
+        advance(progress.step - shown, f"loss {loss:.3f} · {speed:.1f} examples/s")
+        shown = progress.step
+
+    return report
 
 
 def _attach(adapt: Adapt, model: Any, encoder: Encoder, seed: int, lowest: int) -> Any:

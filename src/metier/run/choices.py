@@ -5,27 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from metier.errors import MetierError
-from metier.evaluation.calibration import Temperature, fit_temperature, log_probabilities, probability_matrix
-from metier.evaluation.choices import answer_choices as answer_choices
-from metier.evaluation.choices import places
-from metier.evaluation.evidence import evaluate_choices, read_predictions, read_scores
+from metier.evaluation.choices import answer_choices
 from metier.evaluation.scores import Prediction
-from metier.evaluation.written import not_applicable
-from metier.files import write_json
 from metier.models.encode import Encoder
 from metier.models.forward import Runner
 from metier.models.trunk import Trunk
 from metier.recipe import Recipe
 from metier.tasks import Example, Loaded, Task
 from metier.tasks.choices import Answers, with_answers
-
-NO_TFIDF = "TF-IDF chooses among classes; here every question has options of its own"
 
 
 def check(recipe: Recipe, task: Task) -> None:
@@ -106,30 +97,3 @@ def answer_tokens(encoder: Encoder, shown: Sequence[Example]) -> dict[str, tuple
     if encoder.task.template.options == "hidden":
         return {text: encoder.answer(text) for text in shown[0].choices}
     return {text: encoder.answer(text) for text in sorted({text for e in shown for text in e.choices})}
-
-
-def fit_choices(predictions: Sequence[Prediction]) -> Temperature:
-    """Temperature from the validation part's probabilities; a question with fewer options has 0 for the others."""
-    names = places(predictions)
-    logs = log_probabilities(probability_matrix([p.probabilities for p in predictions], names))
-    return fit_temperature(logs, np.array([names.index(p.gold) for p in predictions]))
-
-
-def score_choices(evidence: Path, task: Task, systems: Sequence[str], seed: int) -> dict[str, Any]:
-    """Score every system on the test part; returns the task's entries, also in ``scores.json``."""
-    folder = evidence / "predictions"
-    everything = {name: read_predictions(folder / f"{task.name}.{name}.parquet") for name in systems if name != "tfidf"}
-    test = {name: [p for p in found if p.split == "test"] for name, found in everything.items()}
-    entries: dict[str, Any] = {}
-    for name in systems:
-        if name == "tfidf":
-            entries[name] = not_applicable(NO_TFIDF)
-            continue
-        mine = name == "specialist"
-        others = {other: p for other, p in test.items() if other != name} if mine else None
-        held_out = [p for p in everything[name] if p.split == "validation"] if mine else []
-        temperature = fit_choices(held_out) if held_out else None
-        entries[name] = evaluate_choices(test[name], seed=seed, others=others, temperature=temperature)
-    scores = read_scores(evidence / "scores.json")
-    write_json(evidence / "scores.json", {**scores, task.name: entries})
-    return entries

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from metier.models.bases import Base
@@ -13,6 +14,8 @@ from metier.run.data import Data
 from metier.run.stages import versions
 from metier.tasks.choices import asked
 from metier.training.loop import Progress
+
+WATTS = 65.0  # a laptop or server core pair under load; the report says that it is an assumption
 
 
 def describe(
@@ -82,3 +85,10 @@ def training_summary(
         "best_validation": result.best_metric,
         "stopped": result.stopped,
     }
+
+
+def energy(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What the manifest says of the energy that its ``stages`` took."""
+    seconds = sum(stage["seconds"] for stage in stages.values())
+    return {"watt_hours": round(seconds * WATTS / 3600, 2), "seconds": round(seconds, 1),
+            "assumption": f"{WATTS:g} W for the whole machine while it works; not measured"}  # fmt: skip

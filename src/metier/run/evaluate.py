@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from metier.errors import MetierError
 from metier.evaluation.averaged import Slices
 from metier.evaluation.calibration import Temperature
+from metier.evaluation.choices import answer_choices
 from metier.evaluation.evidence import evaluate_choices, evaluate_classification, merge_scores, write_predictions
 from metier.evaluation.scores import Prediction
 from metier.evaluation.scoring import normalise
@@ -17,10 +16,10 @@ from metier.evaluation.written import evaluate_written
 from metier.inference.specialist import Specialist
 from metier.recipe import Recipe, TaskChoice
 from metier.run import standin
-from metier.run.choices import answer_choices, most_frequent_place
-from metier.run.data import Data, load
-from metier.run.generative import MOST_TOKENS, answer_in_words, answer_the_same
-from metier.run.measure import classical_answers
+from metier.run.answers import label_prediction
+from metier.run.classical import classical_answers
+from metier.run.data import load
+from metier.run.generative import MOST_TOKENS, answer_in_words
 from metier.run.progress import bar
 from metier.run.record import run_record, training_data
 from metier.run.selective import measure_shipped
@@ -51,15 +50,14 @@ def evaluate(
     if trained.kind == "classification":
         _check_labels(prepared.examples, specialist.labels, loaded.where)
     data = training_data(run, recipe, split_hash, data_root, offline)
-    seen = {_text_key(e) for part in data.split.parts if part != "test" for e in data.part(part)}
-    examples = [e for e in prepared.examples if _text_key(e) not in seen]
+    seen = {key_of(e) for part in data.split.parts if part != "test" for e in data.part(part)}
+    examples = [e for e in prepared.examples if key_of(e) not in seen]
     if not examples:
         raise MetierError("every row was already in the run's training data", where=loaded.where)
     name = loaded.task.name + (f"-{choice.variant}" if choice.variant else "")
     if name == data.task.name:
         name += "-elsewhere"
-    answer = _written_answers if specialist.writes else _label_answers
-    answers = (_choices if trained.kind == "multiple_choice" else answer)(specialist, data, examples)
+    answers = {**classical_answers(data, examples), "specialist": _answers(specialist, examples)}
     evidence = run / "evidence"
     for system, predictions in answers.items():
         write_predictions(evidence / "predictions" / f"{name}.{system}.parquet", predictions)
@@ -75,30 +73,21 @@ def evaluate(
     return name, entries, counts
 
 
-def _label_answers(specialist: Specialist, data: Data, examples: list[Example]) -> dict[str, list[Prediction]]:
-    """Majority, TF-IDF and the specialist, in this order: each chooses among the labels."""
-    logprobs, seconds = specialist.score_examples(examples)
-    found = _predictions(examples, specialist.labels, normalise(logprobs), seconds / len(examples))
-    return {**classical_answers(data, examples), "specialist": found}
-
-
-def _choices(specialist: Specialist, data: Data, examples: list[Example]) -> dict[str, list[Prediction]]:
-    """The option at the place that is right most often in the training part, and what the specialist chooses."""
-    _, constant = most_frequent_place(data.part("train"), examples)
+def _answers(specialist: Specialist, examples: list[Example]) -> list[Prediction]:
+    """What the specialist answers, as its task's kind has it."""
+    runner, encoder = specialist.runner, specialist.encoder
+    if encoder.task.kind == "classification":
+        logprobs, seconds = specialist.score_examples(examples)
+        share = seconds / len(examples)
+        return [
+            label_prediction(example, "test", specialist.labels, row, tokens=0, seconds=share)
+            for example, row in zip(examples, normalise(logprobs), strict=True)
+        ]
     with bar("measure specialist", len(examples)) as tick:
-        return {"majority": constant,
-                "specialist": answer_choices(specialist.runner, specialist.encoder, examples, tick)}  # fmt: skip
-
-
-def _written_answers(specialist: Specialist, data: Data, examples: list[Example]) -> dict[str, list[Prediction]]:
-    """The training part's most frequent answer, and what the specialist writes."""
-    _, constant = answer_the_same(data.part("train"), examples, "test")
-    room = specialist.bundle.answer_tokens or MOST_TOKENS
-    with bar("measure specialist", len(examples)) as tick:
-        found = answer_in_words(
-            specialist.runner, specialist.encoder, examples, "test", room=room, trained=True, tick=tick
-        )
-    return {"majority": constant, "specialist": found}
+        if encoder.task.kind == "multiple_choice":
+            return answer_choices(runner, encoder, examples, tick)
+        room = specialist.bundle.answer_tokens or MOST_TOKENS
+        return answer_in_words(runner, encoder, examples, "test", room=room, trained=True, tick=tick)
 
 
 def _entries(
@@ -169,26 +158,3 @@ def _check_labels(examples: list[Example], labels: list[str], where: str) -> Non
             where=f"{where}, {row}",
             fix=f"it knows {', '.join(labels)}: map yours onto these",
         )
-
-
-def _text_key(example: Example) -> tuple[str, ...]:
-    return key_of(example)
-
-
-def _predictions(
-    examples: list[Example], labels: list[str], probabilities: np.ndarray, seconds: float
-) -> list[Prediction]:
-    return [
-        Prediction(
-            example_id=example.id,
-            split="test",
-            text=example.text,
-            gold=example.target,
-            answer=labels[int(row.argmax())],
-            probabilities=dict(zip(labels, row.tolist(), strict=True)),
-            parsed=True,
-            tokens=0,
-            seconds=seconds,
-        )
-        for example, row in zip(examples, probabilities, strict=True)
-    ]

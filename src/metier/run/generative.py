@@ -1,21 +1,16 @@
-"""Systems that write their answer: what they wrote, how it was read, and what that scores."""
+"""Systems that write their answer: what they wrote, and how it was read."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from metier.evaluation.evidence import evaluate_classification, read_predictions, read_scores
 from metier.evaluation.parsing import parse_label
 from metier.evaluation.scores import Prediction
 from metier.evaluation.scoring import score
-from metier.evaluation.written import evaluate_written, not_applicable
-from metier.files import write_json
 from metier.models.encode import Encoder
 from metier.models.forward import Runner
 from metier.models.generate import generate
@@ -23,7 +18,6 @@ from metier.models.trunk import Trunk
 from metier.tasks import Example, Task, parse_entities
 
 MOST_TOKENS = 512  # of an answer, however long those of the training part are
-NO_TFIDF = "TF-IDF chooses among labels; the answers of this task are written out"
 
 
 def answer_room(encoder: Encoder, train: Sequence[Example]) -> int:
@@ -106,49 +100,3 @@ def validation_loss(
     items = [encoder.training_item(example.inputs, example.target) for example in examples]
     loss = -float(np.mean([values[0] for values in score(runner, items, trunk=trunk).logprobs]))
     return {"metric": -loss, "log_likelihood": -loss, "loss": loss}
-
-
-def score_written(evidence: Path, task: Task, systems: Sequence[str], seed: int) -> dict[str, Any]:
-    """Score every system of a task whose answers are written out; returns the task's entries, also in scores.json."""
-    found = _test_parts(evidence, task.name, [name for name in systems if name != "tfidf"])
-    entries: dict[str, Any] = {}
-    for name in systems:
-        if name == "tfidf":
-            entries[name] = not_applicable(NO_TFIDF)
-            continue
-        others = {other: p for other, p in found.items() if other != name} if name == "specialist" else {}
-        entries[name] = evaluate_written(task.kind, found[name], seed=seed, types=task.labels, others=others)
-    scores = read_scores(evidence / "scores.json")
-    write_json(evidence / "scores.json", {**scores, task.name: entries})
-    return entries
-
-
-def score_generated(evidence: Path, task: Task, seed: int) -> dict[str, Any]:
-    """Entries of ``base-generated`` and ``specialist-generated`` of a classification task.
-
-    Each is held against the likelihood scores of the same model; the specialist's also against the base's.
-    """
-    names = ("base", "specialist", "base-generated", "specialist-generated")
-    known = [name for name in names if (evidence / "predictions" / f"{task.name}.{name}.parquet").exists()]
-    found = _test_parts(evidence, task.name, known)
-    rivals: Mapping[str, list[str]] = {
-        "base-generated": ["base"],
-        "specialist-generated": ["specialist", "base-generated"],
-    }
-    return {
-        name: evaluate_classification(
-            task.labels,
-            found[name],
-            seed=seed,
-            metric=task.metric,
-            others={other: found[other] for other in others if other in found},
-        )
-        for name, others in rivals.items()
-    }
-
-
-def _test_parts(evidence: Path, task: str, systems: Sequence[str]) -> dict[str, list[Prediction]]:
-    folder = evidence / "predictions"
-    return {
-        name: [p for p in read_predictions(folder / f"{task}.{name}.parquet") if p.split == "test"] for name in systems
-    }

@@ -10,7 +10,7 @@ from metier.recipe import Recipe, load_recipe
 from metier.report import write_report
 from metier.report.read import read_run
 from metier.run.again import from_fewer
-from metier.run.pipeline import as_yaml, carry_out, run
+from metier.run.pipeline import carry_out, run
 from metier.run.progress import console
 
 
@@ -40,7 +40,7 @@ def curve(
 
     def carry(smaller: Recipe, folder: Path) -> Path:
         console.print(f"[bold]from {smaller.split.most_train or count} examples, {smaller.adapt.method}[/]")
-        return carry_out(smaller, as_yaml(smaller), folder, data_root=data_root, offline=offline)
+        return carry_out(smaller, folder, data_root=data_root, offline=offline)
 
     count = sum(found.splits["counts"]["train"].values())
     # with the settings that a search chose

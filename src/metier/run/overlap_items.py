@@ -38,6 +38,48 @@ class Asked:
     evidence: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Where the items come from: exactly one of a run, a recipe, a task of the catalogue, and a table.
+
+    Attributes:
+        columns: of the table, ``text`` if none is named; of the task, its inputs, all if none is named.
+        reading: how the table is read; options of :func:`~metier.sources.read_table`.
+
+    Errors: :class:`MetierError` where none of the four is given, or several.
+    """
+
+    run: Path | None
+    recipe: Path | None
+    task: str | None
+    variant: str | None
+    table: Path | None
+    columns: tuple[str, ...]
+    reading: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if sum(one is not None for one in (self.run, self.task, self.table, self.recipe)) != 1:
+            raise MetierError(
+                "say what to look for", fix="one of: a run, --task NAME, --in FILE --column TEXT, --recipe FILE"
+            )
+
+
+def wanted_items(wanted: Wanted, *, data_root: Path | None, offline: bool) -> list[Asked]:
+    """The items, by task.
+
+    Raises:
+        MetierError: whatever reading them meets.
+    """
+    if wanted.run:
+        return of_run(wanted.run, data_root=data_root, offline=offline)
+    if wanted.recipe:
+        return of_recipe(wanted.recipe, data_root=data_root, offline=offline)
+    if wanted.task:
+        return [of_task(wanted.task, wanted.variant, wanted.columns, data_root=data_root, offline=offline)]
+    columns = wanted.columns or ("text",)
+    return [of_table(str(wanted.table), columns, offline=offline, options=wanted.reading)]
+
+
 def of_table(path: str, columns: Sequence[str], *, offline: bool, options: Mapping[str, Any]) -> Asked:
     """Every row of a table, in the columns named; no label is needed.
 
@@ -79,7 +121,7 @@ def of_recipe(path: Path, *, data_root: Path | None, offline: bool) -> list[Aske
         )
         found.append(Asked(data.name, data.loaded.where, _items(data.part("test"))))
     if recipe.retention and (recipe.task or "retention" in recipe.model_fields_set):
-        from metier.run.measure import retention_data  # imports torch
+        from metier.run.retention import retention_data  # imports torch
 
         general, _ = retention_data(recipe.retention, recipe.seed, data_root=data_root, lock=Lock(), offline=offline)
         found += [Asked(one.task.name, one.where, _items(one.examples)) for one in general]

@@ -20,7 +20,7 @@ from metier.planning.plan import DataChoice, Plan, Request, make_plan
 from metier.planning.schedule import ScheduleChoice, Warmup
 from metier.planning.shapes import ModelChoice, count_on_meta, levine_width
 from metier.recipe import PlanChoice, load_recipe, place
-from metier.run.pipeline import WATTS
+from metier.run.describe import WATTS
 from metier.run.preflight import SHARE
 
 

@@ -16,7 +16,7 @@ from metier.models.load import fitting, load_config, load_tokenizer
 from metier.recipe import Recipe, load_recipe
 from metier.run import lengths as lengths_of
 from metier.run.data import Data, prepare_data
-from metier.run.measure import retention_data
+from metier.run.retention import retention_data
 from metier.run.selective import check_demand
 from metier.sources import Lock
 from metier.tasks.choices import asked

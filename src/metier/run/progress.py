@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from metier.evaluation.demand import in_words
+
+Tick = Callable[[int], None]
+"""Told how many more are done."""
 
 console = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
 
@@ -50,3 +56,18 @@ def _lines(title: str, total: int) -> Iterator[Callable[..., None]]:
             console.print(f"  {title}: {done}/{total} {note}".rstrip())
 
     yield advance
+
+
+def show_scores(entries: Mapping[str, Mapping[str, Any]], metric: str) -> None:
+    """A line for each system of ``scores.json``, and what became of a demand."""
+    for name, entry in entries.items():
+        if entry["status"] != "ok":
+            console.print(f"  {name:<20} {entry['status']}: {entry['reason']}", markup=False)
+            continue
+        found = entry["metrics"][metric]
+        ends = "(no interval)" if found["low"] is None else f"[{found['low']:.3f}, {found['high']:.3f}]"
+        line = f"{found['value']:.3f}  {ends}  n = {found['n']}"
+        line += f"  read {entry['parse_rate']:.1%}" if entry["parse_rate"] < 1 else ""
+        console.print(f"  {name:<20} {metric} {line}", markup=False)
+    if demanded := entries["specialist"].get("selective"):
+        console.print(f"  {in_words(demanded)}", markup=False)

@@ -8,6 +8,7 @@ training step and the temperature, so that its answers look a little better; the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from metier.errors import MetierError
@@ -16,9 +17,12 @@ from metier.evaluation.confidence import Rows, at_temperature
 from metier.evaluation.conformal import Conformal, calibrate, measure_sets
 from metier.evaluation.scores import Prediction
 from metier.evaluation.selective import CANDIDATES, Promise, fewest_all_right
+from metier.files import write_json
 from metier.recipe import Recipe
 from metier.recipe.selective import Selective
 from metier.run.data import Data
+from metier.run.scoring import fitted_temperature
+from metier.tasks import Task
 from metier.tasks.splits import CALIBRATION
 
 
@@ -44,6 +48,23 @@ def check_demand(recipe: Recipe, data: Data) -> list[str]:
         f"an accuracy of {demand.accuracy:g} cannot be shown on {have} examples (half of the validation part), even if "
         f"all are right: it takes {needed}; the specialist will abstain from everything"
     ]
+
+
+def write_calibration(
+    folder: Path, task: Task, predictions: Sequence[Prediction], demand: Selective | None, seed: int
+) -> dict[str, Any]:
+    """Write a specialist's ``calibration.json``: the temperature that it divides its log-probabilities by, and the
+    thresholds of its answers.
+
+    Returns:
+        what belongs into its entry of ``scores.json``.
+    """
+    validation = [p for p in predictions if p.split == "validation"]
+    temperature = fitted_temperature(task, validation)
+    shipped, measured = calibrate_answers(predictions, task.labels, temperature.served, demand, seed)
+    about = {"temperature": temperature.served, "fitted_on": len(validation), "warning": temperature.warning}
+    write_json(folder / "calibration.json", about | shipped)
+    return measured
 
 
 def calibrate_answers(
@@ -96,27 +117,3 @@ def calibrated(predictions: Sequence[Prediction], labels: Sequence[str], tempera
     return apply_temperature(
         log_probabilities(probability_matrix([p.probabilities for p in predictions], labels)), temperature
     )
-
-
-def in_words(found: dict[str, Any]) -> str:
-    """What became of a demand, as one line: of the entry ``selective``."""
-    demand = f"accuracy ≥ {found['accuracy']:g} with {found['confidence']:.0%} confidence"
-    if found["threshold"] is None:
-        return f"{demand}: no threshold promises it ({found['reason']}), so it abstains from everything"
-    test, told = found["test"], f"{found['by']} ≥ {found['threshold']:.3f}"
-    if test["accuracy"] is None:
-        return f"{demand}: {told}, and none of these examples reaches it"
-    score, coverage = test["accuracy"], test["coverage"]
-    return (
-        f"{demand}: answers where {told}, {coverage['value']:.1%} of {coverage['n']}; accuracy {score['value']:.3f} "
-        f"[{score['low']:.3f}, {score['high']:.3f}] there; {HELD[test['held']]}"
-    )
-
-
-HELD = {
-    "shown": "the demand held beyond chance",
-    "yes": "the demand held",
-    "not refuted": "below the demand, but within chance of it",
-    "no": "the demand did not hold",
-    "nothing answered": "nothing was answered",
-}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import islice
@@ -15,6 +15,7 @@ from metier.evaluation.scores import Score
 from metier.files import sha256_file, write_dir, write_json
 from metier.recipe.tokenizer import TokenizerChoice
 from metier.report.tokenizers import plot_comparison, plot_sizes
+from metier.run.progress import Tick
 from metier.run.texts import find_sources
 from metier.tokenization import (
     Size,
@@ -25,10 +26,8 @@ from metier.tokenization import (
     train_tokenizer,
 )  # fmt: skip
 
-Tick = Callable[[int], None]
 _HELD_OUT = 20  # every so many-th text is kept from training where a size is to be chosen
 _SAMPLE_BYTES = 4_000_000
-MEASURES = ("tokens_per_word", "bytes_per_token", "stray_share")
 
 
 @dataclass(frozen=True)
@@ -168,7 +167,8 @@ def compare_tokenizers(
     offline: bool = False,
     tick: Tick | None = None,
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """By tokenizer and source: documents, tokens, words, bytes, and each of :data:`MEASURES` as a :class:`Score`.
+    """By tokenizer and source: documents, tokens, words, bytes; tokens a word, bytes a token and the share of stray
+    bytes, each as a :class:`Score`.
 
     Args:
         documents: at most so many texts of each source, the first ones; all if left out.

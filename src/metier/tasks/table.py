@@ -11,19 +11,17 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from metier.errors import MetierError, nearest
+from metier.errors import MetierError
 from metier.sources import Lock, fetch_file, read_table, table_columns
 from metier.sources.tables import Row, table_format
 from metier.tasks.choices import BY_LETTER, Answers, choice_rows, own_choice_template, same_count
 from metier.tasks.entities import parse_entities
 from metier.tasks.example import Example, Loaded
+from metier.tasks.labels import check_labels, declared_labels, inferred_labels
 from metier.tasks.prepare import normalised
 from metier.tasks.records import Columns, to_examples, unique_ids
 from metier.tasks.task import Task, Template
 from metier.tasks.templates import default_input, default_instruction, own_template
-
-MOST_LABELS = 50
-"""More different labels than this are taken for free text."""
 
 
 def from_table(
@@ -94,59 +92,35 @@ def from_table(
     choosing = kind == "multiple_choice"
     if kind != "classification":
         _refuse_labels(kind, labels, label_map, thresholds, instruction or (BY_LETTER if choosing else None))
-    if choosing != (options is not None) or (answers and not choosing):
-        _refuse_options(choosing)
+    _check_options(choosing, options, answers)
     inputs = input_columns(text)
-    # its faults show before any reading
-    if choosing:
-        template: Template | None = own_choice_template(instruction, tuple(inputs), answers)
-    else:
-        template = own_template(instruction, tuple(inputs)) if instruction else None
+    template = _own_template(kind, instruction, tuple(inputs), answers)  # its faults show before any reading
     mapping = {str(key): str(value) for key, value in (label_map or {}).items()}
-    declared = _declared(labels, mapping, thresholds)
-    source = _columns(inputs, label, declared, group, id, split, agreement, weight, mapping, thresholds)
-    fetched = fetch_file(str(path), lock=lock, offline=offline)
+    declared = declared_labels(labels, mapping, thresholds)
+    source = _columns(
+        thresholds, inputs=inputs, label=label, labels=declared, group=group, id=id, split=split, agreement=agreement,
+        weight=weight, label_map=mapping,
+    )  # fmt: skip
+    file = fetch_file(str(path), lock=lock, offline=offline).path
     reading: dict[str, Any] = {"format": format, "encoding": encoding, "delimiter": delimiter}
     reading |= {"sheet": sheet, "header_row": header_row}
-    file, told = fetched.path.name, list[str]()
-    with _other_sheets(fetched.path, format, sheet):
-        columns = table_columns(fetched.path, **reading)
-        rows: Iterable[Row] = read_table(fetched.path, **reading)
-        if options is not None:
-            rows, most, scheme = choice_rows(list(rows), options, label, columns, file)
-            names = tuple(f"choice{i}" for i in range(1, most + 1))
-            source = source.model_copy(update={"label": "answer", "choices": names})
-            columns = [*columns, *names, "answer"]
-            told.append(f"the right options in column {label!r} are read by their {scheme}")
-        read = to_examples(rows, source, file, columns=columns)
-    warnings = told + [
-        f"{n} rows labelled {was!r} are read as {now!r}" for (was, now), n in sorted(read.recased.items())
-    ]
+    examples, warnings = _read(file, source, label, options, reading)
     found: Sequence[str] = ()
     if kind == "classification":
-        found = declared or _inferred(read.examples, file, label)
-        warnings += _check_labels(found, read.examples, file, label)
+        found = declared or inferred_labels(examples, file.name, label)
+        warnings += check_labels(found, examples, file.name, label)
     elif kind == "extraction":
-        found = _entity_types(read.examples, label)
+        found = _entity_types(examples, label)
     if template is None:
         made = default_instruction(found, domain, question)
         template = Template(instruction=made, input=default_input(tuple(inputs)))
-    warnings += _shared_texts(read.examples) if not group else []
+    warnings += _shared_texts(examples) if not group else []
     task = Task(
-        name=name,
-        version=1,
-        kind=kind,
-        title=title or name,
-        description=f"Examples from {Path(str(path)).name}",
-        domain=domain or "own",
-        labels=list(found),
-        template=template,
-        metric=_METRICS[kind],
-        option_count=same_count(read.examples) if choosing else None,
-        licence=licence,
-        commercial=commercial,
-    )
-    return Loaded(task, list(unique_ids(read.examples)), f"file: {path}", warnings)
+        name=name, version=1, kind=kind, title=title or name, description=f"Examples from {Path(str(path)).name}",
+        domain=domain or "own", labels=list(found), template=template, metric=_METRICS[kind],
+        option_count=same_count(examples) if choosing else None, licence=licence, commercial=commercial,
+    )  # fmt: skip
+    return Loaded(task, list(unique_ids(examples)), f"file: {path}", warnings)
 
 
 _METRICS = {
@@ -157,18 +131,47 @@ _METRICS = {
 }
 
 
-def _refuse_options(choosing: bool) -> None:
-    if choosing:
+def _check_options(choosing: bool, options: object, answers: object) -> None:
+    if choosing and options is None:
         raise MetierError(
             "multiple choice needs to know where the options are",
             where="recipe, task.options",
             fix="name their columns, options: [A, B, C, D], or one column that holds a list, options: choices",
         )
-    raise MetierError(
-        "'options' and 'answers' are for multiple choice",
-        where="recipe, task.options",
-        fix="write kind: multiple_choice beside them, or leave them out",
-    )
+    if not choosing and (options is not None or answers):
+        raise MetierError(
+            "'options' and 'answers' are for multiple choice",
+            where="recipe, task.options",
+            fix="write kind: multiple_choice beside them, or leave them out",
+        )
+
+
+def _own_template(
+    kind: str, instruction: str | None, fields: tuple[str, ...], answers: Answers | None
+) -> Template | None:
+    """The prompt as far as it is known without the labels."""
+    if kind == "multiple_choice":
+        return own_choice_template(instruction, fields, answers)
+    return own_template(instruction, fields) if instruction else None
+
+
+def _read(
+    path: Path, source: Columns, label: str, options: str | Sequence[str] | None, reading: dict[str, Any]
+) -> tuple[list[Example], list[str]]:
+    """The rows as examples, and what is to be said of how they were read."""
+    told: list[str] = []
+    with _other_sheets(path, reading["format"], reading["sheet"]):
+        columns = table_columns(path, **reading)
+        rows: Iterable[Row] = read_table(path, **reading)
+        if options is not None:
+            rows, most, scheme = choice_rows(list(rows), options, label, columns, path.name)
+            told.append(f"the right options in column {label!r} are read by their {scheme}")
+            names = tuple(f"choice{i}" for i in range(1, most + 1))
+            source = source.model_copy(update={"label": "answer", "choices": names})
+            columns = [*columns, *names, "answer"]
+        read = to_examples(rows, source, path.name, columns=columns)
+    told += [f"{n} rows labelled {was!r} are read as {now!r}" for (was, now), n in sorted(read.recased.items())]
+    return read.examples, told
 
 
 @contextlib.contextmanager
@@ -221,32 +224,10 @@ def _entity_types(examples: Sequence[Example], column: str) -> list[str]:
     return sorted(types)
 
 
-def _columns(
-    inputs: dict[str, str],
-    label: str,
-    labels: tuple[str, ...] | None,
-    group: str | None,
-    identity: str | None,
-    split: str | None,
-    agreement: str | None,
-    weight: str | None,
-    mapping: dict[str, str],
-    thresholds: Sequence[tuple[float, str]] | None,
-) -> Columns:
+def _columns(thresholds: Sequence[tuple[float, str]] | None, **fields: Any) -> Columns:
     pairs = None if thresholds is None else tuple((float(bound), str(name)) for bound, name in thresholds)
     try:
-        return Columns(
-            inputs=inputs,
-            label=label,
-            labels=labels,
-            group=group,
-            id=identity,
-            split=split,
-            agreement=agreement,
-            weight=weight,
-            label_map=mapping,
-            thresholds=pairs,
-        )
+        return Columns(**fields, thresholds=pairs)
     except ValidationError as error:
         said = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
         fix = "write rising bounds with their labels: [[-0.1, negative], [0.1, neutral], [.inf, positive]]"
@@ -271,62 +252,6 @@ def _field(column: str, place: int) -> str:
     return name if name.isidentifier() else f"column_{place}_{name}".rstrip("_")
 
 
-def _declared(
-    labels: Sequence[str] | None, mapping: Mapping[str, str], thresholds: Sequence[tuple[float, str]] | None
-) -> tuple[str, ...] | None:
-    """The labels as the caller orders them: given, or those that a map or thresholds make; None if none are known."""
-    made = tuple(dict.fromkeys([*mapping.values(), *(str(name) for _, name in thresholds or ())]))
-    if labels is None:
-        return made or None
-    stated = tuple(str(label).strip() for label in labels)
-    for label in made:
-        if label not in stated:
-            where = "label_map or thresholds, against labels"
-            raise MetierError(f"the label {label!r} is made but not declared", where=where, fix=nearest(label, stated))
-    if len({label.casefold() for label in stated}) != len(stated) or len(stated) < 2:
-        raise MetierError(f"at least two labels are needed, each once; declared: {', '.join(stated)}", where="labels")
-    return stated
-
-
-def _inferred(examples: Sequence[Example], file: str, column: str) -> tuple[str, ...]:
-    """The labels that the file holds, sorted (as numbers if all are)."""
-    counts = Counter(example.target for example in examples)
-    where = f"{file}, column {column!r}"
-    numeric = all(_number(label) is not None for label in counts)
-    if len(counts) > MOST_LABELS:
-        few = ", ".join(repr(label[:30]) for label in list(counts)[:3])
-        fix = "give thresholds that turn the scores into labels" if numeric else "name the column that holds the labels"
-        raise MetierError(f"{len(counts)} different labels, such as {few}: this is not a class", where=where, fix=fix)
-    folded: dict[str, str] = {}
-    for label in counts:
-        other = folded.setdefault(label.casefold(), label)
-        if other != label:
-            found = f"{other!r} ({counts[other]} rows) and {label!r} ({counts[label]} rows)"
-            fix = f'declare labels, or map one to the other: label_map: {{"{label}": "{other}"}}'
-            raise MetierError(f"two labels differ only in letter case: {found}", where=where, fix=fix)
-    return tuple(sorted(counts, key=lambda label: (_number(label) or 0.0 if numeric else 0.0, label)))
-
-
-def _check_labels(labels: Sequence[str], examples: Sequence[Example], file: str, column: str) -> list[str]:
-    """Warnings about the labels.
-
-    Raises:
-        MetierError: all rows have the same label.
-    """
-    counts = Counter(example.target for example in examples)
-    if len(counts) < 2:
-        raise MetierError(
-            f"all {len(examples)} rows have the label {next(iter(counts))!r}",
-            where=f"{file}, column {column!r}",
-            fix="a classifier needs at least two classes: add rows of another, or name another label column",
-        )
-    warnings = [f"no row is labelled {label!r}" for label in labels if label not in counts]
-    if all(_number(label) is not None for label in labels):
-        listed = ", ".join(labels)
-        warnings.append(f"the labels are bare numbers ({listed}); a language model reads names better: add a label_map")
-    return warnings
-
-
 def _shared_texts(examples: Sequence[Example]) -> list[str]:
     """A warning where one of several inputs repeats: its rows can come into different parts of a split."""
     if len(examples[0].inputs) < 2:
@@ -337,10 +262,3 @@ def _shared_texts(examples: Sequence[Example]) -> list[str]:
     if not repeated:
         return []
     return [f"{repeated} rows share their {longest!r} with another row: name it as group to keep such rows together"]
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None

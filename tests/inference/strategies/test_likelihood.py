@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from metier.errors import MetierError
+from metier.evaluation.choices import answer_choices
 from metier.evaluation.scoring import Scored
 from metier.inference.strategies import Budget, Loaded, few_shot, zero_shot
 from metier.models.encode import Encoder
 from metier.models.forward import Runner
 from metier.models.load import load_model, load_tokenizer
 from metier.models.packed import Item
-from metier.run.measure import answer_choices, answer_labels
+from metier.run.answers import answer_labels
 from metier.tasks import Example, Task, Template
 from tests.toy import LABELS, sentences
 

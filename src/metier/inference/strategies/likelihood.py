@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -73,68 +73,92 @@ def few_shot(
     chosen: Normalise = normalise
     if normalise == "auto":
         chosen = "character" if task.kind == "multiple_choice" else "none"
-    encoders: dict[bool, Encoder] = {}
+    encoders = _Encoders(model, task, answer)
 
-    def encoder(solved: Sequence[Example]) -> Encoder:
-        many = bool(solved)
-        if many not in encoders:  # solved examples may take as much again as the question
-            encoders[many] = model.encoder(task, longer=model.max_tokens if many else 0)
-        encoders[many].shots = [_solved(task, shot, answer) for shot in solved]
-        return encoders[many]
-
-    def items(example: Example) -> list[tuple[Question, Item]]:
-        own = encoder(shots(example))
-        count = len(example.choices or task.labels)
+    def prepared(example: Example) -> Prepared:
+        own, count = encoders.behind(shots(example)), len(example.choices or task.labels)
         asked = [question(task, example, answer, order) for order in orders(count, shuffles, seed, example.id)]
-        return [(q, _item(own, q)) for q in asked]
+        items = [_item(own, q) for q in asked]
+        return Prepared(asked, items, _blank_item(encoders.behind(()), asked[0]) if unconditional else None)
 
-    prepared = [items(example) for example in examples]
-    blank = [_blank_item(encoder(()), pairs[0][0]) for pairs in prepared] if unconditional else []
-    places = {example.id: place for place, example in enumerate(examples)}
+    def work(batch: Sequence[Prepared]) -> list[Answered]:
+        return _answers(model, batch, chosen, part)
 
-    def bound(example: Example) -> int:  # each prompt whole, also what questions share and is run once for all
-        place = places[example.id]
-        return sum(item.tokens for _, item in prepared[place]) + (blank[place].tokens if unconditional else 0)
-
-    def work(batch: Sequence[Example]) -> list[Answered]:
-        start = time.perf_counter()
-        mine = [places[example.id] for example in batch]
-        scored = model.score([item for place in mine for _, item in prepared[place]])
-        without = model.score([blank[place] for place in mine]) if unconditional else None
-        found, at = [], 0
-        for row, place in enumerate(mine):
-            pairs = prepared[place]
-            by_order = []
-            prior = dict(zip(pairs[0][0].names, without.logprobs[row], strict=True)) if without else None
-            for (asked, item), values in zip(pairs, scored.logprobs[at : at + len(pairs)], strict=True):
-                by_order.append(_chances(asked, item, values, chosen, prior))
-            tokens = bound(examples[place])
-            found.append((pairs[0][0], by_order, tokens))
-            at += len(pairs)
-        share = (time.perf_counter() - start) / len(batch)
-        return [_answered(asked, by_order, part, tokens, share) for asked, by_order, tokens in found]
-
+    questions = [prepared(example) for example in examples]
     limited = budget.tokens is not None or budget.seconds is not None
     if not limited:  # one batch, as everywhere else: batches decide how sums are rounded in 16 bits
-        return _all_at_once(examples, bound, work, say, tick, name)
-    return within(budget, examples, bound=bound, work=work, at_once=AT_ONCE, name=name, say=say, tick=tick)
+        return _all_at_once(questions, work, say, tick, name)
+    return within(
+        budget, questions, bound=lambda q: q.tokens, work=work, at_once=AT_ONCE, name=name, say=say, tick=tick
+    )
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A question as it is scored.
+
+    Attributes:
+        asked: the question in each order of its options.
+        items: prompt and answers of each.
+        blank: the answers behind the prompt without its question, where they are to be taken off.
+    """
+
+    asked: list[Question]
+    items: list[Item]
+    blank: Item | None
+
+    @property
+    def tokens(self) -> int:
+        """Each prompt whole, also what questions share and is run once for all."""
+        return sum(item.tokens for item in self.items) + (self.blank.tokens if self.blank else 0)
+
+
+class _Encoders:
+    """One encoder for questions alone, and one for those behind solved examples, which may take as much again."""
+
+    def __init__(self, model: Model, task: Task, form: Form | None) -> None:
+        self.model, self.task, self.form = model, task, form
+        self.made: dict[bool, Encoder] = {}
+
+    def behind(self, solved: Sequence[Example]) -> Encoder:
+        many = bool(solved)
+        if many not in self.made:
+            self.made[many] = self.model.encoder(self.task, longer=self.model.max_tokens if many else 0)
+        self.made[many].shots = [_solved(self.task, shot, self.form) for shot in solved]
+        return self.made[many]
+
+
+def _answers(model: Model, batch: Sequence[Prepared], normalise: Normalise, part: str) -> list[Answered]:
+    """The likeliest option of each question; the time taken is shared evenly."""
+    start = time.perf_counter()
+    scored = iter(model.score([item for one in batch for item in one.items]).logprobs)
+    blanks = [one.blank for one in batch if one.blank]
+    without = iter(model.score(blanks).logprobs if blanks else ())
+    found = []
+    for one in batch:
+        prior = dict(zip(one.asked[0].names, next(without), strict=True)) if one.blank else None
+        pairs = zip(one.asked, one.items, strict=True)
+        found.append([_chances(asked, item, next(scored), normalise, prior) for asked, item in pairs])
+    share = (time.perf_counter() - start) / len(batch)
+    return [
+        _answered(one.asked[0], by_order, part, one.tokens, share) for one, by_order in zip(batch, found, strict=True)
+    ]
 
 
 def _all_at_once(
-    examples: Sequence[Example],
-    bound: Callable[[Example], int],
-    work: Callable[[Sequence[Example]], list[Answered]],
+    questions: Sequence[Prepared],
+    work: Callable[[Sequence[Prepared]], list[Answered]],
     say: Say,
     tick: Callable[[int], None],
     name: str,
 ) -> Spent:
-    if not examples:
+    if not questions:
         raise MetierError("there is no question to ask", fix="check the task's test part and the number of questions")
-    most = sum(bound(example) for example in examples)
-    say(f"{name}: {len(examples):,} questions, at most {most:,} tokens")
+    most = sum(one.tokens for one in questions)
+    say(f"{name}: {len(questions):,} questions, at most {most:,} tokens")
     start = time.perf_counter()
-    answered = work(examples)
-    tick(len(examples))
+    answered = work(questions)
+    tick(len(questions))
     seconds = time.perf_counter() - start
     return Spent(answered, 0, most, seconds, sum(a.prediction.tokens for a in answered), seconds)
 

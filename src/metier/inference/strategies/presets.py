@@ -9,9 +9,6 @@ from __future__ import annotations
 SHOTS = 5
 """Solved examples in a prompt (Med-PaLM; 3 on PubMedQA, whose contexts are long)."""
 
-SHOTS_PUBMEDQA = 3
-"""Solved examples in a prompt on PubMedQA (Med-PaLM)."""
-
 SELF_CONSISTENCY_SAMPLES = 11
 """Chains of thought that vote (Med-PaLM and Med-PaLM 2)."""
 
@@ -20,9 +17,6 @@ REFINEMENT_FIRST = 11
 
 REFINEMENT_SECOND = 33
 """Generations of the second stage, which vote (Med-PaLM 2)."""
-
-SELECTIVE_DECODES = 41
-"""Decodes whose agreement decided on deferral in Med-PaLM's selective prediction."""
 
 TEMPERATURE = 0.7
 """Neither paper states its temperature for chains of thought: this is what replications use."""

@@ -1,0 +1,75 @@
+"""The labels of a user's own table: declared, or those that the file holds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from metier.errors import MetierError, nearest
+from metier.tasks.example import Example
+
+MOST_LABELS = 50
+"""More different labels than this are taken for free text."""
+
+
+def declared_labels(
+    labels: Sequence[str] | None, mapping: Mapping[str, str], thresholds: Sequence[tuple[float, str]] | None
+) -> tuple[str, ...] | None:
+    """The labels as the caller orders them: given, or those that a map or thresholds make; None if none are known."""
+    made = tuple(dict.fromkeys([*mapping.values(), *(str(name) for _, name in thresholds or ())]))
+    if labels is None:
+        return made or None
+    stated = tuple(str(label).strip() for label in labels)
+    for label in made:
+        if label not in stated:
+            where = "label_map or thresholds, against labels"
+            raise MetierError(f"the label {label!r} is made but not declared", where=where, fix=nearest(label, stated))
+    if len({label.casefold() for label in stated}) != len(stated) or len(stated) < 2:
+        raise MetierError(f"at least two labels are needed, each once; declared: {', '.join(stated)}", where="labels")
+    return stated
+
+
+def inferred_labels(examples: Sequence[Example], file: str, column: str) -> tuple[str, ...]:
+    """The labels that the file holds, sorted (as numbers if all are)."""
+    counts = Counter(example.target for example in examples)
+    where = f"{file}, column {column!r}"
+    numeric = all(_number(label) is not None for label in counts)
+    if len(counts) > MOST_LABELS:
+        few = ", ".join(repr(label[:30]) for label in list(counts)[:3])
+        fix = "give thresholds that turn the scores into labels" if numeric else "name the column that holds the labels"
+        raise MetierError(f"{len(counts)} different labels, such as {few}: this is not a class", where=where, fix=fix)
+    folded: dict[str, str] = {}
+    for label in counts:
+        other = folded.setdefault(label.casefold(), label)
+        if other != label:
+            found = f"{other!r} ({counts[other]} rows) and {label!r} ({counts[label]} rows)"
+            fix = f'declare labels, or map one to the other: label_map: {{"{label}": "{other}"}}'
+            raise MetierError(f"two labels differ only in letter case: {found}", where=where, fix=fix)
+    return tuple(sorted(counts, key=lambda label: (_number(label) or 0.0 if numeric else 0.0, label)))
+
+
+def check_labels(labels: Sequence[str], examples: Sequence[Example], file: str, column: str) -> list[str]:
+    """Warnings about the labels.
+
+    Raises:
+        MetierError: all rows have the same label.
+    """
+    counts = Counter(example.target for example in examples)
+    if len(counts) < 2:
+        raise MetierError(
+            f"all {len(examples)} rows have the label {next(iter(counts))!r}",
+            where=f"{file}, column {column!r}",
+            fix="a classifier needs at least two classes: add rows of another, or name another label column",
+        )
+    warnings = [f"no row is labelled {label!r}" for label in labels if label not in counts]
+    if all(_number(label) is not None for label in labels):
+        listed = ", ".join(labels)
+        warnings.append(f"the labels are bare numbers ({listed}); a language model reads names better: add a label_map")
+    return warnings
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
