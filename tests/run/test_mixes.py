@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from metier.files import sha256_file
 from metier.run import run
 from metier.run.mixes import answer
 from tests.corpus.prose import prose
-from tests.toy import make_base
+from tests.toy import make_base, write_table
 
 Command = Callable[..., tuple[int, str, str]]
 MIXES = "{general: {wiki: 1}, finance: {filings: 1}, mixed: {wiki: 0.49, filings: 0.51}}"
@@ -73,6 +74,27 @@ def test_the_page_and_the_cards_say_what_was_measured(done: Path, command: Comma
     (done / "report.html").unlink()
     assert command("report", done)[0] == 0
     assert (done / "report.html").read_text("utf-8") == page
+
+
+def test_a_task_is_learnt_on_every_mix_and_on_the_base_as_it_was(folder: Path) -> None:
+    write_table(folder / "table.csv")
+    path = write_recipe(folder)
+    text = path.read_text("utf-8").replace("method: scratch, layers: 2, hidden: 32, heads: 4", "method: continue")
+    path.write_text(
+        f"{text}base: {folder / 'base'}\ntask: {{file: table.csv, text: sentence, label: mood}}\nretention: null\n"
+        "adapt: {epochs: 1, batch_size: 16, learning_rate: 0.01}\nmeasure: {systems: [majority]}\n",
+        "utf-8",
+    )
+    out = run(path, out=folder / "replay", data_root=folder)
+    scores = json.loads((out / "evidence" / "scores.json").read_text("utf-8"))["table"]
+    others = {"after-general", "after-finance", "after-nothing"}
+    assert set(scores) == {"majority", "specialist", *others}
+    assert others <= set(scores["specialist"]["against"])
+    kept = [sha256_file(out / "beside" / name / "specialist" / "adapter_model.safetensors") for name in sorted(others)]
+    assert len(set(kept)) == 3
+    page = (out / "report.html").read_text("utf-8")
+    assert "Learnt after the mix general" in page
+    assert "Learnt on the base as it was" in page
 
 
 def change(value: float, low: float | None, high: float | None) -> dict[str, Any]:

@@ -51,9 +51,7 @@ class Pretrain(Part):
     evaluate_every: int = Field(
         default=100, ge=0, description="steps between looks at the hold-outs; 0 at the end only"
     )
-    evaluate_tokens: int = Field(
-        default=50_000, ge=1, description="of each hold-out at a look"
-    )
+    evaluate_tokens: int = Field(default=50_000, ge=1, description="of each hold-out at a look")
     measure_tokens: int | None = Field(
         default=None, ge=1, description="of each hold-out at the start and the end, in whole documents; all if left out"
     )

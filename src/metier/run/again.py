@@ -1,11 +1,11 @@
-"""The same recipe again: with other seeds, with each task of a mixture alone, from fewer examples."""
+"""The same recipe again: with other seeds, on other bases, with each task of a mixture alone, from fewer examples."""
 
 from __future__ import annotations
 
 import math
 import shutil
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +51,21 @@ def spread(runs: Sequence[dict[str, Any]]) -> dict[str, float]:
 def each_alone(recipe: Recipe, path: Path, names: Sequence[str], carry: Carry) -> None:
     """Train an adapter for each task of the mixture alone; its answers become the system ``alone``."""
     for number, name in enumerate(names):
-        folder = carry(alone(recipe, number), path / "alone" / name)
-        answers = Path("evidence") / "predictions"
-        shutil.copyfile(folder / answers / f"{name}.specialist.parquet", path / answers / f"{name}.alone.parquet")
+        _as_system(carry(alone(recipe, number), path / "alone" / name), path, name, "alone")
+
+
+def on_other_bases(recipe: Recipe, path: Path, task: str, bases: Mapping[str, str], carry: Carry) -> None:
+    """Learn the task in the same way on each of ``bases``, in ``beside/<name>``: a system of that name."""
+    plain: dict[str, Any] = dict.fromkeys(("pretrain", "corpus", "tokenizer", "retention", "seeds", "search", "curve"))
+    plain["measure"] = recipe.measure.model_copy(update={"systems": [], "generation": False})
+    for name, base in bases.items():
+        own = recipe.model_copy(update={**plain, "base": base})
+        _as_system(carry(own, path / "beside" / name), path, task, name)
+
+
+def _as_system(folder: Path, path: Path, task: str, system: str) -> None:
+    answers = Path("evidence") / "predictions"
+    shutil.copyfile(folder / answers / f"{task}.specialist.parquet", path / answers / f"{task}.{system}.parquet")
 
 
 def sizes_up_to(count: int, smallest: int = 64) -> list[int]:

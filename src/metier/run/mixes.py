@@ -62,13 +62,12 @@ def mix_folder(out: Path, mix: str, seed: int, first: int) -> Path:
     return out / "mixes" / (mix if seed == first else f"{mix}-seed{seed}")
 
 
-def bases_beside(recipe: Recipe, path: Path, base: str) -> dict[str, str]:
-    """Bases on which the run's task is learnt beside ``mixed``, by the name of the system: ``after-<mix>`` for every other
-    mix, and ``after-nothing`` for a base that was continued, as it was before.
+def bases_beside(recipe: Recipe, path: Path) -> dict[str, str]:
+    """Bases on which the run's task is learnt beside ``mixed``, by the name of the system: ``after-<mix>`` for every
+    other mix, and ``after-nothing`` for a base that was continued, as it was before.
 
     Args:
         path: the run directory.
-        base: the base's name.
     """
     choice = recipe.pretrain
     if choice is None or choice.mixes is None:
@@ -76,7 +75,7 @@ def bases_beside(recipe: Recipe, path: Path, base: str) -> dict[str, str]:
     first = (recipe.seeds or [recipe.seed])[0]
     folders = {mix: mix_folder(path / "pretrained", mix, first, first) for mix in choice.mixes if mix != "mixed"}
     found = {f"after-{mix}": str(folder / "specialist") for mix, folder in folders.items()}
-    return found | ({"after-nothing": base} if choice.method == "continue" else {})
+    return found | ({"after-nothing": recipe.base} if choice.method == "continue" else {})
 
 
 def comparison(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from metier.models.bases import resolve
 from metier.models.device import prepare_process
 from metier.recipe import Recipe, load_recipe
 from metier.run.adapt import train_specialist
-from metier.run.again import each_alone, with_other_seeds
+from metier.run.again import each_alone, on_other_bases, with_other_seeds
 from metier.run.answers import answer_labels
 from metier.run.classical import answer_classically, classical_systems
 from metier.run.corpora import learn_corpus
@@ -24,6 +25,7 @@ from metier.run.data import Data, prepare_data
 from metier.run.describe import describe, energy
 from metier.run.lengths import cut_texts, told_of
 from metier.run.measure import Measuring
+from metier.run.mixes import bases_beside
 from metier.run.mixture import mix_tasks
 from metier.run.progress import bar, console, show_scores
 from metier.run.retention import retention_data, score_retention
@@ -43,20 +45,36 @@ def run(recipe_path: Path, *, out: Path | None = None, data_root: Path | None = 
     """
     recipe = load_recipe(recipe_path)
     path, text = out or Path("runs") / recipe.name, recipe_path.read_text(encoding="utf-8")
+    beside: dict[str, str] = {}
     if recipe.pretrain:
         learnt = learn_corpus(recipe_path, recipe, path, data_root=data_root, offline=offline)
         if recipe.task is None:
             return path
+        beside = bases_beside(recipe, path)
         recipe = recipe.model_copy(update={"base": str(learnt)})
     recipe.needed_task(recipe_path)
-    return carry_out(recipe, path, text=text, data_root=data_root, offline=offline)
+    return carry_out(recipe, path, text=text, beside=beside, data_root=data_root, offline=offline)
 
 
-def carry_out(recipe: Recipe, path: Path, *, text: str | None = None, data_root: Path | None, offline: bool) -> Path:
-    """Carry out ``recipe`` in the run directory ``path``, which keeps ``text``, its YAML if left out."""
+def carry_out(
+    recipe: Recipe,
+    path: Path,
+    *,
+    text: str | None = None,
+    beside: Mapping[str, str] | None = None,
+    data_root: Path | None,
+    offline: bool,
+) -> Path:
+    """Carry out ``recipe`` in the run directory ``path``.
+
+    Args:
+        text: of the recipe, for the directory; its YAML if left out.
+        beside: bases on which the task is learnt too, by the name that they have among the systems.
+    """
     with open_run(path) as directory:
         write_text(directory.path / "recipe.yaml", text or _as_yaml(recipe))
         work = _Run(recipe, directory, data_root, offline)
+        work.beside = dict(beside or {})
         work.resolve()
         work.baselines()
         work.measure_base()
@@ -65,6 +83,7 @@ def carry_out(recipe: Recipe, path: Path, *, text: str | None = None, data_root:
         work.measure_specialist()
         work.strategies("specialist")
         work.measure_mixture()
+        work.learn_beside()
         work.score()
         work.repeat()
         work.report()
@@ -78,6 +97,8 @@ def _as_yaml(recipe: Recipe) -> str:
 
 class _Run(Measuring):
     """The stages, in their order."""
+
+    beside: dict[str, str]
 
     # -- resolve and split ---------------------------------------------------------------------------------------
 
@@ -187,7 +208,7 @@ class _Run(Measuring):
         self.directory.record(training={"method": "none"})
         return {}
 
-    # -- several tasks, several seeds ----------------------------------------------------------------------------
+    # -- several tasks, several bases, several seeds -------------------------------------------------------------
 
     def measure_mixture(self) -> None:
         """The specialist, and rivals that learnt one task alone, on the test part of every task mixed in."""
@@ -212,6 +233,12 @@ class _Run(Measuring):
         """The system that learnt each task of a mixture alone, if the recipe asks for it."""
         return ["alone"] if self.recipe.mix and self.recipe.mix.alone else []
 
+    def learn_beside(self) -> None:
+        """The same training on other bases: of mixes, and the one that was continued."""
+        if self.beside:
+            self._release()
+            on_other_bases(self.recipe, self.path, self.data.name, self.beside, self._carry)
+
     def repeat(self) -> None:
         """The same training with other seeds."""
         (self.path / "evidence" / "seeds.json").unlink(missing_ok=True)
@@ -227,7 +254,7 @@ class _Run(Measuring):
     def score(self) -> None:
         """Scores with intervals from the predictions; calibration into the specialist."""
         task, seed, answers = self.data.task, self.recipe.seed, self.predictions
-        systems = [*self.recipe.measure.systems, *self._alone(), "specialist"]
+        systems = [*self.recipe.measure.systems, *self._alone(), *self.beside, "specialist"]
         entries = score_systems(answers, task, systems, self.data.part("test"), seed)
         if self.recipe.measure.generation and not task.written:
             entries |= score_generated(answers, task, seed)

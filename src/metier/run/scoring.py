@@ -19,7 +19,6 @@ from metier.evaluation.scores import Prediction
 from metier.evaluation.written import evaluate_written, not_applicable
 from metier.tasks import Example, Task
 
-RIVALS = ("base", "base-fewshot", "tfidf", "majority", "alone")
 NO_TFIDF_IN_WORDS = "TF-IDF chooses among labels; the answers of this task are written out"
 NO_TFIDF_OF_OPTIONS = "TF-IDF chooses among classes; here every question has options of its own"
 
@@ -58,7 +57,7 @@ def score_labels(
         others: dict[str, list[Prediction]] = {}
         if name == "specialist":
             temperature = fitted_temperature(task, _answers(predictions, task.name, name, "validation"))
-            others = {other: found[other] for other in RIVALS if other in found}
+            others = {other: p for other, p in found.items() if other != name}
         entries[name] = evaluate_classification(
             task.labels, found[name], seed=seed, others=others, metric=task.metric, temperature=temperature,
             slices=slices,
