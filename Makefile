@@ -29,6 +29,7 @@ test: check
 
 bench: setup
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@$(BIN)/metier run recipes/finance-starter.yaml # the run that is served
 	@$(BIN)/python benchmarks/all.py
 
 notebooks: setup

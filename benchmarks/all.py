@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SCRIPTS = ("packing", "finetune", "lowest_layer", "score", "pretrain", "curate", "overlap")
+SCRIPTS = ("packing", "finetune", "lowest_layer", "score", "serve", "pretrain", "curate", "overlap")
 
 
 def main() -> None:

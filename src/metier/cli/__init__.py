@@ -18,6 +18,7 @@ from metier.cli import (
     overlapping,
     planning,
     rubric,
+    serving,
     tokenizer,
     using,
 )  # fmt: skip
@@ -26,7 +27,7 @@ from metier.errors import MetierError
 
 # importing these adds their verbs to the app
 VERBS = (
-    asking, corpus, finding, guarding, labelling, making, overlapping, planning, rubric, tokenizer, using,
+    asking, corpus, finding, guarding, labelling, making, overlapping, planning, rubric, serving, tokenizer, using,
 )  # fmt: skip
 __all__ = ["VERBS", "app", "main"]
 

@@ -34,7 +34,7 @@ def policy(bundle: Bundle) -> str | None:
     if promise.found.value is None:
         return (
             f"it abstains from everything: its recipe demanded {demand}, and no threshold promises that "
-            f"({promise.found.reason}); --answer-all answers nevertheless"
+            f"({promise.found.reason}); --answer-all, or abstain_below=0, answers nevertheless"
         )
     return f"it abstains where its {promise.by} is below {promise.found.value:.3f}: its recipe demanded {demand}"
 

@@ -6,17 +6,8 @@ from collections.abc import Collection, Mapping
 from typing import Protocol
 from urllib.parse import urlencode
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from metier.evaluation.rubric_axes import Rubric
-
-_environment = Environment(
-    loader=PackageLoader("metier.serving"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+from metier.serving.page import render
 
 
 class Shown(Protocol):
@@ -89,7 +80,7 @@ def home(desk: Desk, nonce: str) -> str:
         {"name": name, "to": address(name), "done": desk.done(name), "all": len(desk.rater(name).items)}
         for name in desk.people
     ]
-    return _render("rubric-home.html.jinja", nonce, rubric=desk.rubric, raters=raters)
+    return render("rubric-home.html.jinja", nonce, rubric=desk.rubric, raters=raters)
 
 
 def item_page(desk: Desk, rater: str, item: str, token: str, nonce: str, missing: Collection[str] = ()) -> str:
@@ -101,7 +92,7 @@ def item_page(desk: Desk, rater: str, item: str, token: str, nonce: str, missing
     order = list(desk.rater(rater).items)
     place = order.index(item)
     before, after = (order[p] if 0 <= p < len(order) else None for p in (place - 1, place + 1))
-    return _render(
+    return render(
         "rubric-item.html.jinja", nonce,
         rubric=desk.rubric, rater=rater, item=desk.shown(rater, item), said=desk.said(rater).get(item, {}),
         place=place + 1, all=len(order), done=desk.done(rater), missing=missing, token=token,
@@ -112,13 +103,9 @@ def item_page(desk: Desk, rater: str, item: str, token: str, nonce: str, missing
 def finished_page(desk: Desk, rater: str, nonce: str) -> str:
     """Nothing is left to judge."""
     items = [address(rater, item) for item in desk.rater(rater).items]
-    return _render("rubric-done.html.jinja", nonce, rubric=desk.rubric, rater=rater, items=items)
+    return render("rubric-done.html.jinja", nonce, rubric=desk.rubric, rater=rater, items=items)
 
 
 def fault_page(what: str, nonce: str) -> str:
     """A request that cannot be met."""
-    return _render("rubric-fault.html.jinja", nonce, what=what)
-
-
-def _render(template: str, nonce: str, **values: object) -> str:
-    return _environment.get_template(template).render(nonce=nonce, **values)
+    return render("rubric-fault.html.jinja", nonce, what=what)

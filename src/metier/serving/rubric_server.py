@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from metier.errors import MetierError
 from metier.serving import rubric_pages as pages
+from metier.serving.page import page_headers
 from metier.serving.rubric_pages import Desk
 
 MAX_BYTES = 64_000  # of one form: names of axes and options
@@ -184,11 +185,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {
             "Content-Type": reply.kind,
             "Content-Length": str(len(body)),
-            "Cache-Control": "no-store",
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "same-origin",
-            "Content-Security-Policy": "default-src 'none'; img-src data:; connect-src 'self'; form-action 'self'; "
-            f"base-uri 'none'; frame-ancestors 'none'; style-src 'nonce-{self.nonce}'; script-src 'nonce-{self.nonce}'",
+            **page_headers(self.nonce),
         } | ({"Location": reply.to} if reply.to else {})
         for name, value in headers.items():
             self.send_header(name, value)
