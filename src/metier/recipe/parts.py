@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
@@ -25,6 +26,10 @@ class Part(BaseModel):
 
     # YAML reads 0 and 1 as numbers, and labels are often such
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+
+# YAML reads true and false as truth values, and labels are often such; a table's truth values are these words too
+Word = Annotated[str, BeforeValidator(lambda value: str(value).lower() if isinstance(value, bool) else value)]
 
 
 class TaskChoice(Part):
@@ -68,8 +73,8 @@ class TaskChoice(Part):
     exemplar_weight: float = Field(
         default=1.0, gt=0, allow_inf_nan=False, description="how many times as often as other rows they are learnt from"
     )
-    labels: list[str] | None = Field(default=None, description="the labels in order; found in the file if left out")
-    label_map: dict[str, str] | None = Field(default=None, description="from what the file says to label names")
+    labels: list[Word] | None = Field(default=None, description="the labels in order; found in the file if left out")
+    label_map: dict[Word, Word] | None = Field(default=None, description="from what the file says to label names")
     thresholds: list[tuple[float, str]] | None = Field(
         None, description="turns scores into labels: (upper bound, label) in order, the last bound may be .inf"
     )

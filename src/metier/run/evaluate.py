@@ -79,26 +79,27 @@ def _label_answers(specialist: Specialist, data: Data, examples: list[Example]) 
     """Majority, TF-IDF and the specialist, in this order: each chooses among the labels."""
     logprobs, seconds = specialist.score_examples(examples)
     found = _predictions(examples, specialist.labels, normalise(logprobs), seconds / len(examples))
-    return {**classical_answers(data, examples), "specialist": found}
+    return {**(classical_answers(data, examples) if data.part("train") else {}), "specialist": found}
 
 
 def _choices(specialist: Specialist, data: Data, examples: list[Example]) -> dict[str, list[Prediction]]:
     """The option at the place that is right most often in the training part, and what the specialist chooses."""
-    _, constant = most_frequent_place(data.part("train"), examples)
+    train = data.part("train")
+    constant = {"majority": most_frequent_place(train, examples)[1]} if train else {}
     with bar("measure specialist", len(examples)) as tick:
-        return {"majority": constant,
-                "specialist": answer_choices(specialist.runner, specialist.encoder, examples, tick)}  # fmt: skip
+        return constant | {"specialist": answer_choices(specialist.runner, specialist.encoder, examples, tick)}
 
 
 def _written_answers(specialist: Specialist, data: Data, examples: list[Example]) -> dict[str, list[Prediction]]:
     """The training part's most frequent answer, and what the specialist writes."""
-    _, constant = answer_the_same(data.part("train"), examples, "test")
+    train = data.part("train")
+    constant = {"majority": answer_the_same(train, examples, "test")[1]} if train else {}
     room = specialist.bundle.answer_tokens or MOST_TOKENS
     with bar("measure specialist", len(examples)) as tick:
         found = answer_in_words(
             specialist.runner, specialist.encoder, examples, "test", room=room, trained=True, tick=tick
         )
-    return {"majority": constant, "specialist": found}
+    return constant | {"specialist": found}
 
 
 def _entries(
@@ -134,6 +135,7 @@ def _like_the_run(choice: TaskChoice, recipe: Recipe, kind: str) -> TaskChoice:
         update={
             "kind": kind,
             "answers": own.answers,
+            "labels": own.labels,
             "label_map": own.label_map,
             "thresholds": own.thresholds,
             # the specialist has its prompt; a table of written answers is not read without an instruction

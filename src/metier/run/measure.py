@@ -233,7 +233,8 @@ def write_task_scores(
         others: dict[str, list[Prediction]] = {}
         if name == "specialist":
             everything = read_predictions(folder / f"{fit_on or task}.{name}.parquet")
-            temperature = fit_calibration([p for p in everything if p.split == "validation"], labels)
+            held_out = [p for p in everything if p.split == "validation"]
+            temperature = fit_calibration(held_out, labels) if held_out else None
             others = {other: found[other] for other in _RIVALS if other in found}
         entries[name] = evaluate_classification(
             labels, found[name], seed=seed, others=others, metric=metric, temperature=temperature, slices=slices

@@ -25,7 +25,7 @@ from metier.run.adapt import train_specialist
 from metier.run.again import each_alone, with_other_seeds
 from metier.run.choices import answer_choices, fit_choices, most_frequent_place, score_choices
 from metier.run.corpora import learn_corpus
-from metier.run.data import Data, Shots, few_shots, prepare_data
+from metier.run.data import Data, Shots, few_shots, measurable, prepare_data
 from metier.run.describe import describe
 from metier.run.generative import (
     answer_in_words,
@@ -109,6 +109,7 @@ class _Run(Asking):
         recipe, where = self.recipe, {"data_root": self.data_root, "offline": self.offline}
         lock = Lock.load(self.path / "lock.json")
         self.data = prepare_data(recipe, lock=lock, **where)  # type: ignore[arg-type]
+        self.recipe = recipe = measurable(recipe, self.data)
         if recipe.mix:
             self.mixture = mix_tasks(recipe, self.data, lock=lock, **where)  # type: ignore[arg-type]
         self.device = self._device()
@@ -128,8 +129,8 @@ class _Run(Asking):
             write_json(self.path / "data" / "mixture.json", {"drawn": self.mixture.drawn, "splits": splits})
         retention = {general.task.name: {"title": general.task.title} for general in self.general}
         before = self.directory.manifest.get("device", {})
-        about = describe(self.recipe, self.data, self.base, self.device, self.encoder, before)
         self.cut = cut_texts(self.encoder, self.data)
+        about = describe(self.recipe, self.data, self.base, self.device, self.encoder, before)
         self.directory.record(**about, retention=retention, cut=self.cut)
         counts = " · ".join(f"{part} {len(self.data.part(part))}" for part in self.data.split.parts)
         console.print(f"[bold]{recipe.name}[/]: {self.data.task.title}, {counts}")
@@ -395,6 +396,10 @@ class _Run(Asking):
         """The temperature that the specialist divides its log-probabilities by, and the thresholds of its answers."""
         predictions, labels = read_predictions(self._file("specialist")), self.data.task.labels
         validation = [p for p in predictions if p.split == "validation"]
+        if not validation:
+            nothing = {"temperature": 1.0, "fitted_on": 0, "warning": "there was no validation part to fit it on"}
+            write_json(self.specialist / "calibration.json", nothing)
+            return
         fits = self.data.task.kind == "multiple_choice"
         temperature = fit_choices(validation) if fits else fit_calibration(validation, labels)
         demand, seed = self.recipe.selective, self.recipe.seed
@@ -419,15 +424,16 @@ class _Run(Asking):
         page = write_report(self.path)
         write_card(self.path)
         metric = self.data.task.metric
+        wide = max(20, *map(len, self._entries))
         for name, entry in self._entries.items():
             if entry["status"] != "ok":
-                console.print(f"  {name:<20} {entry['status']}: {entry['reason']}", markup=False)
+                console.print(f"  {name:<{wide}} {entry['status']}: {entry['reason']}", markup=False)
                 continue
             found = entry["metrics"][metric]
             ends = "(no interval)" if found["low"] is None else f"[{found['low']:.3f}, {found['high']:.3f}]"
             line = f"{found['value']:.3f}  {ends}  n = {found['n']}"
             line += f"  read {entry['parse_rate']:.1%}" if entry["parse_rate"] < 1 else ""
-            console.print(f"  {name:<20} {metric} {line}", markup=False)
+            console.print(f"  {name:<{wide}} {metric} {line}", markup=False)
         if demanded := self._entries["specialist"].get("selective"):
             console.print(f"  {in_words(demanded)}", markup=False)
         console.print(f"  report: [bold]{page}[/]")

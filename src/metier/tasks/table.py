@@ -18,9 +18,9 @@ from metier.tasks.choices import BY_LETTER, Answers, choice_rows, own_choice_tem
 from metier.tasks.entities import parse_entities
 from metier.tasks.example import Example, Loaded
 from metier.tasks.prepare import normalised
-from metier.tasks.records import Columns, to_examples, unique_ids
+from metier.tasks.records import Columns, check_columns, to_examples, unique_ids
 from metier.tasks.task import Task, Template
-from metier.tasks.templates import default_input, default_instruction, own_template
+from metier.tasks.templates import default_input, default_instruction, own_question, own_template
 
 MOST_LABELS = 50
 """More different labels than this are taken for free text."""
@@ -113,6 +113,7 @@ def from_table(
         columns = table_columns(fetched.path, **reading)
         rows: Iterable[Row] = read_table(fetched.path, **reading)
         if options is not None:
+            check_columns(columns, source, file)
             rows, most, scheme = choice_rows(list(rows), options, label, columns, file)
             names = tuple(f"choice{i}" for i in range(1, most + 1))
             source = source.model_copy(update={"label": "answer", "choices": names})
@@ -129,7 +130,7 @@ def from_table(
     elif kind == "extraction":
         found = _entity_types(read.examples, label)
     if template is None:
-        made = default_instruction(found, domain, question)
+        made = default_instruction(found, domain, question or own_question(inputs))
         template = Template(instruction=made, input=default_input(tuple(inputs)))
     warnings += _shared_texts(read.examples) if not group else []
     task = Task(
@@ -302,7 +303,8 @@ def _inferred(examples: Sequence[Example], file: str, column: str) -> tuple[str,
         other = folded.setdefault(label.casefold(), label)
         if other != label:
             found = f"{other!r} ({counts[other]} rows) and {label!r} ({counts[label]} rows)"
-            fix = f'declare labels, or map one to the other: label_map: {{"{label}": "{other}"}}'
+            names = ", ".join(dict.fromkeys(label.casefold() for label in counts))
+            fix = f"declare the labels, whose letter case then does not matter, such as labels: [{names}]"
             raise MetierError(f"two labels differ only in letter case: {found}", where=where, fix=fix)
     return tuple(sorted(counts, key=lambda label: (_number(label) or 0.0 if numeric else 0.0, label)))
 
