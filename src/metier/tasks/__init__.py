@@ -11,6 +11,7 @@ from metier.tasks.splits import PARTS, Split, fewer, only_test, split
 from metier.tasks.table import from_table
 from metier.tasks.task import DataSource, Task, Template
 from metier.tasks.templates import Shot, messages, plain
+from metier.tasks.worked import Worked, read_worked
 
 __all__ = [
     "PARTS",
@@ -23,6 +24,7 @@ __all__ = [
     "Split",
     "Task",
     "Template",
+    "Worked",
     "catalogue",
     "fewer",
     "format_entities",
@@ -35,5 +37,6 @@ __all__ = [
     "parse_entities",
     "plain",
     "prepare",
+    "read_worked",
     "split",
 ]
