@@ -35,7 +35,7 @@ bench: setup
 notebooks: setup
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[notebook]'
 	@$(BIN)/jupytext --to ipynb --execute notebooks/*.py
-	@echo "Open notebooks/finance_sentiment.ipynb"
+	@echo "Open notebooks/finance_sentiment.ipynb and notebooks/medical_qa.ipynb"
 
 clean:
 	rm -rf .venv runs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -187,6 +187,36 @@ def test_faults_in_recipes(tmp_path: Path, text: str, told: list[str]) -> None:
         load_recipe(recipe)
 
 
+def test_worked_examples_on_the_command_line(measured: Path, command: Run, tmp_path: Path) -> None:
+    file = tmp_path / "worked.yaml"
+    file.write_text("- {text: profit rose, rationale: More is good., answer: positive}\n")
+    ask = ("ask", measured, "--questions", 2, "--out", tmp_path / "out")
+    chain = ("--strategy", "chain-of-thought:tokens=3", "--exemplars", file)
+    code, printed, err = command(*ask, *chain, "--json")
+    assert code == 0, err
+    settings = json.loads(printed)["specialist-chain-of-thought"]["strategy"]["settings"]
+    assert settings["exemplars"] == str(file)
+    assert "done before" in command(*ask, *chain)[2]
+    file.write_text("- {text: profit fell, rationale: Less is bad., answer: negative}\n")
+    assert "specialist-chain-of-thought: done before" not in command(*ask, *chain)[2]  # the file says something else
+    code, _, err = command(*ask, "--exemplars", file)
+    assert (code, "no strategy writes any" in err) == (2, True), err
+    file.write_text("- {text: profit fell, rationale: Less is bad., answer: negativ}\n")
+    code, _, err = command(*ask, *chain)
+    assert (code, "worked.yaml, row 1, column 'answer'" in err) == (2, True), err
+
+
+def test_a_recipe_finds_worked_examples_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "worked.jsonl").write_text("{}\n")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "name: toy\ntask: {file: t.csv}\nstrategies:\n"
+        "  - {name: chain-of-thought, exemplars: worked.jsonl}\n  - {name: self-consistency, exemplars: usmle}\n"
+    )
+    found = [getattr(choice, "exemplars", None) for choice in load_recipe(recipe).strategies or []]
+    assert found == [str(tmp_path / "worked.jsonl"), "usmle"]
+
+
 def test_a_wrong_name_leaves_no_folder_behind(command: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     code, _, told = command("ask", "nothing", "--strategy", "zero-shot", "--out", tmp_path / "out")
     assert code == 2

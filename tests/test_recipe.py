@@ -33,7 +33,7 @@ def fault(tmp_path: Path, text: str) -> str:
         ("  epochs: 2", "  epochs: [", ["not valid YAML"]),
         ("name: toy", "name: 2024-99-99", ["not valid YAML"]),
         ("name: toy", "name: a/b", ["line 1", "'name'"]),
-        ("  label: mood", "  labels: [true, false]", ["line 4", "task.labels", "True"]),
+        ("  label: mood", "  labels: [[a], b]", ["line 4", "task.labels", "['a']"]),
         ("adapt:", "measure: {systems: [base, basis]}\nadapt:", ["line 5", "measure.systems", "base-fewshot"]),
         (
             "adapt:\n  epochs: 2",

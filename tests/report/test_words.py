@@ -60,3 +60,10 @@ def test_other_small_words() -> None:
     assert words.date("2026-10-18T07:31:44Z") == "2026-10-18 07:31 UTC"
     assert words.speed(9.42) == "9.4"
     assert words.speed(12_500.2) == "12,500"
+
+
+def test_a_way_of_asking_names_its_worked_examples() -> None:
+    from metier.report.asking import _setting
+
+    about = {"settings": {"samples": 3, "exemplars": "/data/worked.yaml", "temperature": 0.7}}
+    assert _setting(about) == "3 samples, temperature 0.7, worked examples of worked.yaml"

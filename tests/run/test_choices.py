@@ -219,7 +219,7 @@ def test_options_stay_whole_when_a_text_is_too_long(finished: dict[str, Path]) -
     [
         ({"B": ""}, "an option is missing", "news.csv, row 2, column 'B'"),
         ({"B": "x", "C": "x"}, "two options are the same: 'x'", "news.csv, row 2, columns A, B, C"),
-        ({"answer": "D"}, "the answer 'D' is not among the options", "news.csv, row 2, column 'answer'"),
+        ({"answer": "D"}, "the answer 'D' is not the", "news.csv, row 2, column 'answer'"),
         ({"answer": ""}, "the label is empty", "news.csv, row 2, column 'answer'"),
     ],
 )
@@ -281,3 +281,7 @@ def test_a_demand_and_sets_are_of_a_questions_options(toy_base: Path, tmp_path: 
 
 def _with_sets(answers: Any) -> list[Any]:
     return [replace(answer, set=set(answer.set)) for answer in answers]
+
+
+def test_the_report_speaks_of_an_accuracy(finished: dict[str, Path]) -> None:
+    assert "the specialist scores an accuracy of" in (finished["letter"] / "report.html").read_text("utf-8")

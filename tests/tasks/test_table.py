@@ -105,7 +105,7 @@ FAULTS: list[tuple[list[dict[str, Any]], dict[str, Any], str, str]] = [
     (table(text=["a", "b", "c"], label=["x", "", "y"]), {}, "the label is empty", "label these rows"),
     (table(text=["a", "b", "c"], label=["up", "dwn", "up"]), {"labels": ["up", "down"]}, "'dwn'", "mean 'down'?"),
     (table(text=["a", "b"], label=["x", "x"]), {}, "all 2 rows have the label 'x'", "two classes"),
-    (table(text=["a", "b"], label=["x", "X"]), {}, "differ only in letter case", "label_map"),
+    (table(text=["a", "b"], label=["x", "X"]), {}, "differ only in letter case", "labels: [x]"),
     (
         table(text=[f"t{i}" for i in range(60)], label=[f"word {i}" for i in range(60)]),
         {},

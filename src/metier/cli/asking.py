@@ -22,6 +22,10 @@ def ask(
             "with settings: self-consistency:samples=5,temperature=0.7. Repeat it to compare."
         ),
     ] = None,
+    exemplars: Annotated[
+        str | None,
+        typer.Option(help="Worked examples for chains of thought: a YAML or jsonl file, or usmle, metier's own."),
+    ] = None,
     questions: Annotated[int | None, typer.Option(min=1, help="A seeded sample of so many; all if left out.")] = None,
     base: Annotated[str, typer.Option(help="Who is asked a task; a run has its own.")] = "smollm2-135m-instruct",
     variant: Annotated[str | None, typer.Option(help="The task's variant.")] = None,
@@ -35,11 +39,11 @@ def ask(
     offline: Offline = False,
 ) -> None:
     """Ask a base or a specialist by several strategies, and compare each with zero-shot on the same questions."""
-    from metier.recipe.strategies import parse_strategies
+    from metier.recipe.strategies import parse_strategies, with_exemplars
     from metier.run.asking import ask_target
 
     budget = {"tokens": budget_tokens, "seconds": budget_seconds}
-    choices = parse_strategies(strategy or ["zero-shot"], budget=budget)
+    choices = with_exemplars(parse_strategies(strategy or ["zero-shot"], budget=budget), exemplars)
     entries = ask_target(
         target, choices, questions=questions, base=base, variant=variant, max_tokens=max_tokens, seed=seed,
         out=out or Path("runs") / f"ask-{Path(target).name}", data_root=data_root, offline=offline,

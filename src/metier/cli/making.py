@@ -46,6 +46,8 @@ def validate(recipe: RecipePath, data_root: DataRoot = None, offline: Offline = 
     typer.echo(f"memory    about {found.memory_gb:.1f} GB at the peak (this machine has {found.device.memory_gb:g})")
     if found.train_seconds is not None:
         typer.echo(f"time      about {found.train_seconds / 60:.1f} minutes of training (an estimate)")
+    if found.recipe.adapt.method == "none":
+        typer.echo("time      nothing is trained: the base is only asked")
     for note in found.notes:
         typer.echo(f"note      {note}")
     typer.echo("first prompt, exactly:")

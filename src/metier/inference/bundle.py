@@ -45,15 +45,14 @@ def write_bundle(
 ) -> None:
     """Write the specialist under a temporary name, then rename it. The same weights give the same bytes."""
     with write_dir(folder) as temporary:
-        if method == "none":  # the weights are the base's own
-            pass
-        elif method in ADAPTERS:
+        # with method none there are no weights to write: they are the base's own
+        if method in ADAPTERS:
             model.peft_config["default"].base_model_name_or_path = base.hub_name or str(base.path)
             # embedding layers are never trained here; asking peft to look for them would ask the hub
             model.save_pretrained(temporary, save_embedding_layers=False)
             _sort_lists(temporary / "adapter_config.json")
             (temporary / "README.md").unlink(missing_ok=True)
-        else:
+        elif method != "none":
             model.save_pretrained(temporary)
         encoder.tokenizer.save_pretrained(temporary)
         about = {

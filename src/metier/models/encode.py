@@ -141,7 +141,7 @@ class Encoder:
             keep -= len(ids) - self.max_tokens
         raise MetierError(
             f"the prompt without its text is already longer than {self.max_tokens} tokens",
-            fix="raise max_tokens or give fewer shots",
+            fix="raise max_tokens, shorten the instruction or the options, or give fewer shots",
         )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 
 class Part(BaseModel):
@@ -10,3 +12,7 @@ class Part(BaseModel):
 
     # YAML reads 0 and 1 as numbers, and labels are often such
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+
+# YAML reads true and false as truth values, and labels are often such; a table's truth values are these words too
+Word = Annotated[str, BeforeValidator(lambda value: str(value).lower() if isinstance(value, bool) else value)]

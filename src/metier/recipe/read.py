@@ -67,16 +67,19 @@ def place(path: Path, field: str) -> str:
 def _beside(recipe: Recipe, path: Path) -> Recipe:
     """A relative data file is looked for beside the recipe first, then from the current folder."""
     mix = recipe.mix and recipe.mix.model_copy(update={"tasks": [_found(task, path) for task in recipe.mix.tasks]})
-    asked = recipe.strategies and [_corpus(strategy, path) for strategy in recipe.strategies]
+    asked = recipe.strategies and [_files(strategy, path) for strategy in recipe.strategies]
     task = recipe.task and _found(recipe.task, path)
     return recipe.model_copy(update={"task": task, "mix": mix, "strategies": asked})
 
 
-def _corpus(strategy: StrategyChoice, path: Path) -> StrategyChoice:
-    place = getattr(strategy, "corpus", None)
-    if place and not Path(place).is_absolute() and (path.parent / place).exists():
-        return strategy.model_copy(update={"corpus": str(path.parent / place)})
-    return strategy
+def _files(strategy: StrategyChoice, path: Path) -> StrategyChoice:
+    named = {field: getattr(strategy, field, None) for field in ("corpus", "exemplars")}
+    beside = {
+        field: str(path.parent / name)
+        for field, name in named.items()
+        if name and not Path(name).is_absolute() and (path.parent / name).exists()
+    }
+    return strategy.model_copy(update=beside) if beside else strategy
 
 
 def _found(task: TaskChoice, path: Path) -> TaskChoice:

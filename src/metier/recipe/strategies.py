@@ -75,6 +75,9 @@ class _Thought(Strategy):
         default=None, description="the option's letter or its text; as the task's template has it if left out"
     )
     tokens: int = Field(default=presets.RATIONALE_TOKENS, ge=1, description="the longest chain of thought")
+    exemplars: str | None = Field(
+        default=None, description="worked examples in front: a YAML or jsonl file with rationale and answer, or usmle"
+    )
 
 
 class ChainOfThought(_Thought):
@@ -141,6 +144,27 @@ def own_names(strategies: list[Strategy]) -> list[Strategy]:
 
 
 StrategyList = Annotated[list[StrategyChoice], Field(min_length=1), AfterValidator(own_names)]
+
+
+def with_exemplars(strategies: list[Strategy], exemplars: str | None) -> list[Strategy]:
+    """The strategies, those that reason with the worked examples of a file, unless they name their own.
+
+    Errors: :class:`MetierError` where none of them reasons.
+    """
+    if exemplars is None:
+        return strategies
+    if not any(isinstance(strategy, _Thought) for strategy in strategies):
+        raise MetierError(
+            "worked examples are for chains of thought, and no strategy writes any",
+            where="--exemplars",
+            fix="add --strategy chain-of-thought, self-consistency or ensemble-refinement, or leave it out",
+        )
+    return [
+        strategy.model_copy(update={"exemplars": strategy.exemplars or exemplars})
+        if isinstance(strategy, _Thought)
+        else strategy
+        for strategy in strategies
+    ]
 
 
 def parse_strategies(texts: Sequence[str], **more: Any) -> list[Strategy]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_serializer, model_validator
 
-from metier.recipe.part import Part
+from metier.recipe.part import Part, Word
 
 
 class TaskChoice(Part):
@@ -51,8 +51,8 @@ class TaskChoice(Part):
     exemplar_weight: float = Field(
         default=1.0, gt=0, allow_inf_nan=False, description="how many times as often as other rows they are learnt from"
     )
-    labels: list[str] | None = Field(default=None, description="the labels in order; found in the file if left out")
-    label_map: dict[str, str] | None = Field(default=None, description="from what the file says to label names")
+    labels: list[Word] | None = Field(default=None, description="the labels in order; found in the file if left out")
+    label_map: dict[Word, Word] | None = Field(default=None, description="from what the file says to label names")
     thresholds: list[tuple[float, str]] | None = Field(
         None, description="turns scores into labels: (upper bound, label) in order, the last bound may be .inf"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from metier.report.read import Json, Run
@@ -72,6 +73,8 @@ def _setting(about: Json) -> str:
         parts.append(f"{said['samples']} samples" + (f", then {said['second']}" if said.get("second") else ""))
     if said.get("temperature"):
         parts.append(f"temperature {number(said['temperature'], 1)}")
+    if said.get("exemplars"):
+        parts.append(f"worked examples of {Path(said['exemplars']).name}")
     if said.get("answer"):
         parts.append(f"by {said['answer']}")
     if said.get("normalise") not in (None, "auto"):

@@ -89,8 +89,10 @@ def _gain(run: Run, score: Json) -> str:
     title = str(run.task.get("title") or run.task["name"])
     base = run.score("base")
     before = f"the base before training scored {scored(base)}" if base else "the base was not scored"
+    name = metric(run.metric).title
+    article = "an" if name[0] in "aeiou" else "a"
     return (
-        f"On {count(score['n'])} held-out examples of {title} the specialist scores a {metric(run.metric).title} of "
+        f"On {count(score['n'])} held-out examples of {title} the specialist scores {article} {name} of "
         f"{scored(score)} (95{NBSP}% interval); {before}."
     )
 

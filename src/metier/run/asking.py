@@ -18,11 +18,11 @@ from metier.models.device import choose_device, prepare_process
 from metier.models.forward import Runner
 from metier.models.load import fitting, load_model, load_tokenizer
 from metier.recipe import Strategy, TaskChoice
-from metier.run.data import load
+from metier.run.data import load, solved_pool
 from metier.run.progress import console
 from metier.run.record import run_record, training_data
 from metier.run.stages import RunDirectory, open_run, versions
-from metier.run.strategies import REFERENCE, ask, keep, sampled, with_reference
+from metier.run.strategies import REFERENCE, ask, asked_as, keep, sampled, with_reference
 from metier.sources import Lock
 from metier.tasks import Example, Task, names, prepare
 
@@ -99,7 +99,7 @@ def _stage(
         )  # fmt: skip
         return {"facts": keep(spent, *files, choice=choice, truncated=subject.model.truncated - before, seed=seed)}
 
-    reads = [subject.key, [e.id for e in subject.examples], choice.model_dump(mode="json"), seed]
+    reads = [subject.key, [e.id for e in subject.examples], *asked_as(choice), seed]
     if not directory.stage(f"strategy-{subject.who}-{called}", reads, files[:1], work):
         console.print(f"  [dim]{subject.who}-{called}: done before[/]")
 
@@ -163,7 +163,7 @@ def _specialist(
     console.print(f"[bold]{bundle.task.title}[/]: {len(chosen)} of {len(data.part('test'))} questions, {run}")
     key = {"run": str(run.resolve()), "base": bundle.base["sha256"], "method": bundle.method, "dtype": bundle.dtype,
            "data": data.to_json()["hash"], "weights": _hashes(bundle.folder)}  # fmt: skip
-    return Subject("specialist", model, bundle.task, chosen, data.part("train"), key)
+    return Subject("specialist", model, bundle.task, chosen, solved_pool(data, chosen), key)
 
 
 def _hashes(folder: Path) -> list[str]:

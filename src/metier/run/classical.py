@@ -14,7 +14,9 @@ from metier.tasks import Example
 
 
 def classical_systems(data: Data) -> tuple[str, ...]:
-    """Those that a task of its kind has: TF-IDF chooses among classes."""
+    """Those that a task of its kind has: TF-IDF chooses among classes. None where there is nothing to fit them on."""
+    if not data.part("train"):
+        return ()
     return ("majority", "tfidf") if data.task.kind == "classification" else ("majority",)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,19 @@ from metier.recipe import Recipe, TaskChoice
 from metier.run import choices
 from metier.run.exemplars import with_exemplars
 from metier.sources import Lock
-from metier.tasks import Example, Loaded, Split, Task, fewer, from_table, load_task, prepare, protocols, split
+from metier.tasks import (
+    Example,
+    Loaded,
+    Split,
+    Task,
+    fewer,
+    from_table,
+    load_task,
+    only_test,
+    prepare,
+    protocols,
+    split,
+)
 from metier.tasks.choices import asked
 from metier.tasks.protocols import OWN
 from metier.tasks.splits import with_calibration
@@ -43,6 +56,10 @@ class Data:
     def part(self, name: str) -> list[Example]:
         """Examples of ``train``, ``validation`` or ``test``."""
         return self.split.parts[name]
+
+    def shown(self) -> list[Example]:
+        """Examples that a prompt is shown with: of train, or of test where there is nothing to learn from."""
+        return self.part("train") or self.part("test")
 
     def to_json(self) -> dict[str, Any]:
         """What ``data/splits.json`` holds."""
@@ -98,7 +115,9 @@ def prepare_data(recipe: Recipe, *, data_root: Path | None, lock: Lock | None, o
         parts = _calibrated(recipe, split(loaded.examples, seed=recipe.split.seed, fractions=shares, stratify=stratify))
         return Data(loaded, parts, protocols.untouched(parts.parts), about)
     choices.check(recipe, loaded.task)
-    _check_learnable(loaded)
+    if asked_only := _asked_only(recipe, loaded):
+        told = "all rows are there to test on: no majority, TF-IDF or few-shot beside them, and no calibration"
+        loaded = replace(loaded, warnings=[*loaded.warnings, told])
     prepared = prepare(loaded.examples)
     if loaded.task.kind == "perplexity":
         raise MetierError(
@@ -106,13 +125,22 @@ def prepare_data(recipe: Recipe, *, data_root: Path | None, lock: Lock | None, o
             where="recipe, task.name",
             fix="name it under retention.tasks, or choose another task to train on",
         )
-    parts = _calibrated(recipe, split(prepared.examples, seed=recipe.split.seed, fractions=shares, stratify=stratify))
+    cut = only_test if asked_only else split
+    parts = _calibrated(recipe, cut(prepared.examples, seed=recipe.split.seed, fractions=shares, stratify=stratify))
     if recipe.split.most_train and recipe.split.most_train < len(parts.parts["train"]):
         train = fewer(parts.parts["train"], recipe.split.most_train, recipe.split.seed)
         parts = replace(parts, parts={**parts.parts, "train": train})
     if choice.exemplars:
         parts = replace(parts, parts=with_exemplars(parts.parts, choice, loaded.task, lock=lock, offline=offline))
     return Data(loaded, parts, prepared.report, about)
+
+
+def measurable(recipe: Recipe, data: Data) -> Recipe:
+    """The recipe with the systems that can be measured: a training part that is empty fits and solves nothing."""
+    if data.part("train"):
+        return recipe
+    systems = [name for name in recipe.measure.systems if name == "base"]
+    return recipe.model_copy(update={"measure": recipe.measure.model_copy(update={"systems": systems})})
 
 
 def _refuse_exemplars(choice: TaskChoice, protocol: str) -> None:
@@ -129,8 +157,11 @@ def _calibrated(recipe: Recipe, parts: Split) -> Split:
     return with_calibration(parts) if recipe.selective else parts
 
 
-def _check_learnable(loaded: Loaded) -> None:
-    """Refuse a set without right answers, and one whose rows are all there to test on."""
+def _asked_only(recipe: Recipe, loaded: Loaded) -> bool:
+    """Whether all rows are there to test on, and nothing is to be learnt from them.
+
+    Errors: :class:`MetierError` for a set without right answers, and for one to test on where something is learnt.
+    """
     task = loaded.task
     if task.kind != "perplexity" and not any(example.target for example in loaded.examples):
         raise MetierError(
@@ -138,12 +169,25 @@ def _check_learnable(loaded: Loaded) -> None:
             where="recipe, task.name",
             fix="write answers to it and have people rate them, or choose another task",
         )
-    if loaded.examples and all(example.split == "test" for example in loaded.examples):
+    if not loaded.examples or any(example.split != "test" for example in loaded.examples):
+        return False
+    file = recipe.needed_task().file
+    learnt = {"adapt.method": recipe.adapt.method != "none", "selective": recipe.selective,
+              "task.exemplars": recipe.needed_task().exemplars}  # fmt: skip
+    if field := next((name for name, given in learnt.items() if given), None):
         raise MetierError(
-            f"'{task.name}' has only rows to test on, as published: nothing to learn from",
-            where=loaded.where,
-            fix="learn another task (or another variant) and run: metier evaluate RUN --task " + task.name,
+            f"'{task.name}' has only rows to test on: nothing to learn from",
+            where=f"{loaded.where}; recipe, {field}",
+            fix="ask the base only (adapt: {method: none}), or learn something else and run: metier evaluate RUN "
+            + (f"--in {file}" if file else f"--task {task.name}"),
         )
+    return True
+
+
+def solved_pool(data: Data, asked_now: Sequence[Example]) -> list[Example]:
+    """Examples that may be shown solved: of train; where there is none, those of test that are not asked."""
+    asked_ids = {example.id for example in asked_now}
+    return data.part("train") or [example for example in data.part("test") if example.id not in asked_ids]
 
 
 def few_shots(data: Data, count: int, seed: int) -> tuple[Shots, dict[str, Shots]]:

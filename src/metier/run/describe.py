@@ -26,7 +26,7 @@ def describe(
     Args:
         before: the device as an earlier run of the same directory recorded it; kept where the same was asked for.
     """
-    task, shown = data.task, asked(data.task, data.part("train")[:200])
+    task, shown = data.task, asked(data.task, data.shown()[:200])
     example = shown[0]
     if task.kind == "multiple_choice":
         ids = answer_tokens(encoder, shown)

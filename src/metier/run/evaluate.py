@@ -123,6 +123,7 @@ def _like_the_run(choice: TaskChoice, recipe: Recipe, kind: str) -> TaskChoice:
         update={
             "kind": kind,
             "answers": own.answers,
+            "labels": own.labels,
             "label_map": own.label_map,
             "thresholds": own.thresholds,
             # the specialist has its prompt; a table of written answers is not read without an instruction

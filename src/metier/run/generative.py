@@ -18,15 +18,18 @@ from metier.models.trunk import Trunk
 from metier.tasks import Example, Task, parse_entities
 
 MOST_TOKENS = 512  # of an answer, however long those of the training part are
+UNKNOWN_TOKENS = 256  # of an answer where no right one may be looked at
 
 
 def answer_room(encoder: Encoder, train: Sequence[Example]) -> int:
     """Tokens an answer may take: a quarter more than the longest that is known, and eight for what is said around it.
 
-    Known are the labels of a classification, else the answers of the training part.
+    Known are the labels of a classification, else the answers of the training part; where that is empty, nothing is.
     """
     task = encoder.task
     texts = {e.target for e in train} if task.written else set(task.labels)
+    if not texts:
+        return UNKNOWN_TOKENS
     longest = max(len(encoder.answer(text)) for text in texts)
     return min(MOST_TOKENS, longest + longest // 4 + 8)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from metier.errors import MetierError
 from metier.models.encode import Encoder
 from metier.run.data import Data, Shots
 from metier.tasks import PARTS, Example
@@ -21,6 +22,8 @@ def cut_texts(encoder: Encoder, data: Data) -> dict[str, Any]:
 
     Returns:
         ``{"max_tokens", "counts": {part: examples}, "samples": [{"where", "field", "tokens"}]}``.
+
+    Errors: :class:`MetierError` with file and row where the options alone are too long.
     """
     probe = replace(encoder, truncated=0, _answers={})
     around = len(probe.render(dict.fromkeys(encoder.task.template.fields(), "")).encode("utf-8"))
@@ -28,7 +31,10 @@ def cut_texts(encoder: Encoder, data: Data) -> dict[str, Any]:
     for part in PARTS:
         for example in _long(asked(data.task, data.part(part)), encoder.max_tokens - around):
             before = probe.truncated
-            probe.prompt(example.inputs)
+            try:
+                probe.prompt(example.inputs)
+            except MetierError as error:
+                raise MetierError(error.what, where=example.source_row, fix=error.fix) from error
             if probe.truncated == before:
                 continue
             counts[part] += 1

@@ -21,7 +21,7 @@ from metier.run.again import each_alone, on_other_bases, with_other_seeds
 from metier.run.answers import answer_labels
 from metier.run.classical import answer_classically, classical_systems
 from metier.run.corpora import learn_corpus
-from metier.run.data import Data, prepare_data
+from metier.run.data import Data, measurable, prepare_data
 from metier.run.describe import describe, energy
 from metier.run.lengths import cut_texts, told_of
 from metier.run.measure import Measuring
@@ -107,6 +107,7 @@ class _Run(Measuring):
         lock = Lock.load(self.path / "lock.json")
         where: dict[str, Any] = {"lock": lock, "data_root": self.data_root, "offline": self.offline}
         self.data = prepare_data(self.recipe, **where)
+        self.recipe = measurable(self.recipe, self.data)
         if self.recipe.mix:
             self.mixture = mix_tasks(self.recipe, self.data, **where)
         self.device = self._device()

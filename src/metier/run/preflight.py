@@ -72,10 +72,10 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
     encoder = Encoder(
         load_tokenizer(base.path), data.task, fitting(base.path, recipe.max_tokens, taken=recipe.adapt.soft_tokens)
     )
-    train = asked(data.task, data.part("train"))
-    prefix, bare = split_prefix([encoder.training_item(e.inputs, e.target) for e in train])
+    train = asked(data.task, data.shown())
     if told := lengths_of.told_of(lengths_of.cut_texts(encoder, data)):
         notes.append(told)
+    prefix, bare = split_prefix([encoder.training_item(e.inputs, e.target) for e in train])
     lengths = np.array([item.tokens for item in bare]) + len(prefix)
     size, config = _weights(base.path)
     passes = {"none": 0, "full": 6}.get(recipe.adapt.method, 4)
@@ -86,7 +86,7 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
             resolve(trial.base or recipe.base, lock=lock, offline=offline)
         examples = min(recipe.search.examples or len(train), len(train))
         notes.append(f"{len(recipe.search.trials)} settings are tried first, on {examples} examples: not in the time")
-    seconds = per_token * tokens / (device.gflops * 1e9 * SHARE) if device.gflops else None
+    seconds = per_token * tokens / (device.gflops * 1e9 * SHARE) if device.gflops and passes else None
     return Preflight(recipe, data, base, device, encoder.render(train[0].inputs), lengths, size, seconds,
                      _memory(recipe, device, size, config), notes)  # fmt: skip
 

@@ -60,14 +60,15 @@ def _lines(title: str, total: int) -> Iterator[Callable[..., None]]:
 
 def show_scores(entries: Mapping[str, Mapping[str, Any]], metric: str) -> None:
     """A line for each system of ``scores.json``, and what became of a demand."""
+    wide = max(20, *map(len, entries))
     for name, entry in entries.items():
         if entry["status"] != "ok":
-            console.print(f"  {name:<20} {entry['status']}: {entry['reason']}", markup=False)
+            console.print(f"  {name:<{wide}} {entry['status']}: {entry['reason']}", markup=False)
             continue
         found = entry["metrics"][metric]
         ends = "(no interval)" if found["low"] is None else f"[{found['low']:.3f}, {found['high']:.3f}]"
         line = f"{found['value']:.3f}  {ends}  n = {found['n']}"
         line += f"  read {entry['parse_rate']:.1%}" if entry["parse_rate"] < 1 else ""
-        console.print(f"  {name:<20} {metric} {line}", markup=False)
+        console.print(f"  {name:<{wide}} {metric} {line}", markup=False)
     if demanded := entries["specialist"].get("selective"):
         console.print(f"  {in_words(demanded)}", markup=False)

@@ -56,7 +56,8 @@ def score_labels(
         temperature = None
         others: dict[str, list[Prediction]] = {}
         if name == "specialist":
-            temperature = fitted_temperature(task, _answers(predictions, task.name, name, "validation"))
+            held_out = _answers(predictions, task.name, name, "validation")
+            temperature = fitted_temperature(task, held_out) if held_out else None
             others = {other: p for other, p in found.items() if other != name}
         entries[name] = evaluate_classification(
             task.labels, found[name], seed=seed, others=others, metric=task.metric, temperature=temperature,

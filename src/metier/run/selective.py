@@ -60,6 +60,10 @@ def write_calibration(
         what belongs into its entry of ``scores.json``.
     """
     validation = [p for p in predictions if p.split == "validation"]
+    if not validation:
+        nothing = {"temperature": 1.0, "fitted_on": 0, "warning": "there was no validation part to fit it on"}
+        write_json(folder / "calibration.json", nothing)
+        return {}
     temperature = fitted_temperature(task, validation)
     shipped, measured = calibrate_answers(predictions, task.labels, temperature.served, demand, seed)
     about = {"temperature": temperature.served, "fitted_on": len(validation), "warning": temperature.warning}

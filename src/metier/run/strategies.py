@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,13 @@ from metier.recipe.strategies import (
     Strategy,
     ZeroShot,
 )
+from metier.run.data import solved_pool
 from metier.run.library import load_library
 from metier.run.progress import bar, console
 from metier.run.work import Work
-from metier.tasks import Example, Task
+from metier.tasks import Example, Task, read_worked
+from metier.tasks.prepare import key_of
+from metier.tasks.worked import worked_hash
 
 REFERENCE = "zero-shot"
 
@@ -85,14 +88,10 @@ def ask(
             case FewShot():
                 shots = choose(task, pool, choice.k, choice.select, own, choice.answer)
                 return few_shot(model, task, examples, shots, **_likelihood(choice), seed=own, **common)
-            case ChainOfThought():
-                setting = Setting(1, choice.temperature, choice.tokens, choice.answer, own)
-                return self_consistency(model, task, examples, setting, **common)
-            case SelfConsistency():
-                setting = Setting(choice.samples, choice.temperature, choice.tokens, choice.answer, own)
-                return self_consistency(model, task, examples, setting, **common)
+            case ChainOfThought() | SelfConsistency():
+                return self_consistency(model, task, examples, _setting(choice, task, examples, own, say), **common)
             case EnsembleRefinement():
-                setting = Setting(choice.samples, choice.temperature, choice.tokens, choice.answer, own)
+                setting = _setting(choice, task, examples, own, say)
                 return ensemble_refinement(model, task, examples, setting, choice.second, **common)
             case ChainOfRetrieval():
                 library = load_library(choice.corpus, roots, split_on=choice.split_on, offline=offline)
@@ -103,6 +102,23 @@ def ask(
     raise TypeError(f"no strategy: {choice!r}")
 
 
+def _setting(
+    choice: ChainOfThought | SelfConsistency | EnsembleRefinement,
+    task: Task,
+    examples: Sequence[Example],
+    seed: int,
+    say: Callable[[str], None],
+) -> Setting:
+    """How chains are written; a worked example that is among the questions is left out."""
+    samples = 1 if isinstance(choice, ChainOfThought) else choice.samples
+    worked = read_worked(choice.exemplars, task) if choice.exemplars else []
+    asked_now = {key_of(example) for example in examples}
+    kept = [one for one in worked if key_of(one.example) not in asked_now]
+    if len(kept) < len(worked):
+        say(f"{len(worked) - len(kept)} of {len(worked)} worked examples are among the questions: left out")
+    return Setting(samples, choice.temperature, choice.tokens, choice.answer, seed, tuple(kept))
+
+
 def _likelihood(choice: ZeroShot | FewShot) -> dict[str, Any]:
     return {name: getattr(choice, name) for name in ("answer", "normalise", "unconditional", "shuffles")}
 
@@ -111,6 +127,11 @@ def sampled(examples: Sequence[Example], count: int | None, seed: int) -> list[E
     """``count`` examples in seeded order, all if left out; a smaller sample is the beginning of a larger one."""
     order = np.random.default_rng(seed).permutation(len(examples))
     return [examples[place] for place in order[: count or len(examples)]]
+
+
+def asked_as(choice: Strategy) -> list[Any]:
+    """What the answers to a strategy depend on of itself: its settings, and what its worked examples say."""
+    return [choice.model_dump(mode="json"), *filter(None, [worked_hash(getattr(choice, "exemplars", None))])]
 
 
 def with_reference(choices: Sequence[Strategy]) -> list[Strategy]:
@@ -153,7 +174,7 @@ class Asking(Work):
         for choice in self._asked_of(who):
             system = f"{who}-{choice.called}"
             files = [self._file(system), self._samples(system)]
-            reads = [self._data_key(), self._model_key(), choice.model_dump(mode="json"), self.recipe.seed]
+            reads = [self._data_key(), self._model_key(), *asked_as(choice), self.recipe.seed]
             if who == "specialist":
                 reads.append(self._weights())
             # a strategy that writes nothing leaves no file of samples
@@ -165,10 +186,11 @@ class Asking(Work):
         model = Loaded(runner, self.encoder.tokenizer, self.encoder.max_tokens, trained)
         examples = sampled(self.data.part("test"), choice.questions, self.recipe.seed)
         system = f"{who}-{choice.called}"
+        pool = solved_pool(self.data, examples)
         roots = [Path(), *([self.data_root] if self.data_root else [])]
         spent = ask(
-            choice, model, self.data.task, examples, self.data.part("train"), seed=self.recipe.seed, roots=roots,
-            offline=self.offline, title=system,
+            choice, model, self.data.task, examples, pool, seed=self.recipe.seed, roots=roots, offline=self.offline,
+            title=system,
         )  # fmt: skip
         facts = keep(
             spent, self._file(system), self._samples(system), choice=choice, truncated=model.truncated,

@@ -7,10 +7,11 @@ from metier.tasks.catalogue import get, load_task, names
 from metier.tasks.entities import Entity, format_entities, parse_entities
 from metier.tasks.example import Example, Loaded
 from metier.tasks.prepare import Prepared, prepare
-from metier.tasks.splits import PARTS, Split, fewer, split
+from metier.tasks.splits import PARTS, Split, fewer, only_test, split
 from metier.tasks.table import from_table
 from metier.tasks.task import DataSource, Task, Template
 from metier.tasks.templates import Shot, messages, plain
+from metier.tasks.worked import Worked, read_worked
 
 __all__ = [
     "PARTS",
@@ -23,6 +24,7 @@ __all__ = [
     "Split",
     "Task",
     "Template",
+    "Worked",
     "catalogue",
     "fewer",
     "format_entities",
@@ -31,8 +33,10 @@ __all__ = [
     "load_task",
     "messages",
     "names",
+    "only_test",
     "parse_entities",
     "plain",
     "prepare",
+    "read_worked",
     "split",
 ]

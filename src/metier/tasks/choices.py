@@ -128,11 +128,10 @@ def choice_rows(
     for row, choices, gold in zip(rows, texts, golds, strict=True):
         place = _place(choices, gold, scheme)
         if place is None:
-            known = ", ".join(choices) if scheme == "text" else f"{len(choices)} options: {', '.join(choices)}"
             raise MetierError(
-                f"the answer '{gold}' is not among the options ({known})",
+                f"the answer '{gold}' is not the {scheme} of one of the options ({', '.join(choices)})",
                 where=_at(file, row, label),
-                fix="write the right option's letter, its number or its text, the same way in every row",
+                fix=f"the others are read by their {scheme}: write letters, numbers or texts, alike in every row",
             )
         named_choices = {f"choice{i}": text for i, text in enumerate(choices, 1)}
         found.append(Row(row.number, {**row.values, **named_choices, "answer": f"choice{place + 1}"}))

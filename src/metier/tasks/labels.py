@@ -43,7 +43,8 @@ def inferred_labels(examples: Sequence[Example], file: str, column: str) -> tupl
         other = folded.setdefault(label.casefold(), label)
         if other != label:
             found = f"{other!r} ({counts[other]} rows) and {label!r} ({counts[label]} rows)"
-            fix = f'declare labels, or map one to the other: label_map: {{"{label}": "{other}"}}'
+            names = ", ".join(dict.fromkeys(label.casefold() for label in counts))
+            fix = f"declare the labels, whose letter case then does not matter, such as labels: [{names}]"
             raise MetierError(f"two labels differ only in letter case: {found}", where=where, fix=fix)
     return tuple(sorted(counts, key=lambda label: (_number(label) or 0.0 if numeric else 0.0, label)))
 

@@ -190,7 +190,7 @@ def _answer(
         return (), ""
     if source.thresholds is not None:
         return (), _scored(row, source, written, faults)
-    label = source.label_map.get(written, written)
+    label = _mapped(written, source.label_map)
     if source.choices:
         options = {name: _plain(row.values[name]) for name in source.choices if row.values.get(name) not in (None, "")}
         if label not in options:
@@ -204,6 +204,14 @@ def _answer(
         return (), label
     recased[label, folded] += 1
     return (), folded
+
+
+def _mapped(written: str, names: Mapping[str, str]) -> str:
+    """The label's name by the map: as the file writes it, else whatever its letter case, if that leaves no choice."""
+    if written in names or not names:
+        return names.get(written, written)
+    alike = {name for key, name in names.items() if key.casefold() == written.casefold()}
+    return alike.pop() if len(alike) == 1 else written
 
 
 def _scored(row: Row, source: Columns, written: str, faults: _Faults) -> str:

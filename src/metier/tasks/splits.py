@@ -79,13 +79,30 @@ def split(examples: Sequence[Example], *, seed: int, fractions: Mapping[str, flo
     for label in {_class(example, stratify) for example in examples}:
         for part in PARTS:
             if not any(_class(example, stratify) == label for example in parts[part]):
-                raise MetierError(
-                    f"the class '{label}' has no example in {part}" if stratify else f"no example is left for {part}",
-                    where="its rows stand in too few groups" if grouped else None,
-                    fix=f"give at least {_enough(shares)} {'groups' if grouped else 'rows'} of it, merge it into "
-                    "another class (label_map), or change the shares",
-                )
+                raise _too_few(label if stratify else None, part, len(examples), shares, grouped)
     return Split(parts, seed, shares, grouped, published=False, stratified=stratify)
+
+
+def _too_few(label: str | None, part: str, rows: int, shares: Mapping[str, float], grouped: bool) -> MetierError:
+    unit, of_it = "groups" if grouped else "rows", "" if label is None else " of it"
+    merge = "" if label is None else " merge it into another class (label_map),"
+    return MetierError(
+        f"no example is left for {part}" if label is None else f"the class '{label}' has no example in {part}",
+        where=f"{rows} rows" + (", which stand in too few groups" if grouped else ""),
+        fix=f"give at least {_enough(shares)} {unit}{of_it},{merge} or change the shares",
+    )
+
+
+def only_test(examples: Sequence[Example], *, seed: int, fractions: Mapping[str, float], stratify: bool) -> Split:
+    """Everything is the test part: of examples that are only asked, where nothing is learnt.
+
+    Errors: :class:`MetierError` for an id used twice.
+    """
+    _check_ids(examples)
+    shares = {part: float(fractions[part]) for part in PARTS}
+    grouped = any(example.group for example in examples)
+    parts: dict[str, list[Example]] = {"train": [], "validation": [], "test": list(examples)}
+    return Split(parts, seed, shares, grouped, published=True, stratified=stratify)
 
 
 def with_calibration(made: Split) -> Split:

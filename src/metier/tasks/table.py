@@ -19,9 +19,9 @@ from metier.tasks.entities import parse_entities
 from metier.tasks.example import Example, Loaded
 from metier.tasks.labels import check_labels, declared_labels, inferred_labels
 from metier.tasks.prepare import normalised
-from metier.tasks.records import Columns, to_examples, unique_ids
+from metier.tasks.records import Columns, check_columns, to_examples, unique_ids
 from metier.tasks.task import Task, Template
-from metier.tasks.templates import default_input, default_instruction, own_template
+from metier.tasks.templates import default_input, default_instruction, own_question, own_template
 
 
 def from_table(
@@ -112,7 +112,7 @@ def from_table(
     elif kind == "extraction":
         found = _entity_types(examples, label)
     if template is None:
-        made = default_instruction(found, domain, question)
+        made = default_instruction(found, domain, question or own_question(inputs))
         template = Template(instruction=made, input=default_input(tuple(inputs)))
     warnings += _shared_texts(examples) if not group else []
     task = Task(
@@ -164,6 +164,7 @@ def _read(
         columns = table_columns(path, **reading)
         rows: Iterable[Row] = read_table(path, **reading)
         if options is not None:
+            check_columns(columns, source, path.name)
             rows, most, scheme = choice_rows(list(rows), options, label, columns, path.name)
             told.append(f"the right options in column {label!r} are read by their {scheme}")
             names = tuple(f"choice{i}" for i in range(1, most + 1))

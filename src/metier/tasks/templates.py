@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from metier.errors import MetierError, nearest
 from metier.tasks.task import Task, Template
@@ -79,6 +79,11 @@ def default_input(fields: Sequence[str]) -> str:
     if len(fields) == 1:
         return "{" + fields[0] + "}"
     return "\n".join(f"{field.replace('_', ' ').capitalize()}: {{{field}}}" for field in fields)
+
+
+def own_question(fields: Iterable[str]) -> str | None:
+    """What the made instruction asks where the rows bring a question of their own: a field of that name."""
+    return "What is the answer to the question" if any(name.casefold() == "question" for name in fields) else None
 
 
 def default_instruction(labels: Sequence[str], domain: str | None = None, question: str | None = None) -> str:

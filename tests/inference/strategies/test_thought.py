@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from metier.inference.strategies import (
 from metier.inference.strategies.thought import thinking_task
 from metier.models.forward import Runner
 from metier.models.load import load_model, load_tokenizer
-from metier.tasks import Task, Template
+from metier.tasks import Task, Template, Worked
 from tests.inference.strategies.theory import TASK, Simulated, correlated_accuracy, examples
 
 QUESTIONS = examples(200)
@@ -123,6 +124,41 @@ def test_one_greedy_chain_and_the_option_that_the_model_itself_finds_likeliest(t
             expected.append(float(rows[range(len(after)), after].sum()))
         assert answered.prediction.answer == str(expected.index(max(expected)))
         assert answered.prediction.tokens <= spent.at_most
+
+
+class Listening(Simulated):
+    """Keeps the prompts that it is given."""
+
+    def write(self, encoder: Any, prompts: Any, **options: Any) -> Any:
+        self.heard = [*getattr(self, "heard", []), *(encoder.tokenizer.decode(prompt) for prompt in prompts)]
+        return super().write(encoder, prompts, **options)
+
+
+def test_worked_examples_stand_before_every_chain(tokenizer: Any) -> None:
+    worked = [Worked(e, f"I reckon with {e.id}.") for e in QUESTIONS[:2]]
+    model = Listening(tokenizer, QUESTIONS, 0.5)
+    plain = Listening(tokenizer, QUESTIONS, 0.5)
+    setting = Setting(samples=2, tokens=8)
+    for asked, shots in ((model, worked), (plain, [])):
+        ensemble_refinement(asked, TASK, QUESTIONS[5:6], replace(setting, worked=shots), second=1)
+    letter = "ABCD"[QUESTIONS[0].choices.index(QUESTIONS[0].target)]
+    for with_them, without in zip(model.heard, plain.heard, strict=True):
+        assert f"I reckon with q0.\nSo the answer is {letter}.<|im_end|>" in with_them
+        assert with_them.count("think step by step") == 3
+        assert with_them.endswith(without.removeprefix("<|im_start|>system\n"))
+    assert [text.count("Others have thought") for text in model.heard] == [0, 0, 1]
+
+
+def test_worked_examples_take_nothing_from_the_question(toy: Runner, tokenizer: Any) -> None:
+    model = Loaded(toy, tokenizer, 200)
+    worked = [Worked(e, "So it is, as anybody can see.") for e in QUESTIONS[:1]]
+    self_consistency(model, TASK, QUESTIONS[5:7], Setting(samples=2, tokens=4, worked=worked))
+    assert model.truncated == 0
+    said: list[str] = []
+    many = [Worked(e, "It is so, as anybody can see who looks.") for e in QUESTIONS[:4]]
+    setting = Setting(samples=2, tokens=4, worked=many)
+    self_consistency(Loaded(toy, tokenizer, 400), TASK, QUESTIONS[5:6], setting, say=said.append)
+    assert said[0] == "1 of 4 worked examples fit into the prompt"  # the toy reads 512 tokens
 
 
 def test_labels_are_options_too(toy: Runner, tokenizer: Any) -> None:

@@ -15,12 +15,20 @@ from metier.inference.strategies.model import Model, Prompt
 from metier.inference.strategies.presets import REFINEMENT_FIRST, REFINEMENT_SECOND
 from metier.inference.strategies.questions import Question, question, worded
 from metier.inference.strategies.samples import Answered, Sample
-from metier.inference.strategies.thought import Setting, Tick, elect, most_tokens, reason, thinking_task
+from metier.inference.strategies.thought import (
+    Setting,
+    Tick,
+    elect,
+    most_tokens,
+    reason,
+    thinking_encoder,
+    thinking_task,
+)
 from metier.models.encode import Encoder
 from metier.tasks import Example, Task
 
-WEIGH = "Others have thought about this question:\n\n{reasonings}\n\nWeigh what they say; they may be wrong. "
-FIELD = "reasonings"
+WEIGH = "Others have thought about this question:\n\n{}\n\nWeigh what they say; they may be wrong. "
+FIELD = "reasonings"  # empty in worked examples, which nobody thought about before
 FIRST_STAGE = Setting(samples=REFINEMENT_FIRST)
 
 
@@ -45,10 +53,9 @@ def ensemble_refinement(
     Errors: :class:`MetierError` for a task without options, and for a budget too small for one question.
     """
     task = worded(task, setting.answer)
-    room = setting.tokens + 16
-    first = model.encoder(thinking_task(task), room=room)
+    first = thinking_encoder(model, thinking_task(task), setting, say=say)
     longer = setting.samples * (setting.tokens + 8) + 32
-    refining = model.encoder(thinking_task(task, WEIGH), room=room, longer=longer)
+    refining = thinking_encoder(model, thinking_task(task, f"{{{FIELD}}}"), setting, longer=longer)
     asked = [question(task, example, setting.answer) for example in examples]
     prompts = {q.example.id: first.prompt(q.inputs) for q in asked}
 
@@ -81,4 +88,4 @@ def refining_prompt(encoder: Encoder, asked: Question, drafts: Sequence[Sample])
     Where they do not fit, the middle of the longest field is left out, and the encoder counts it.
     """
     texts = "\n\n".join(f"[{number}] {' '.join(draft.text.split())}" for number, draft in enumerate(drafts, 1))
-    return encoder.prompt({**asked.inputs, FIELD: texts})
+    return encoder.prompt({**asked.inputs, FIELD: WEIGH.format(texts)})

@@ -7,7 +7,7 @@ et al. 2022 (arXiv 2205.11916, section 3), whose sentence also leads where a wor
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,9 +21,9 @@ from metier.inference.strategies.presets import RATIONALE_TOKENS, SELF_CONSISTEN
 from metier.inference.strategies.questions import Form, Question, question, worded
 from metier.inference.strategies.reading import read_choice
 from metier.inference.strategies.samples import Answered, Sample, seed_of
-from metier.models.encode import Encoder
+from metier.models.encode import Encoder, Shot
 from metier.models.packed import Item
-from metier.tasks import Example, Task
+from metier.tasks import Example, Task, Worked
 
 THINK = (
     "First think step by step in a few sentences, whatever form of answer was asked for above. "
@@ -45,6 +45,7 @@ class Setting:
         tokens: the longest chain.
         answer: whether options are chosen by letter or by text; as the task's template has it if left out.
         seed: of the samples, together with question and number.
+        worked: solved examples with their reasoning, put before every question (Wei et al. 2022).
     """
 
     samples: int = SELF_CONSISTENCY_SAMPLES
@@ -52,6 +53,7 @@ class Setting:
     tokens: int = RATIONALE_TOKENS
     answer: Form | None = None
     seed: int = 0
+    worked: Sequence[Worked] = ()
 
 
 SELF_CONSISTENCY = Setting()
@@ -91,7 +93,7 @@ def self_consistency(
     Errors: :class:`MetierError` for a task without options, and for a budget too small for one question.
     """
     task = worded(task, setting.answer)
-    thinking = model.encoder(thinking_task(task), room=setting.tokens + 16)
+    thinking = thinking_encoder(model, thinking_task(task), setting, say=say)
     asked = [question(task, example, setting.answer) for example in examples]
     prompts = {q.example.id: thinking.prompt(q.inputs) for q in asked}
 
@@ -117,6 +119,43 @@ def thinking_task(task: Task, before: str = "") -> Task:
     template = task.template
     text = f"{template.input}\n\n{before}{THINK}" if template.chat else f"{before}{template.input}{LEAD}"
     return task.model_copy(update={"template": template.model_copy(update={"input": text})})
+
+
+def thinking_encoder(
+    model: Model, thinking: Task, setting: Setting, *, longer: int = 0, say: Say = lambda line: None
+) -> Encoder:
+    """Prompts of a task that asks for reasoning, behind the worked examples, which take nothing from the question.
+
+    Where a model reads too little for all of them and half of the longest prompt, the last ones are left out.
+
+    Args:
+        thinking: as :func:`thinking_task` gave it; fields besides the question's own are empty in worked examples.
+        longer: tokens beyond the longest prompt, for what is put in besides.
+        say: is told how many were left out.
+    """
+    blank = dict.fromkeys(thinking.template.fields(), "")
+    shots = [_solved(thinking, one, setting.answer, blank) for one in setting.worked]
+    room = setting.tokens + 16
+    plain = model.encoder(thinking, room=room, longer=longer)
+
+    def size(shown: Sequence[Shot]) -> int:
+        return len(plain.tokenizer.encode(replace(plain, shots=shown).render(blank)))
+
+    while shots:
+        taken = size(shots) - size(())
+        encoder = model.encoder(thinking, room=room, longer=longer + taken, shots=shots)
+        if encoder.max_tokens - taken >= plain.max_tokens // 2:
+            break
+        shots = shots[:-1]
+    if len(shots) < len(setting.worked):
+        say(f"{len(shots)} of {len(setting.worked)} worked examples fit into the prompt")
+    return encoder if shots else plain
+
+
+def _solved(thinking: Task, one: Worked, form: Form | None, blank: Mapping[str, str]) -> Shot:
+    asked = question(thinking, one.example, form)
+    answer = asked.answers[asked.texts.index(one.example.target)]
+    return {**blank, **asked.inputs}, f"{one.rationale}{CONCLUSION} {answer}."
 
 
 def most_tokens(encoder: Encoder, asked: Question, room: int) -> int:
