@@ -10,7 +10,7 @@ from metier.evaluation.confidence import Rows, probability
 from metier.evaluation.conformal import LEVELS, METHODS, Method, prediction_sets, too_few
 from metier.inference.bundle import Bundle
 
-_AGAIN = "run `metier run` on its recipe again: finished stages are not repeated"
+_AGAIN = "run `metier run` on its recipe again, with rows to calibrate on (not all of them to test on)"
 
 
 def abstentions(bundle: Bundle, rows: Rows, below: float | None) -> list[bool]:
