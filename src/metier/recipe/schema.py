@@ -23,7 +23,7 @@ from metier.recipe.tokenizer import TokenizerChoice
 class Recipe(Part):
     """One specialist, from data to report."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="also of the run directory")
     task: TaskChoice | None = None
     corpus: CorpusChoice | None = None
     tokenizer: TokenizerChoice | None = Field(
@@ -37,14 +37,16 @@ class Recipe(Part):
     protocol: Literal["metier", "fingpt", "bloomberg"] = Field(
         default="metier", description="whose rows and wording to test by: metier, fingpt or bloomberg"
     )
-    base: str = "smollm2-135m-instruct"
+    base: str = Field(
+        default="smollm2-135m-instruct", description="a name of `metier bases`, hf:owner/name, or a folder"
+    )
     adapt: Adapt = Adapt()
     split: SplitChoice = SplitChoice()
     measure: Measure = Measure()
     strategies: StrategyList | None = Field(default=None, description="further ways of asking, on the test part")
     retention: Retention | None = Retention()
     max_tokens: int = Field(default=1024, ge=32, description="longest prompt; the middle of a longer text is left out")
-    seed: int = 0
+    seed: int = Field(default=0, description="of all that is drawn, except the split, which has its own")
     seeds: list[int] | None = Field(
         default=None, min_length=2, description="train once with each: mean and spread; the first is the specialist"
     )
@@ -52,8 +54,10 @@ class Recipe(Part):
     search: Search | None = None
     curve: Curve | None = Field(default=None, description="for metier curve: sizes, and rivals to compare with")
     selective: Selective | None = Field(default=None, description="abstain unless what is answered is accurate enough")
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    dtype: Literal["auto", "bfloat16", "float32", "float16"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", description="auto takes a GPU where one is")
+    dtype: Literal["auto", "bfloat16", "float32", "float16"] = Field(
+        default="auto", description="number format of the base; auto takes bfloat16 where a probe finds that it pays"
+    )
 
     def needed_task(self, path: Path | None = None) -> TaskChoice:
         """The task, for a verb that learns or measures one.
