@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from metier.files import sha256_file
+from metier.report import write_card, write_report
 from metier.run import run
 from metier.run.mixes import answer
 from tests.corpus.prose import prose
@@ -95,6 +97,18 @@ def test_a_task_is_learnt_on_every_mix_and_on_the_base_as_it_was(folder: Path) -
     page = (out / "report.html").read_text("utf-8")
     assert "Learnt after the mix general" in page
     assert "Learnt on the base as it was" in page
+
+
+def test_weights_that_hold_outs_chose_are_told(done: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(done, copy)
+    file = copy / "mixes" / "mixed" / "manifest.json"
+    manifest = json.loads(file.read_text("utf-8"))
+    for best in (6, 3):
+        manifest["training"]["best_step"] = best
+        file.write_text(json.dumps(manifest), "utf-8")
+        page, card = write_report(copy).read_text("utf-8"), write_card(copy).read_text("utf-8")
+        assert ("those of step 3 of 6" in page) is ("those of step 3 of 6" in card) is (best == 3)
 
 
 def change(value: float, low: float | None, high: float | None) -> dict[str, Any]:

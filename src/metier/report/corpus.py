@@ -64,7 +64,7 @@ def write_corpus_cards(run_dir: Path) -> Path:
     cards: dict[str, Path] = {}
     for one in view["learnt"]:
         cards[one.name] = one.path / "specialist" / "README.md"
-        write_text(cards[one.name], template.render(one=one, **view))
+        write_text(cards[one.name], template.render(one=one, kept=_chosen(one), **view))
     return cards.get("mixed") or next(iter(cards.values()))
 
 
@@ -97,6 +97,7 @@ def _view(run_dir: Path) -> dict[str, Any]:
         "mixes": mixes,
         "answer": mixes["answer"] if mixes else _alone(learnt[0]),
         "curves": [(one.name, _loss(one), _curves(one)) for one in learnt],
+        "chosen": [note for one in learnt if (note := _chosen(one))],
         "samples": _read_json(run_dir / "evidence" / "samples.json"),
         "seconds": sum(one.manifest["training"]["seconds"] for one in learnt),
         "recipe": recipe.read_text("utf-8") if recipe.is_file() else "",
@@ -139,6 +140,17 @@ def _alone(one: Learnt) -> str:
         parts.append(f"{found['value']:.3f}{ends}{was} on {name}{few}")
     tokens = one.manifest["training"]["tokens"]
     return f"Bits per byte after {tokens:,} tokens: {', '.join(parts) or 'nothing was held out'}."
+
+
+def _chosen(one: Learnt) -> str | None:
+    """That the weights are not those of the last step: they were chosen by hold-outs that are scored, too."""
+    best, last = one.manifest["training"]["best_step"], one.manifest["training"]["steps"]
+    if not best or best == last:
+        return None
+    return (
+        f"{one.name}: the weights kept are those of step {best} of {last}, where the hold-outs did best at a look; "
+        "the same hold-outs are scored, which flatters a little."
+    )
 
 
 def _loss(one: Learnt) -> Markup | None:
