@@ -112,9 +112,13 @@ def _print(found: dict[str, Any], samples: int) -> None:
 
 def _print_accuracy(found: dict[str, Any]) -> None:
     table = new_table("task", "system", "an item overlaps by", "overlapping", "clean", "difference", "note")
+    one_sided: dict[tuple[str, str], dict[str, None]] = {}
     for task, entry in found["tasks"].items():
         for name, one in entry["definitions"].items():
             for system, apart in one["accuracy"].items():
+                if not (apart["overlapping"] and apart["clean"]):
+                    one_sided.setdefault((task, apart["note"]), {})[name] = None
+                    continue
                 cells = [_score(apart[side]) for side in ("overlapping", "clean")]
                 gap = apart["difference"]
                 told = f"{gap['value']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]" if gap else "-"
@@ -122,6 +126,8 @@ def _print_accuracy(found: dict[str, Any]) -> None:
     if table.row_count:
         typer.echo("accuracy on overlapping and on clean items:")
         print_table(table)
+    for (task, note), names in one_sided.items():
+        typer.echo(f"{task}, by {', '.join(names)}: {note}")
 
 
 def _score(score: dict[str, Any] | None) -> str:
