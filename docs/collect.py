@@ -24,20 +24,17 @@ def collect(run: Path) -> Path:
     """Write ``docs/results/<run>.json`` from the run directory alone."""
     manifest: dict[str, Any] = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     recipe = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
-    scores = _read(run / "evidence" / "scores.json") or {}
     found: dict[str, Any] = {"run": recipe["name"], "finished": manifest.get("finished")}
-    found["scores"] = {
-        task: {name: _short(entry) for name, entry in systems.items()} for task, systems in scores.items()
-    }
+    found["scores"] = _scores(run)
     if ledger := _read(run / "ledger.json"):
         found["ledger"] = {name: ledger[name] for name in ("total", "domains", "sources")}
-    for one in sorted(run.glob("mixes/*/manifest.json")):
+    learnt = run / "pretrained" if (run / "pretrained").is_dir() else run  # apart, where a task is learnt on top
+    for one in sorted(learnt.glob("mixes/*/manifest.json")):
         part = _read(one) or {}
-        found.setdefault("models", {})[one.parent.name] = {
-            name: part[name] for name in ("training", "device", "versions")
-        }
+        about = {name: part[name] for name in ("training", "device", "versions")}
+        found.setdefault("models", {})[one.parent.name] = {**about, "scores": _scores(one.parent)}
     for name in EVIDENCE:
-        if evidence := _read(run / "evidence" / f"{name}.json"):
+        if evidence := _read((learnt if name == "mixes" else run) / "evidence" / f"{name}.json"):
             found[name] = evidence
     kept = ("training", "device", "versions", "splits", "base")
     found |= {name: manifest[name] for name in kept if name in manifest}
@@ -50,6 +47,11 @@ def collect(run: Path) -> Path:
 
 def _read(file: Path) -> dict[str, Any] | None:
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+
+def _scores(run: Path) -> dict[str, Any]:
+    scores = _read(run / "evidence" / "scores.json") or {}
+    return {task: {name: _short(entry) for name, entry in systems.items()} for task, systems in scores.items()}
 
 
 def _short(entry: dict[str, Any]) -> dict[str, Any]:
