@@ -13,18 +13,47 @@ from hypothesis import strategies as st
 from metier.errors import MetierError
 from metier.evaluation.evidence import read_scores
 from metier.files import sha256_file
-from metier.recipe import Mix, load_recipe
+from metier.recipe import Mix, Recipe, load_recipe
 from metier.run import curve, run
-from metier.run.again import sizes_up_to, spread, wins_from
+from metier.run.again import on_other_bases, sizes_up_to, spread, wins_from
 from metier.run.mixture import shares
 from metier.tasks import Example, fewer
 from tests.toy import write_recipe, write_table
 
 TASK = {"name": "x"}
+RUN = Path("evidence") / "predictions"
 
 
 def read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_on_other_bases_only_the_training_is_repeated(toy_base: Path, tmp_path: Path) -> None:
+    extra = (
+        "seeds: [3, 4]\nstrategies: [{name: few-shot}]\nmix: {tasks: [{name: finance-starter}]}\n"
+        "search: {trials: [{}, {adapt: {rank: 2}}]}\nselective: {accuracy: 0.6}\n"
+    )
+    recipe = load_recipe(write_recipe(tmp_path, toy_base, extra=extra))
+    carried: dict[str, Recipe] = {}
+
+    def carry(own: Recipe, folder: Path) -> Path:
+        carried[folder.name] = own
+        (folder / RUN).mkdir(parents=True)
+        (folder / RUN / "table.specialist.parquet").write_text(own.base, encoding="utf-8")
+        return folder
+
+    (tmp_path / RUN).mkdir(parents=True)
+    on_other_bases(recipe, tmp_path, "table", {"after-a": "here", "after-nothing": "there"}, carry)
+    for name, base in (("after-a", "here"), ("after-nothing", "there")):
+        own = carried[name]
+        assert (tmp_path / RUN / f"table.{name}.parquet").read_text(encoding="utf-8") == own.base == base
+        assert (own.adapt, own.split, own.task, own.selective) == (
+            recipe.adapt, recipe.split, recipe.task, recipe.selective
+        )  # fmt: skip
+        assert own.mix is not None
+        assert not own.mix.alone
+        assert own.measure.systems == []
+        assert own.seeds is own.strategies is own.search is own.retention is own.pretrain is None
 
 
 def test_seeds_give_mean_and_spread(toy_base: Path, tmp_path: Path) -> None:

@@ -219,7 +219,7 @@ def test_options_stay_whole_when_a_text_is_too_long(finished: dict[str, Path]) -
     [
         ({"B": ""}, "an option is missing", "news.csv, row 2, column 'B'"),
         ({"B": "x", "C": "x"}, "two options are the same: 'x'", "news.csv, row 2, columns A, B, C"),
-        ({"answer": "D"}, "the answer 'D' is not the", "news.csv, row 2, column 'answer'"),
+        ({"answer": "D"}, "the answer 'D' is not the letter of one of the options", "news.csv, row 2, column 'answer'"),
         ({"answer": ""}, "the label is empty", "news.csv, row 2, column 'answer'"),
     ],
 )

@@ -43,9 +43,6 @@ def main() -> None:
     except MetierError as error:
         typer.echo(f"metier: {error}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("stopped", err=True)
-        sys.exit(130)
     except OSError as error:
         import errno
 

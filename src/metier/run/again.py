@@ -56,7 +56,10 @@ def each_alone(recipe: Recipe, path: Path, names: Sequence[str], carry: Carry) -
 
 def on_other_bases(recipe: Recipe, path: Path, task: str, bases: Mapping[str, str], carry: Carry) -> None:
     """Learn the task in the same way on each of ``bases``, in ``beside/<name>``: a system of that name."""
-    plain: dict[str, Any] = dict.fromkeys(("pretrain", "corpus", "tokenizer", "retention", "seeds", "search", "curve"))
+    left_out = ("pretrain", "corpus", "tokenizer", "retention", "seeds", "search", "curve", "strategies")
+    plain: dict[str, Any] = dict.fromkeys(left_out)
+    if recipe.mix:
+        plain["mix"] = recipe.mix.model_copy(update={"alone": False})
     plain["measure"] = recipe.measure.model_copy(update={"systems": [], "generation": False})
     for name, base in bases.items():
         own = recipe.model_copy(update={**plain, "base": base})
