@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, BloomConfig, Gemma3TextConfig, GPT2Config
 
-from metier.models import packed
+from metier.models import grid
 from metier.models.batching import by_budget, sorted_runs
 from metier.models.encode import split_prefix
 from metier.models.forward import Runner
@@ -84,7 +84,7 @@ def test_gradients_equal_those_of_the_padded_way(runner: Runner) -> None:
 def test_the_fused_kernel_gives_the_same(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     items = [Item((3, 4, 5, 6), ((9, 2), (8, 7, 6))), Item((7, 8), ((10,), (4,)))]
     expected = runner.answer_logprobs(items, (1, 6))
-    monkeypatch.setattr(packed, "FUSED_FROM", 1)
+    monkeypatch.setattr(grid, "FUSED_FROM", 1)
     torch.testing.assert_close(runner.answer_logprobs(items, (1, 6)), expected, atol=2e-5, rtol=1e-5)
 
 

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from metier.errors import MetierError, nearest
-from metier.models.fused import fuse_lora
+from metier.models.fused import fuse
 from metier.models.layers import decoder_layers
 
 ADAPTERS = ("lora", "prompt")
@@ -63,7 +63,7 @@ def attach_lora(
     for parameter in wrapped.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(dtype)
-    fuse_lora(wrapped)
+    fuse(wrapped)
     return wrapped
 
 
@@ -95,7 +95,7 @@ def load_adapter(model: Any, folder: Path) -> Any:
     for name, parameter in wrapped.named_parameters():
         if "lora_" in name:
             parameter.data = parameter.data.to(dtype)
-    fuse_lora(wrapped)
+    fuse(wrapped)
     return wrapped.eval()
 
 

@@ -24,9 +24,9 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from metier.models.grid import Grid, grid_attention
+
 ATTENTION = "metier"
-# Above this many tokens a prompt, the scores of plain matmuls cost more memory than a fused kernel saves time.
-FUSED_FROM = 512
 
 
 @dataclass(frozen=True)
@@ -74,26 +74,37 @@ class Pack:
     stored: list[tuple[Tensor, Tensor]] | None = None
     collect: dict[int, tuple[Tensor, Tensor]] | None = None
     layers: int = 0  # attention layers that have read this layout so far
-    masks: dict[tuple[torch.dtype, int | None], Tensor] = field(default_factory=dict)
+    masks: dict[tuple[Any, ...], Tensor] = field(default_factory=dict)
+    grids: dict[tuple[int, int], Grid] = field(default_factory=dict)
 
     @property
     def seen(self) -> int:
         """Prefix tokens that the items attend to, in this row or stored."""
         return self.prefix if self.stored is None else int(self.stored[0][0].shape[1])
 
+    def grid(self, heads: int, kv_heads: int) -> Grid:
+        """Where rows stand for attention with so many heads."""
+        key = (heads, kv_heads)
+        if key not in self.grids:
+            self.grids[key] = Grid(self.gather, self.scatter, self.prefix, self.seen, heads, kv_heads)
+        return self.grids[key]
+
     def mask(self, dtype: torch.dtype, window: int | None) -> Tensor:
         """Additive mask ``(1 or B, T, seen + T)`` for a layer, with its sliding window if it has one."""
-        key = (dtype, window)
+        allowed = self.allowed
+        if window is not None:
+            at = self.positions[0, self.prefix :][self.gather]  # (B, T)
+            keys = torch.cat([torch.arange(self.seen, device=at.device).expand(len(at), -1), at], 1)
+            allowed = allowed & (at[:, :, None] - keys[:, None, :] < window)
+        empty = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
+        return empty.masked_fill(~allowed, torch.finfo(dtype).min)
+
+    def folded_mask(self, dtype: torch.dtype, window: int | None, heads: int, kv_heads: int) -> Tensor:
+        """:meth:`mask` for queries folded by key head: ``(1 or kv_heads · B, groups · T, seen + T)``."""
+        key = (dtype, window, heads, kv_heads)
         if key not in self.masks:
-            allowed = self.allowed
-            if window is not None:
-                at = self.positions[0, self.prefix :][self.gather]  # (B, T)
-                keys = torch.cat([torch.arange(self.seen, device=at.device).expand(len(at), -1), at], 1)
-                allowed = allowed & (at[:, :, None] - keys[:, None, :] < window)
-            minus_infinity = torch.finfo(dtype).min
-            self.masks[key] = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(
-                ~allowed, minus_infinity
-            )
+            mask = self.mask(dtype, window)
+            self.masks[key] = mask.repeat(1 if len(mask) == 1 else kv_heads, heads // kv_heads, 1)
         return self.masks[key]
 
 
@@ -211,77 +222,19 @@ def attention(
     pack.layers += 1
     if pack.collect is not None:
         pack.collect[layer] = (key[0, :, : pack.prefix].clone(), value[0, :, : pack.prefix].clone())
-    parts = []
-    if pack.prefix:
-        parts.append(_prefix_attention(pack, query, key, value, scale, sliding_window))
-    if pack.scatter.numel():
-        parts.append(item_attention(pack, layer, query[0], key[0], value[0], scale, sliding_window))
-    output = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
-    return output.transpose(0, 1)[None], None
+    queries, keys, values = (part[0].transpose(0, 1) for part in (query, key, value))
+    return pack_attention(pack, layer, queries, keys, values, scale, sliding_window)[None], None
 
 
-def _prefix_attention(
-    pack: Pack, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None
-) -> Tensor:
-    """The prefix looks at itself alone: ``(heads, prefix, head_dim)``."""
-    groups, length = query.shape[1] // key.shape[1], pack.prefix
-    mask = None
-    if window is not None and window < length:
-        mask = torch.ones(length, length, dtype=torch.bool, device=query.device).tril().triu(1 - window)
-    return F.scaled_dot_product_attention(
-        query[:, :, :length],
-        key[:, :, :length].repeat_interleave(groups, 1),
-        value[:, :, :length].repeat_interleave(groups, 1),
-        attn_mask=mask,
-        is_causal=mask is None,
-        scale=scale,
-    )[0]
-
-
-def item_attention(
+def pack_attention(
     pack: Pack, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None = None
 ) -> Tensor:
-    """Each item looks at the prefix and at itself, ``(heads or kv_heads, prefix + N, head_dim)``.
-
-    Returns ``(heads, N, head_dim)``.
-    """
-    heads, kv_heads, size = query.shape[0], key.shape[0], query.shape[2]
-    groups, (items, longest) = heads // kv_heads, pack.gather.shape
-    before, seen = pack.prefix, pack.seen
-    queries = _on_grid(pack, query[:, before:])  # (heads, B, T, head_dim)
-    shared = pack.stored[layer] if pack.stored is not None else (key[:, :before], value[:, :before])
-    keys, values = (
-        torch.cat([old[:, None].expand(kv_heads, items, seen, size), _on_grid(pack, new[:, before:])], 2).reshape(
-            kv_heads * items, seen + longest, size
-        )
-        for old, new in zip(shared, (key, value), strict=True)
-    )
-    reach = window if window is not None and window < seen + longest else None
-    mask = pack.mask(query.dtype, reach)  # (1 or B, T, seen + T)
-    # the query heads that share a key head are folded into the query length: no repeated keys
-    folded = queries.reshape(kv_heads, groups, items, longest, size).transpose(1, 2)
-    if longest >= FUSED_FROM:
-        mask = mask[:, None] if len(mask) == 1 else mask.repeat(kv_heads, 1, 1)[:, None]
-        output = F.scaled_dot_product_attention(
-            folded.reshape(kv_heads * items, groups, longest, size),
-            keys[:, None].expand(-1, groups, -1, -1),
-            values[:, None].expand(-1, groups, -1, -1),
-            attn_mask=mask,
-            scale=scale,
-        )
-    else:
-        mask = mask.repeat(1 if len(mask) == 1 else kv_heads, groups, 1)
-        folded = folded.reshape(kv_heads * items, groups * longest, size)
-        scores = torch.baddbmm(mask, folded, keys.transpose(1, 2), alpha=scale)
-        output = torch.bmm(torch.softmax(scores, -1), values)
-    output = output.reshape(kv_heads, items, groups, longest, size).transpose(1, 2)
-    output = output.reshape(heads, items * longest, size)
-    return output if items == 1 else output[:, pack.scatter]
-
-
-def _on_grid(pack: Pack, row: Tensor) -> Tensor:
-    """``(heads, N, head_dim)`` → ``(heads, B, T, head_dim)``; one item alone is its own grid."""
-    return row[:, None] if len(pack.gather) == 1 else row[:, pack.gather]
+    """:func:`metier.models.grid.grid_attention` of ``layer`` in ``pack``'s layout."""
+    heads, kv_heads = query.shape[1], key.shape[1]
+    reach = window if window is not None and window < pack.seen + pack.gather.shape[1] else None
+    mask = pack.folded_mask(query.dtype, reach, heads, kv_heads)
+    stored = None if pack.stored is None else pack.stored[layer]
+    return grid_attention(pack.grid(heads, kv_heads), query, key, value, mask, scale, window, stored)
 
 
 def _mask(*args: Any, **kwargs: Any) -> Tensor | None:

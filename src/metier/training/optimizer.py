@@ -32,7 +32,7 @@ class MasterAdamW:
         matrices = [m for m in self.masters if m.ndim > 1]
         vectors = [m for m in self.masters if m.ndim <= 1]
         groups = [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
-        self.inner = torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=betas, foreach=True)
+        self.inner = torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=betas, fused=True)
 
     def gather(self) -> float:
         """Move the gradients to the masters; returns their norm."""

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from metier.models.forward import Runner
 from metier.models.layers import causal_model, decoder_layers
-from metier.models.packed import Item, Pack, item_attention
+from metier.models.packed import Item, Pack, pack_attention
 
 # Architectures with Llama's block: what else one has (biases, several key heads) is read from its modules.
 FAMILY = ("llama", "mistral", "qwen2")
@@ -79,16 +79,9 @@ class LeanDecoder:
         size, turned = rotation[0].shape[-1], self.heads + self.kv_heads
         projected = layer.queries_keys_values(self._norm(x)).view(len(x), turned + self.kv_heads, size)
         straight = projected[:, :turned]
-        rotated = torch.addcmul(straight * rotation[0], straight.roll(size // 2, -1), rotation[1]).transpose(0, 1)
-        found = item_attention(
-            pack,
-            number,
-            rotated[: self.heads],
-            rotated[self.heads :],
-            projected[:, turned:].transpose(0, 1),
-            size**-0.5,
-        )
-        return found.transpose(0, 1).reshape(len(x), -1)
+        rotated = torch.addcmul(straight * rotation[0], straight.roll(size // 2, -1), rotation[1])
+        queries, keys, values = rotated[:, : self.heads], rotated[:, self.heads :], projected[:, turned:]
+        return pack_attention(pack, number, queries, keys, values, size**-0.5).reshape(len(x), -1)
 
 
 class _Layer:
