@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metier.models.gradient import call
+
 # Above this many tokens a prompt, the scores of plain matmuls cost more memory than a fused kernel saves time.
 FUSED_FROM = 512
 
@@ -124,20 +126,20 @@ def grid_attention(
     queries, keys, values = query.reshape(-1, size), key.reshape(-1, size), value.reshape(-1, size)
     if not grid.tokens:
         return _prefix_attention(grid, queries, keys, values, scale, window).view(tokens, heads, size)
-    first, queries = _Spread.apply(queries, grid, True)  # type: ignore[no-untyped-call]
+    first, queries = call(_Spread, queries, grid, True)
     first_keys, keys = _spread_keys(keys, grid)
     first_values, values = _spread_keys(values, grid)
     if grid.prefix:
         first = _prefix_attention(grid, first, first_keys, first_values, scale, window)
     found = _scaled(grid, queries, keys, values, mask, scale)
-    rows: Tensor = _Collect.apply(first, found.reshape(-1, size), grid)  # type: ignore[no-untyped-call]
+    rows: Tensor = call(_Collect, first, found.reshape(-1, size), grid)
     return rows.view(tokens, heads, size)
 
 
 def _spread_keys(rows: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     if not grid.inline:  # nothing is learnt behind a stored prefix
         return rows[:0], rows.index_select(0, grid.keys)
-    first, spread = _Spread.apply(rows, grid, False)  # type: ignore[no-untyped-call]
+    first, spread = call(_Spread, rows, grid, False)
     return first, spread
 
 

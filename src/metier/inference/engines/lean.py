@@ -61,7 +61,7 @@ class LeanDecoder:
             x = layer.output(mixed, x)
             normed = self._norm(x)
             x = layer.down(layer.up(normed, layer.gate(normed)), x)
-        found = torch.zeros(len(pack.input_ids[0]), x.shape[1])
+        found = torch.zeros(len(pack.input_ids[0]), x.shape[1], dtype=x.dtype)
         found[wanted] = self._norm(x) * self.last_norm
         return found
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from metier.models.fused.lora import Update, apply, is_on, is_plain, update_of
+from metier.models.gradient import call
 
 
 class Activation(NamedTuple):
@@ -98,5 +99,5 @@ def _forward(module: Any, x: Tensor) -> Tensor:
     updates = [update_of(part) for part in parts]
     tensors = [tensor for u in updates for tensor in u[:4]]
     activation, scales = ACTIVATIONS[type(module.act_fn).__name__], tuple(u.scale for u in updates)
-    rows: Tensor = _Gated.apply(x.flatten(0, -2), activation, scales, *tensors)  # type: ignore[no-untyped-call]
+    rows: Tensor = call(_Gated, x.flatten(0, -2), activation, scales, *tensors)
     return rows.view(x.shape)

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from metier.models.gradient import call
+
 
 class Update(NamedTuple):
     """A frozen layer with its adapter: ``x W' + bias + s · (x A') B'`` (Hu et al. 2021, equation 3)."""
@@ -48,8 +50,8 @@ def is_plain(layer: Any) -> bool:
 
 
 def is_on(layer: Any) -> bool:
-    """Whether the adapter is neither switched off nor part of the weight already."""
-    return not (layer.disable_adapters or layer.merged)
+    """Whether the adapter is there, and neither switched off nor part of the weight already."""
+    return not getattr(layer, "disable_adapters", True) and not layer.merged
 
 
 def apply(x: Tensor, u: Update, low: Tensor) -> Tensor:
@@ -89,5 +91,5 @@ def _forward(layer: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     if not is_on(layer) or args or kwargs:
         result: Tensor = type(layer).forward(layer, x, *args, **kwargs)
         return result
-    rows: Tensor = _LoraLinear.apply(x.flatten(0, -2), *update_of(layer))  # type: ignore[no-untyped-call]
+    rows: Tensor = call(_LoraLinear, x.flatten(0, -2), *update_of(layer))
     return rows.reshape(*x.shape[:-1], rows.shape[-1])

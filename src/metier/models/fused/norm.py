@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from metier.models.gradient import call
+
 
 class _Norm(torch.autograd.Function):
     """``w · x / rms(x)`` for a frozen ``w``: ``dx = r g w - x r³ mean(g w x)`` with ``r = 1 / rms(x)``."""
@@ -61,5 +63,5 @@ def _eps(module: Any) -> float | None:
 
 
 def _forward(module: nn.Module, weight: Tensor, x: Tensor) -> Tensor:
-    found: Tensor = _Norm.apply(x, module, weight, _eps(module))  # type: ignore[no-untyped-call]
+    found: Tensor = call(_Norm, x, module, weight, _eps(module))
     return found

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from metier.models.gradient import call
+
 NAME = "apply_rotary_pos_emb"  # what transformers' attention modules call
 
 
@@ -33,7 +35,7 @@ def rotate(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, unsqueeze_dim: int = 
     """transformers' function of that name: queries and keys ``(batch, heads, tokens, head_dim)``."""
     half = sin.shape[-1] // 2
     cos, sin = cos.unsqueeze(unsqueeze_dim), torch.cat([-sin[..., :half], sin[..., half:]], -1).unsqueeze(unsqueeze_dim)
-    queries, keys = (_Rotate.apply(x, cos, sin) for x in (q, k))  # type: ignore[no-untyped-call]
+    queries, keys = (call(_Rotate, x, cos, sin) for x in (q, k))
     return queries, keys
 
 
