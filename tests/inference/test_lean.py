@@ -94,7 +94,7 @@ def test_it_runs_where_nothing_learns_and_only_there(runners: list[Runner], monk
     ("config", "dtype", "why"),
     [
         (Gemma3TextConfig(**SIZES, head_dim=12), torch.float32, "not of Llama's shape"),
-        (LlamaConfig(**SIZES), torch.bfloat16, "only for float32"),
+        (LlamaConfig(**SIZES), torch.float16, "only for float32"),
         (LlamaConfig(**SIZES, hidden_act="gelu"), torch.float32, "another activation"),
         (MistralConfig(**SIZES, sliding_window=8), torch.float32, "within a window"),
     ],
@@ -109,7 +109,7 @@ def test_a_decoder_that_differs_is_not_used(toy_base: Path, monkeypatch: pytest.
     runner = Runner(load_model(toy_base, dtype=torch.float32, device="cpu"))
     assert use_lean(runner) == "lean modules"
     real = lean.LeanDecoder._norm
-    monkeypatch.setattr(lean.LeanDecoder, "_norm", lambda self, x: 1.01 * real(self, x))
+    monkeypatch.setattr(lean.LeanDecoder, "_norm", lambda self, x, weight: 1.01 * real(self, x, weight))
     assert "differed on a trial" in use_lean(runner)
     assert runner.lean is None
     monkeypatch.setattr(lean, "MEMORY_SHARE", 0.0)

@@ -104,7 +104,7 @@ def _rates() -> tuple[float, float]:
     return _gflops(torch.float32), _gflops(torch.bfloat16)
 
 
-def _gflops(dtype: torch.dtype, *, rows: int = 1024, repeats: int = 6) -> float:
+def _gflops(dtype: torch.dtype, *, rows: int = 2048, repeats: int = 3) -> float:
     """Best rate of a matmul shaped like a small model's feed-forward layer, in GFLOP/s."""
     left, right = torch.ones(rows, 576, dtype=dtype), torch.ones(576, 1536, dtype=dtype)
     best = float("inf")

@@ -4,7 +4,8 @@ One sentence alone is a few dozen rows: the matmuls are small, and what stands a
 training (norms in six steps, rotations of queries and keys apart, activations and sums that write their result once
 more) costs a third of the time. Here weights are reordered once for oneDNN, queries, keys and values come from one
 matrix, the norms' weights are part of the matrix behind them, and activation, product and residual sum happen in the
-matmul that feeds them. Nothing is approximated: sums are taken in another order, in float32.
+matmul that feeds them. Nothing is approximated: sums are taken in another order. In bfloat16 adapters stay apart and
+norms' weights where they are, for either in the matrix would be rounded with it.
 """
 
 from __future__ import annotations
@@ -18,19 +19,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metier.models.forward import Runner
+from metier.models.fused.lora import is_on, is_plain, update_of
 from metier.models.layers import causal_model, decoder_layers
 from metier.models.packed import Item, Pack, pack_attention
 
 # Architectures with Llama's block: what else one has (biases, several key heads) is read from its modules.
 FAMILY = ("llama", "mistral", "qwen2")
 ROWS = 64  # oneDNN chooses the order of the weights for about this many rows
-TOLERANCE = 1e-4  # greatest difference of a log-probability, in nats, or a tenth of it relative
+# Greatest difference of a log-probability in nats, or a tenth of it relative; bfloat16 differs so from itself.
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.25}
 # The weights are held twice: at most this share of the memory that is free.
 MEMORY_SHARE = 0.25
 
 
 class LeanDecoder:
-    """Hidden states of a pack whose prefix is stored, from copies of a float32 model's weights.
+    """Hidden states of a pack whose prefix is stored, from copies of a model's weights.
 
     Args:
         model: a transformers causal language model of :data:`FAMILY` on the processor.
@@ -59,14 +62,14 @@ class LeanDecoder:
             if number == len(self.layers) - 1:  # nothing reads the others any more
                 mixed, x = mixed[wanted], x[wanted]
             x = layer.output(mixed, x)
-            normed = self._norm(x)
+            normed = self._norm(x, layer.after)
             x = layer.down(layer.up(normed, layer.gate(normed)), x)
         found = torch.zeros(len(pack.input_ids[0]), x.shape[1], dtype=x.dtype)
-        found[wanted] = self._norm(x) * self.last_norm
+        found[wanted] = self._norm(x, self.last_norm)
         return found
 
-    def _norm(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, x.shape[-1:], None, self.eps)
+    def _norm(self, x: Tensor, weight: Tensor | None) -> Tensor:
+        return F.rms_norm(x, x.shape[-1:], weight, self.eps)
 
     def _rotation(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines ``(tokens, 1, head_dim)``, the first half of the sines negated (RoFormer, equation 34)."""
@@ -77,7 +80,7 @@ class LeanDecoder:
     def _attention(self, pack: Pack, number: int, layer: _Layer, x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
         """``(tokens, hidden)`` → ``(tokens, heads · head_dim)``: what the heads read, before the output matrix."""
         size, turned = rotation[0].shape[-1], self.heads + self.kv_heads
-        projected = layer.queries_keys_values(self._norm(x)).view(len(x), turned + self.kv_heads, size)
+        projected = layer.queries_keys_values(self._norm(x, layer.before)).view(len(x), turned + self.kv_heads, size)
         straight = projected[:, :turned]
         rotated = torch.addcmul(straight * rotation[0], straight.roll(size // 2, -1), rotation[1])
         queries, keys, values = rotated[:, : self.heads], rotated[:, self.heads :], projected[:, turned:]
@@ -88,27 +91,60 @@ class _Layer:
     """One block's matrices: each attribute is a matmul with what comes after it."""
 
     def __init__(self, layer: Any) -> None:
-        attention, feed, before = layer.self_attn, layer.mlp, layer.input_layernorm.weight
-        after = layer.post_attention_layernorm.weight
-        three = (attention.q_proj, attention.k_proj, attention.v_proj)
-        bias = None if three[0].bias is None else torch.cat([part.bias for part in three])
-        self.queries_keys_values = _matmul(torch.cat([part.weight for part in three]) * before, bias)
-        self.output = _matmul_then(attention.o_proj.weight, attention.o_proj.bias, "add")
-        self.gate = _matmul(feed.gate_proj.weight * after, feed.gate_proj.bias, "swish")
-        self.up = _matmul_then(feed.up_proj.weight * after, feed.up_proj.bias, "mul")
-        self.down = _matmul_then(feed.down_proj.weight, feed.down_proj.bias, "add")
+        attention, feed = layer.self_attn, layer.mlp
+        before, after = layer.input_layernorm.weight, layer.post_attention_layernorm.weight
+        folded = before.dtype == torch.float32  # the norms' weights are part of the matrices behind them
+        self.before: Tensor | None = None if folded else before
+        self.after: Tensor | None = None if folded else after
+        ones = torch.ones((), dtype=before.dtype)
+        into, up = (before, after) if folded else (ones, ones)
+        self.queries_keys_values = _matmul([attention.q_proj, attention.k_proj, attention.v_proj], into)
+        self.output = _matmul_then(attention.o_proj, "add")
+        self.gate = _matmul([feed.gate_proj], up, "swish")
+        self.up = _matmul_then(feed.up_proj, "mul", up)
+        self.down = _matmul_then(feed.down_proj, "add")
 
 
-def _matmul(weight: Tensor, bias: Tensor | None, activation: str = "none") -> Callable[[Tensor], Tensor]:
-    """``x → activation(x W' + bias)``."""
-    order, run = _reordered(weight), torch.ops.mkldnn._linear_pointwise.default
-    return lambda x: run(x, order, bias, activation, [], "")
+class _Adapter:
+    """What LoRA adds to the outputs of layers with one input: ``s · (x A') B'``, the layers' ranks side by side."""
+
+    def __init__(self, layers: list[Any], gain: Tensor) -> None:
+        updates = [update_of(layer) for layer in layers]
+        self.a = torch.cat([u.a * gain for u in updates]).t().contiguous()
+        self.b = torch.block_diag(*(u.b * u.scale for u in updates)).t().contiguous()  # type: ignore[no-untyped-call]
+
+    def add(self, x: Tensor, y: Tensor) -> Tensor:
+        return y.addmm_(x @ self.a, self.b)
 
 
-def _matmul_then(weight: Tensor, bias: Tensor | None, operation: str) -> Callable[[Tensor, Tensor], Tensor]:
+def _parts(layers: list[Any], gain: Tensor) -> tuple[Tensor, Tensor | None, _Adapter | None]:
+    """Weights (reordered) and biases of layers one above the other, and their adapters."""
+    bare = [layer.base_layer if is_plain(layer) else layer for layer in layers]
+    bias = None if bare[0].bias is None else torch.cat([layer.bias for layer in bare])
+    adapter = _Adapter(layers, gain) if is_plain(layers[0]) else None
+    return _reordered(torch.cat([layer.weight for layer in bare]) * gain), bias, adapter
+
+
+def _matmul(layers: list[Any], gain: Tensor, activation: str = "none") -> Callable[[Tensor], Tensor]:
+    """``x → activation(x W' + bias)``; ``gain`` is multiplied into the columns of W."""
+    order, bias, adapter = _parts(layers, gain)
+    run = torch.ops.mkldnn._linear_pointwise.default
+    if adapter is None:
+        return lambda x: run(x, order, bias, activation, [], "")
+    done = torch.nn.Identity() if activation == "none" else torch.nn.SiLU(inplace=True)
+    return lambda x: done(adapter.add(x, run(x, order, bias, "none", [], "")))
+
+
+def _matmul_then(layer: Any, operation: str, gain: Tensor | None = None) -> Callable[[Tensor, Tensor], Tensor]:
     """``x, y → (x W' + bias) operation y``."""
-    order, run = _reordered(weight), torch.ops.mkldnn._linear_pointwise.binary
-    return lambda x, y: run(x, y, order, bias, operation)
+    like = (layer.base_layer if is_plain(layer) else layer).weight
+    order, bias, adapter = _parts([layer], torch.ones((), dtype=like.dtype) if gain is None else gain)
+    run, plain = torch.ops.mkldnn._linear_pointwise.binary, torch.ops.mkldnn._linear_pointwise.default
+    if adapter is None:
+        return lambda x, y: run(x, y, order, bias, operation)
+    if operation == "add":
+        return lambda x, y: adapter.add(x, run(x, y, order, bias, operation))
+    return lambda x, y: adapter.add(x, plain(x, order, bias, "none", [], "")).mul_(y)
 
 
 def _reordered(weight: Tensor) -> Tensor:
@@ -122,16 +158,30 @@ def _unfit(model: Any) -> str | None:
     weights = list(model.parameters())
     if config.model_type not in FAMILY:
         return f"{config.model_type} is not of Llama's shape"
-    if any(w.dtype != torch.float32 or w.device.type != "cpu" for w in weights):
-        return "only for float32 on the processor"
-    if config.hidden_act != "silu" or any("lora" in name for name, _ in model.named_parameters()):
-        return "another activation or an adapter apart"
+    if len({w.dtype for w in weights}) > 1 or weights[0].dtype not in TOLERANCE or weights[0].device.type != "cpu":
+        return "only for float32 or bfloat16 on the processor"
+    if config.hidden_act != "silu":
+        return "another activation"
+    if any(_adapted_otherwise(layer) for layer in decoder_layers(model)):
+        return "an adapter of another kind"
     if getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
         return "attention within a window"
     size = sum(w.numel() * w.element_size() for w in weights)
     if size > MEMORY_SHARE * psutil.virtual_memory().available:
         return "its weights would not fit into memory twice"
     return None
+
+
+def _adapted_otherwise(layer: Any) -> bool:
+    """Whether a block's adapters are not plain LoRA that is on, or stand on some only of the layers with one input."""
+    attention, feed = layer.self_attn, layer.mlp
+    together = (attention.q_proj, attention.k_proj, attention.v_proj), (attention.o_proj,), (feed.gate_proj,), (
+        feed.up_proj,), (feed.down_proj,)  # fmt: skip
+    return any(
+        len({hasattr(part, "base_layer") for part in parts}) > 1
+        or any(hasattr(part, "base_layer") and not (is_plain(part) and is_on(part)) for part in parts)
+        for parts in together
+    )
 
 
 @torch.no_grad()
@@ -169,4 +219,5 @@ def _gap(runner: Runner, decoder: LeanDecoder) -> float:
     expected, _ = runner.logprobs(items, ids[:8], stored)
     every = torch.arange(len(pack.rows))
     found = runner.score_rows(decoder(pack)[pack.rows], every, pack.targets)
-    return float(((found - expected).abs() / (TOLERANCE * (expected.abs() / 10).clamp(min=1))).max())
+    allowed = TOLERANCE[next(runner.model.parameters()).dtype]
+    return float(((found - expected).abs() / (allowed * (expected.abs() / 10).clamp(min=1))).max())

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from metier.models.adapters import attach_lora
-from metier.models.fused import fuse_lora
+from metier.models.fused.lora import fuse_lora
 from metier.models.load import load_model
 
 
