@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, MistralConfig, Qwen2Config
 
 from metier.inference.engines import lean
@@ -117,3 +118,41 @@ def test_a_decoder_that_differs_is_not_used(toy_base: Path, monkeypatch: pytest.
     monkeypatch.setattr(lean, "_reordered", lambda weight: torch.ops.mkldnn.no_such_operation(weight))
     monkeypatch.setattr(lean, "MEMORY_SHARE", 1.0)
     assert use_lean(runner).startswith("transformers' modules")
+
+
+def _adapted(dtype: torch.dtype, targets: str | list[str] = "all-linear") -> Any:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(CONFIGS[0], attn_implementation=ATTENTION, dtype=dtype)
+    settings = LoraConfig(r=3, lora_alpha=6, target_modules=targets, task_type="CAUSAL_LM")
+    model = get_peft_model(model, settings, autocast_adapter_dtype=False).eval()
+    for name, parameter in model.named_parameters():
+        parameter.data += (0.3 if "lora_B" in name else 0.05) * torch.randn_like(parameter)
+    return model
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_adapters_stay_apart(dtype: torch.dtype) -> None:
+    runner = Runner(_adapted(dtype), packing=True)
+    exact = _adapted(torch.float32)
+    exact.load_state_dict({name: value.float() for name, value in runner.model.state_dict().items()})
+    items = [Item((3, 4, 5, 90, 7), ((6, 8), (9,))), Item((11, 12), ((13,),))]
+    with torch.inference_mode():
+        stored = runner.store_prefix((1, 2))
+        plain = runner.answer_logprobs(items, (1, 2), stored)
+        expected = Runner(exact, packing=False).answer_logprobs(items, (1, 2))
+        assert use_lean(runner) == "lean modules"
+        found = runner.answer_logprobs(items, (1, 2), stored)
+    if dtype == torch.float32:
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    else:  # as near to the truth as transformers' and peft's modules in that format
+        assert float((found - expected).abs().max()) < 2 * float((plain - expected).abs().max()) + 0.02
+
+
+def test_an_adapter_that_is_off_or_partial_is_left_to_transformers() -> None:
+    runner = Runner(_adapted(torch.float32), packing=True)
+    with runner.model.disable_adapter():  # type: ignore[operator]
+        assert "an adapter of another kind" in use_lean(runner)
+    assert use_lean(runner) == "lean modules"
+    some = Runner(_adapted(torch.float32, ["q_proj", "v_proj"]), packing=True)
+    assert "an adapter of another kind" in use_lean(some)
+    assert some.lean is None

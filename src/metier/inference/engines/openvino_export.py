@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -164,6 +165,7 @@ def _convert(ov: Any, engine: TorchEngine) -> Any:
 
 def _write_variants(ov: Any, nncf: Any, graph: Any, folder: Path) -> None:
     ov.save_model(graph, folder / "float32.xml", compress_to_fp16=False)
+    nncf.set_log_level(logging.ERROR)  # its handler holds the terminal since it was imported
     with _quiet():
         graph = nncf.compress_weights(graph, mode=nncf.CompressWeightsMode.INT8_ASYM)
     ov.save_model(graph, folder / "int8.xml", compress_to_fp16=False)

@@ -30,7 +30,12 @@ class _Norm(torch.autograd.Function):
         # LayerNorm's gradient around a mean of 0 is this but for - r mean(g w)
         zero, gain = torch.zeros_like(r), weight.float()
         to_x = torch.ops.aten.native_layer_norm_backward(g, x, [size], zero, r, gain, None, [True, False, False])[0]
-        return to_x.add_((torch.mv(g.reshape(-1, size), weight).view_as(r) * r).div_(size).to(x.dtype)), None, None, None
+        return (
+            to_x.add_((torch.mv(g.reshape(-1, size), weight).view_as(r) * r).div_(size).to(x.dtype)),
+            None,
+            None,
+            None,
+        )
 
 
 def fuse_norms(model: nn.Module) -> None:
