@@ -236,7 +236,7 @@ def main() -> None:
     parser = parser_for(__doc__, SYSTEMS, examples=128, repeats=2)
     parser.add_argument("--task", default="finance-starter")
     parser.add_argument("--variant")
-    parser.add_argument("--data-root", type=Path)
+    parser.add_argument("--data-root", type=Path, default=os.environ.get("METIER_DATA"))
     parser.add_argument("--peer-python", default=os.environ.get("METIER_PEER_PYTHON"), help="python with LLaMA-Factory")
     options = parser.parse_args()
     if options.system == "llama-factory" and not options.peer_python:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--task", default="financial-phrasebank")
     parser.add_argument("--variant", default="50agree")
-    parser.add_argument("--data-root", type=Path)
+    parser.add_argument("--data-root", type=Path, default=os.environ.get("METIER_DATA"))
     parser.set_defaults(repeats=1)
     options = parser.parse_args()
     if options.system:
