@@ -125,12 +125,18 @@ def test_another_address_is_warned_of(
     from metier.serving import server
 
     before = signal.getsignal(signal.SIGTERM)
+    # as from a terminal: where a shell started the tests in the background, SIGINT is ignored
+    held = signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr(server, "http_server", lambda *_: Ended(sent))
-    code, out, err = command("serve", run, "--host", "0.0.0.0", "--port", 0)
+    try:
+        code, out, err = command("serve", run, "--host", "0.0.0.0", "--port", 0)
+        quiet = command("serve", run, "--port", 0)[2]
+    finally:
+        signal.signal(signal.SIGINT, held)
     assert code == 0
     assert "warning: whoever reaches http://0.0.0.0:" in err
     assert "no password" in err
     assert "answers; Ctrl-C stops" in out
     assert "stopped; texts answered: 0" in err
-    assert "warning" not in command("serve", run, "--port", 0)[2]
+    assert "warning" not in quiet
     assert signal.getsignal(signal.SIGTERM) == before
