@@ -107,6 +107,7 @@ def test_two_runs_in_one_directory(toy_base: Path, tmp_path: Path) -> None:
     folder = prepare(tmp_path / "shared", toy_base)
     first = start(folder, tmp_path / "cache")
     wait_for_step(folder, 1, first)
+    first.send_signal(signal.SIGSTOP)  # or it might be done before the second has begun
     second = start(folder, tmp_path / "cache")
     _, err = second.communicate(timeout=60)
     first.kill()
