@@ -51,7 +51,7 @@ def earlier() -> dict[str, dict[str, Any]]:
 
 
 def write(results: dict[str, dict[str, Any]]) -> None:
-    text = ["# Benchmark results", "", "Written by `make bench`.", ""]
+    text = ["# Benchmark results", "", "Written by `benchmarks/all.py`: a line's date and machine are its own.", ""]
     for name, result in results.items():
         text += [f"## {name}", ""]
         if machine := result.get("machine"):

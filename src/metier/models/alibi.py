@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metier.models.gradient import call
+
 BLOCK = 128  # queries at once: of each block's keys about half a block is computed in vain
 
 
@@ -33,7 +35,7 @@ def alibi_attention(qkv: Tensor, documents: Tensor | None = None) -> Tensor:
     Returns:
         ``(batch, time, heads, head_dim)``.
     """
-    context: Tensor = _AlibiAttention.apply(qkv, documents)  # type: ignore[no-untyped-call]
+    context: Tensor = call(_AlibiAttention, qkv, documents)
     return context
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metier.models.gradient import call
+
 ROWS = 512  # tokens at once: 4 × hidden × 512 numbers fit the cache for the models that a processor can train
 SLOPE = 2 * math.sqrt(2 / math.pi)
 CUBIC = 0.044715
@@ -19,7 +21,7 @@ CUBIC = 0.044715
 
 def feed_forward(x: Tensor, residual: Tensor, up: Any, down: Any, shape: torch.Size) -> Tensor:
     """``residual + down(gelu(up(x)))`` in ``shape``; ``x`` and ``residual`` are ``(rows, hidden)``."""
-    result: Tensor = _FeedForward.apply(x, residual, up.weight, up.bias, down.weight, down.bias, shape)  # type: ignore[no-untyped-call]
+    result: Tensor = call(_FeedForward, x, residual, up.weight, up.bias, down.weight, down.bias, shape)
     return result
 
 

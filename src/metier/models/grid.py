@@ -44,7 +44,7 @@ class Grid:
         places = torch.cat([torch.arange(seen, device=device).expand(items, seen), seen + gather], 1)
         self.keys = (places[None] * kv_heads + kv[:, None, None]).flatten()
         # (N, heads) and (N, kv_heads): where a row stands
-        item, at = scatter // longest if longest else scatter, scatter % longest if longest else scatter
+        item, at = scatter // max(longest, 1), scatter % max(longest, 1)
         first = kv[None] * items + item[:, None]  # (N, kv_heads)
         self.query_of = ((first[:, :, None] * groups + group) * longest + at[:, None, None]).flatten()
         self.key_of = (first * (seen + longest) + seen + at[:, None]).flatten()

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from metier.models.forward import vocabulary_logits
+from metier.models.gradient import call
 
 # Logits held at once, as rows × vocabulary: 8 MB of float32 stay within a processor's cache.
 LOGITS_IN_CACHE = 1 << 21
@@ -34,7 +35,7 @@ def next_token_loss(causal: Any, hidden: Tensor, targets: Tensor) -> Tensor:
         pieces = zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True)
         return torch.cat([_nats(causal, part, wanted) for part, wanted in pieces])
     if _is_plain(causal):
-        loss: Tensor = _FusedLoss.apply(hidden, causal.get_output_embeddings().weight, targets, rows)  # type: ignore[no-untyped-call]
+        loss: Tensor = call(_FusedLoss, hidden, causal.get_output_embeddings().weight, targets, rows)
         return loss
     total = hidden.new_zeros((), dtype=torch.float32)
     for part, wanted in zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True):

@@ -96,8 +96,7 @@ class _Layer:
         folded = before.dtype == torch.float32  # the norms' weights are part of the matrices behind them
         self.before: Tensor | None = None if folded else before
         self.after: Tensor | None = None if folded else after
-        ones = torch.ones((), dtype=before.dtype)
-        into, up = (before, after) if folded else (ones, ones)
+        into, up = (before, after) if folded else (None, None)
         self.queries_keys_values = _matmul([attention.q_proj, attention.k_proj, attention.v_proj], into)
         self.output = _matmul_then(attention.o_proj, "add")
         self.gate = _matmul([feed.gate_proj], up, "swish")
@@ -108,25 +107,29 @@ class _Layer:
 class _Adapter:
     """What LoRA adds to the outputs of layers with one input: ``s · (x A') B'``, the layers' ranks side by side."""
 
-    def __init__(self, layers: list[Any], gain: Tensor) -> None:
+    def __init__(self, layers: list[Any], gain: Tensor | None) -> None:
         updates = [update_of(layer) for layer in layers]
-        self.a = torch.cat([u.a * gain for u in updates]).t().contiguous()
+        self.a = _scaled(torch.cat([u.a for u in updates]), gain).t().contiguous()
         self.b = torch.block_diag(*(u.b * u.scale for u in updates)).t().contiguous()  # type: ignore[no-untyped-call]
 
     def add(self, x: Tensor, y: Tensor) -> Tensor:
         return y.addmm_(x @ self.a, self.b)
 
 
-def _parts(layers: list[Any], gain: Tensor) -> tuple[Tensor, Tensor | None, _Adapter | None]:
-    """Weights (reordered) and biases of layers one above the other, and their adapters."""
+def _parts(layers: list[Any], gain: Tensor | None) -> tuple[Tensor, Tensor | None, _Adapter | None]:
+    """Weights (reordered, their columns times ``gain``) and biases of layers with one input, and their adapters."""
     bare = [layer.base_layer if is_plain(layer) else layer for layer in layers]
     bias = None if bare[0].bias is None else torch.cat([layer.bias for layer in bare])
     adapter = _Adapter(layers, gain) if is_plain(layers[0]) else None
-    return _reordered(torch.cat([layer.weight for layer in bare]) * gain), bias, adapter
+    return _reordered(_scaled(torch.cat([layer.weight for layer in bare]), gain)), bias, adapter
 
 
-def _matmul(layers: list[Any], gain: Tensor, activation: str = "none") -> Callable[[Tensor], Tensor]:
-    """``x → activation(x W' + bias)``; ``gain`` is multiplied into the columns of W."""
+def _scaled(weight: Tensor, gain: Tensor | None) -> Tensor:
+    return weight if gain is None else weight * gain
+
+
+def _matmul(layers: list[Any], gain: Tensor | None, activation: str = "none") -> Callable[[Tensor], Tensor]:
+    """``x → activation(x W' + bias)``."""
     order, bias, adapter = _parts(layers, gain)
     run = torch.ops.mkldnn._linear_pointwise.default
     if adapter is None:
@@ -137,8 +140,7 @@ def _matmul(layers: list[Any], gain: Tensor, activation: str = "none") -> Callab
 
 def _matmul_then(layer: Any, operation: str, gain: Tensor | None = None) -> Callable[[Tensor, Tensor], Tensor]:
     """``x, y → (x W' + bias) operation y``."""
-    like = (layer.base_layer if is_plain(layer) else layer).weight
-    order, bias, adapter = _parts([layer], torch.ones((), dtype=like.dtype) if gain is None else gain)
+    order, bias, adapter = _parts([layer], gain)
     run, plain = torch.ops.mkldnn._linear_pointwise.binary, torch.ops.mkldnn._linear_pointwise.default
     if adapter is None:
         return lambda x, y: run(x, y, order, bias, operation)
