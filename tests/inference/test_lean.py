@@ -148,6 +148,29 @@ def test_adapters_stay_apart(dtype: torch.dtype) -> None:
         assert float((found - expected).abs().max()) < 2 * float((plain - expected).abs().max()) + 0.02
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    tiles=st.booleans(),
+    items=st.lists(item, min_size=1, max_size=3),
+    prefix=st.lists(tokens, max_size=9),
+)
+def test_in_bfloat16_whole_tiles_and_prompts_alone_are_as_near(
+    tiles: bool, items: list[Item], prefix: list[int]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lean, "_has_tiles", lambda: tiles)
+        runner = _runner(CONFIGS[1], torch.bfloat16)
+        exact = _runner(CONFIGS[1])
+        exact.model.load_state_dict({name: value.float() for name, value in runner.model.state_dict().items()})
+        with torch.inference_mode():
+            stored = runner.store_prefix(prefix)
+            plain = runner.logprobs(items, prefix, stored)[0]
+            assert use_lean(runner) == "lean modules"
+            found = runner.logprobs(items, prefix, stored)[0]
+            expected = exact.logprobs(items, prefix)[0]
+    assert float((found - expected).abs().max()) < 2 * float((plain - expected).abs().max()) + 0.02
+
+
 def test_an_adapter_that_is_off_or_partial_is_left_to_transformers() -> None:
     runner = Runner(_adapted(torch.float32), packing=True)
     with runner.model.disable_adapter():  # type: ignore[operator]

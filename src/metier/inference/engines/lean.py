@@ -6,6 +6,9 @@ more) costs a third of the time. Here weights are reordered once for oneDNN, que
 matrix, the norms' weights are part of the matrix behind them, and activation, product and residual sum happen in the
 matmul that feeds them. Nothing is approximated: sums are taken in another order. In bfloat16 adapters stay apart and
 norms' weights where they are, for either in the matrix would be rounded with it.
+
+Where the processor has matrix tiles (AMX), rows are filled up to whole tiles: a matmul of 31 rows takes longer than
+one of 32, and the first one of every number of rows a millisecond for its code.
 """
 
 from __future__ import annotations
@@ -26,10 +29,14 @@ from metier.models.packed import Item, Pack, pack_attention
 # Architectures with Llama's block: what else one has (biases, several key heads) is read from its modules.
 FAMILY = ("llama", "mistral", "qwen2")
 ROWS = 64  # oneDNN chooses the order of the weights for about this many rows
+TILE = 16  # rows of an AMX tile
 # Greatest difference of a log-probability in nats, or a tenth of it relative; bfloat16 differs so from itself.
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.25}
 # The weights are held twice: at most this share of the memory that is free.
 MEMORY_SHARE = 0.25
+
+
+Attend = Callable[..., Tensor]
 
 
 class LeanDecoder:
@@ -49,24 +56,34 @@ class LeanDecoder:
         self.heads, self.kv_heads = int(config.num_attention_heads), int(config.num_key_value_heads)
         self.eps = float(config.rms_norm_eps)
         self.embed, self.rotary, self.last_norm = decoder.embed_tokens.weight, decoder.rotary_emb, decoder.norm.weight
+        self.tile = TILE if self.embed.dtype == torch.bfloat16 and _has_tiles() else 1
         self.layers = [_Layer(layer) for layer in decoder_layers(model)]
 
     @torch.inference_mode()
     def __call__(self, pack: Pack) -> Tensor:
-        """``(tokens, hidden)`` after the last norm; only the rows that ``pack.rows`` names are filled."""
-        x = F.embedding(pack.input_ids[0], self.embed)  # (tokens, hidden)
-        rotation = self._rotation(x, pack.positions)
-        wanted = torch.unique(pack.rows)
+        """``(tokens, hidden)`` after the last norm; only the rows that ``pack.rows`` names are sure to be filled."""
+        tokens = pack.input_ids.shape[1]
+        x = F.embedding(self._filled(pack.input_ids[0]), self.embed)  # (rows, hidden)
+        rotation = self._rotation(x, self._filled(pack.positions[0])[None])
+        single = len(pack.gather) == pack.answers == 1
+        # the fused kernel's exponential is good to 20 bits: not for float32
+        fused = single and x.dtype == torch.bfloat16
+        attend = self._alone(pack, len(x)) if fused else self._together(pack, len(x))
+        wanted = self._filled(torch.unique(pack.rows))
         for number, layer in enumerate(self.layers):
-            mixed = self._attention(pack, number, layer, x, rotation)
+            read = attend(number, *self._heads(layer, x, rotation))
             if number == len(self.layers) - 1:  # nothing reads the others any more
-                mixed, x = mixed[wanted], x[wanted]
-            x = layer.output(mixed, x)
+                read, x = read[wanted], x[wanted]
+            x = layer.output(read, x)
             normed = self._norm(x, layer.after)
             x = layer.down(layer.up(normed, layer.gate(normed)), x)
-        found = torch.zeros(len(pack.input_ids[0]), x.shape[1], dtype=x.dtype)
+        found = torch.zeros(tokens, x.shape[1], dtype=x.dtype)
         found[wanted] = self._norm(x, self.last_norm)
         return found
+
+    def _filled(self, numbers: Tensor) -> Tensor:
+        """``numbers`` and zeros up to a whole tile."""
+        return F.pad(numbers, (0, -len(numbers) % self.tile))
 
     def _norm(self, x: Tensor, weight: Tensor | None) -> Tensor:
         return F.rms_norm(x, x.shape[-1:], weight, self.eps)
@@ -77,14 +94,42 @@ class LeanDecoder:
         half = sin.shape[-1] // 2
         return cos[0, :, None], torch.cat([-sin[0, :, None, :half], sin[0, :, None, half:]], -1)
 
-    def _attention(self, pack: Pack, number: int, layer: _Layer, x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-        """``(tokens, hidden)`` → ``(tokens, heads · head_dim)``: what the heads read, before the output matrix."""
+    def _heads(self, layer: _Layer, x: Tensor, rotation: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated queries and keys, and values, ``(rows, heads or kv_heads, head_dim)``."""
         size, turned = rotation[0].shape[-1], self.heads + self.kv_heads
         projected = layer.queries_keys_values(self._norm(x, layer.before)).view(len(x), turned + self.kv_heads, size)
         straight = projected[:, :turned]
         rotated = torch.addcmul(straight * rotation[0], straight.roll(size // 2, -1), rotation[1])
-        queries, keys, values = rotated[:, : self.heads], rotated[:, self.heads :], projected[:, turned:]
-        return pack_attention(pack, number, queries, keys, values, size**-0.5).reshape(len(x), -1)
+        return rotated[:, : self.heads], rotated[:, self.heads :], projected[:, turned:]
+
+    def _together(self, pack: Pack, rows: int) -> Attend:
+        """What the heads of a layer read where several prompts stand in the row, ``(rows, heads · head_dim)``."""
+        tokens = pack.input_ids.shape[1]
+
+        def attend(number: int, *heads: Tensor) -> Tensor:
+            queries, keys, values = (part[:tokens] for part in heads)
+            found = pack_attention(pack, number, queries, keys, values, queries.shape[-1] ** -0.5)
+            return F.pad(found.reshape(tokens, -1), (0, 0, 0, rows - tokens))
+
+        return attend
+
+    def _alone(self, pack: Pack, rows: int) -> Attend:
+        """The same for one prompt: the rows are its tokens, in order, and see those before them."""
+        allowed = torch.ones(rows, pack.seen + rows, dtype=torch.bool).tril(pack.seen)
+        mask = torch.zeros(allowed.shape, dtype=self.embed.dtype).masked_fill_(~allowed, -torch.inf)
+        repeated = self.heads != self.kv_heads
+
+        def attend(number: int, *heads: Tensor) -> Tensor:
+            queries, keys, values = (part.transpose(0, 1) for part in heads)
+            if pack.stored is not None:
+                before = pack.stored[number]
+                keys, values = torch.cat([before[0], keys], 1), torch.cat([before[1], values], 1)
+            found = F.scaled_dot_product_attention(
+                queries[None], keys[None], values[None], attn_mask=mask, enable_gqa=repeated
+            )
+            return found[0].transpose(0, 1).reshape(rows, -1)
+
+        return attend
 
 
 class _Layer:
@@ -152,6 +197,10 @@ def _matmul_then(layer: Any, operation: str, gain: Tensor | None = None) -> Call
 def _reordered(weight: Tensor) -> Tensor:
     order: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), ROWS)
     return order
+
+
+def _has_tiles() -> bool:
+    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
 def _unfit(model: Any) -> str | None:
