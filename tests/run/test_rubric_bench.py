@@ -73,16 +73,16 @@ def test_sides_are_balanced_for_every_rater(tmp_path: Path) -> None:
 def test_every_choice_outlives_a_crash(tmp_path: Path) -> None:
     bench = new_bench(tmp_path)
     first, second = list(bench.raters["anna"].items)[:2]
-    bench.record("anna", first, {"intent": "addresses the question"})
+    bench.record("anna", first, {"intent": "directly addresses the intent"})
     bench.record("anna", first, {"helpfulness": "helpful"})
     bench.record("anna", first, {"helpfulness": "not helpful"})
     log = bench.folder / "ratings" / "anna.jsonl"
     log.write_bytes(log.read_bytes() + b'{"at": "2026-01-01", "item": "i0')  # a line that was cut off
     found = Workbench(bench.folder)
-    assert found.said("anna") == {first: {"intent": "addresses the question", "helpfulness": "not helpful"}}
+    assert found.said("anna") == {first: {"intent": "directly addresses the intent", "helpfulness": "not helpful"}}
     assert (found.done("anna"), found.done("ben")) == (1, 0)
-    found.record("anna", second, {"intent": "addresses the question"})
-    assert bench.said("anna")[second] == {"intent": "addresses the question"}  # also where it was opened before
+    found.record("anna", second, {"intent": "directly addresses the intent"})
+    assert bench.said("anna")[second] == {"intent": "directly addresses the intent"}  # also where it was opened before
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert len(lines) == 4  # nothing is overwritten: changes are added
 
@@ -273,7 +273,7 @@ def test_the_command_line_from_answers_to_report(tmp_path: Path, command: Run) -
         rows = [dict(row.values) for row in read_table(sheet)]
         for row in rows:
             good = key(bench)[str(row["item"])] == ["sys-x"]
-            row |= {axis.name: axis.options[0 if good else 1] for axis in bench.rubric.axes}
+            row |= {axis.name: axis.options[0 if good else -1] for axis in bench.rubric.axes}
         put(bench, rows, sheet)
         assert command("rubric", "import", folder, sheet)[0] == 0
     code, out, err = command("rubric", "report", folder)

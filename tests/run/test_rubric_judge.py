@@ -22,7 +22,7 @@ from metier.run.rubric_report import report_record
 from tests.rubrics import new_bench
 
 Run = Callable[..., tuple[int, str, str]]
-GOOD = "intent: addresses the question\nhelpfulness: somewhat helpful"
+GOOD = "intent: directly addresses the intent\nhelpfulness: somewhat helpful"
 
 
 class Model:
@@ -74,8 +74,8 @@ def test_a_machine_is_marked_and_its_parse_rate_told(
 ) -> None:
     bench = new_bench(tmp_path, systems="xy")
     item = next(iter(bench.raters["anna"].items))
-    bench.record("anna", item, {"intent": "addresses the question", "helpfulness": "helpful"})
-    model.replies = ["I cannot judge this.", "intent: addresses the question", GOOD]
+    bench.record("anna", item, {"intent": "directly addresses the intent", "helpfulness": "helpful"})
+    model.replies = ["I cannot judge this.", "intent: directly addresses the intent", GOOD]
     monkeypatch.setenv("JUDGE_KEY", "secret")
     ask = ["rubric", "judge", bench.folder, "--url", model.url, "--model", "m", "--key-from", "JUDGE_KEY"]
     code, out, err = command(*ask)
@@ -161,17 +161,24 @@ def test_a_judge_that_breaks_off_goes_on_where_it_stopped(tmp_path: Path, model:
 
 def test_what_a_judge_writes_is_read_or_not() -> None:
     lay, pair = load_rubric("lay"), load_rubric("lay-pairwise")
-    both = {"intent": "addresses the question", "helpfulness": "not helpful"}
+    both = {"intent": "directly addresses the intent", "helpfulness": "not helpful"}
     for text in (
-        "intent: addresses the question\nhelpfulness: not helpful",
-        "Sure!\n- **intent**: Addresses the question.\n* helpfulness: *Not helpful*, since it rambles",
-        '```json\n{"intent": "addresses the question", "Helpfulness": "not helpful"}\n```',
+        "intent: directly addresses the intent\nhelpfulness: not helpful",
+        "Sure!\n- **intent**: Directly addresses the intent.\n* helpfulness: *Not helpful*, since it rambles",
+        '```json\n{"intent": "directly addresses the intent", "Helpfulness": "not helpful"}\n```',
     ):
         assert read_choices(lay, text) == both
     nothing = dict.fromkeys(both)
-    for text in ("", "helpful", "intent: perhaps", "intent addresses the question", '{"intent": {}}', "\ud83d: x"):
+    for text in (
+        "",
+        "helpful",
+        "intent: perhaps",
+        "intent directly addresses the intent",
+        '{"intent": {}}',
+        "\ud83d: x",
+    ):
         assert read_choices(lay, text) == nothing
-    assert read_choices(lay, "intent: addresses the question\nintent: does not address the question") == nothing
+    assert read_choices(lay, "intent: directly addresses the intent\nintent: does not address the intent") == nothing
     assert read_choices(pair, "intent: B\nhelpfulness: TIE") == {"intent": "B", "helpfulness": "tie"}
     prompt = prompt_for(pair, new_item("Why?", "a1", "b1"))
     assert prompt.index("<answer A>\na1") < prompt.index("<answer B>\nb1")
