@@ -200,7 +200,8 @@ def _reordered(weight: Tensor) -> Tensor:
 
 
 def _has_tiles() -> bool:
-    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older releases do not say
+    return bool(known.get("amx_bf16", False))
 
 
 def _unfit(model: Any) -> str | None:
