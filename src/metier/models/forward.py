@@ -128,6 +128,23 @@ class Runner:
         self._packed_hidden(pack)
         return [pack.collect[layer] for layer in sorted(pack.collect)]
 
+    @torch.inference_mode()
+    def read(
+        self, items: Sequence[Item], prefix: Sequence[int] = (), stored: Stored | None = None
+    ) -> tuple[Tensor, list[Stored]]:
+        """Run ``items`` (with one answer of one token each) for what is to be written behind them.
+
+        Returns:
+            The hidden states at their ends, ``(items, hidden)``, and their keys and values: for each layer of each item
+            a pair, each ``(kv_heads, its tokens, head_dim)``. For a model that is run packed.
+        """
+        pack = self.layout(items, prefix, stored)
+        pack.collect = {}
+        hidden = self._packed_hidden(pack)[pack.rows]
+        sizes = [pack.prefix, *(item.tokens for item in items)]
+        layers = [[torch.split(part, sizes, 1)[1:] for part in pack.collect[layer]] for layer in sorted(pack.collect)]
+        return hidden, [list(zip(keys, values, strict=True)) for keys, values in layers]
+
     def hidden_entering(self, layer: int, prefix: Sequence[int], items: Sequence[Item]) -> Tensor:
         """Hidden states that enter ``layer``, ``(prefix + tokens, hidden)``, for a model that is run packed."""
         pack = self.layout(items, prefix)

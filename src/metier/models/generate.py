@@ -1,26 +1,28 @@
 """Writing answers: many prompts at once, near in length, the tokens they all begin with run once.
 
-Prompts of a batch are padded on the left, so that all of them end where writing begins. Where the attention of the
-model allows it, a batch is laid out as ``prefix | padding | rest``: the prefix's keys and values are computed once
-and shared, and the mask hides the hole. In float32 a prompt is answered the same in a batch as alone; in bfloat16
-sums are rounded differently in another batch, and two tokens that are nearly as likely may change places.
+A model that is run packed holds the keys and values of what all prompts begin with once
+(:mod:`metier.models.decoding`); for another one the prompts of a batch are padded on the left, so that all of them end
+where writing begins. In float32 a prompt is answered the same in a batch as alone; in bfloat16 sums are rounded
+differently in another batch, and two tokens that are nearly as likely may change places.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from metier.errors import MetierError
 from metier.models.batching import TOKEN_BUDGET, sorted_runs
+from metier.models.decoding import write_on
 from metier.models.encode import split_prefix
-from metier.models.forward import Runner, Stored
+from metier.models.forward import Runner
 from metier.models.layers import causal_model
 from metier.models.packed import Item
 from metier.models.soft_prompt import embed, soft_prompt
@@ -71,14 +73,20 @@ def generate(
     """
     room = (int(ends[0]),) * (max_new_tokens + 1)  # what an answer may take, so that batches are cut by it
     shared, items = split_prefix([Item(tuple(prompt), (room,)) for prompt in prompts])
-    stored = _stored(runner, shared) if share_prefix else None
-    if stored is None:
+    if not (share_prefix and runner.packing):
         shared, items = (), [Item(tuple(prompt), (room,)) for prompt in prompts]
+    stored = runner.store_prefix(shared)
     found: list[Written] = [Written((), "", False)] * len(prompts)
     for run in sorted_runs(items, budget, prefix=len(shared)):
         own = [seed * 1_000_003 + index if seeds is None else seeds[index] for index in run]
         draw = _Draw(temperature, own) if temperature > 0 else None
-        rows = _continue(runner, shared, stored, [items[i].trunk for i in run], list(ends), max_new_tokens, draw)
+        trunks = [items[i].trunk for i in run]
+        limit = min(max_new_tokens, _positions_left(runner, len(shared) + max(map(len, trunks))))
+        if runner.packing:
+            choose = functools.partial(_choose, draw)
+            rows = write_on(runner, shared, stored, trunks, ends=ends, limit=limit, choose=choose)
+        else:
+            rows = _padded(runner, trunks, list(ends), limit, draw)
         for index, row in zip(run, rows, strict=True):
             stop = next((at for at, token in enumerate(row) if token in ends), len(row))
             text = str(tokenizer.decode(row[:stop], skip_special_tokens=True))
@@ -88,40 +96,26 @@ def generate(
     return found
 
 
-def _continue(
-    runner: Runner,
-    shared: tuple[int, ...],
-    stored: Stored | None,
-    prompts: list[tuple[int, ...]],
-    ends: list[int],
-    limit: int,
-    draw: _Draw | None,
+def _choose(draw: _Draw | None, logits: Tensor) -> Tensor:
+    return (logits if draw is None else draw(logits, logits)).argmax(-1)
+
+
+def _padded(
+    runner: Runner, prompts: list[tuple[int, ...]], ends: list[int], limit: int, draw: _Draw | None
 ) -> list[list[int]]:
-    """New tokens of each prompt behind ``shared``; after its end token a row repeats ``ends[0]``."""
+    """New tokens of each prompt; after its end token a row repeats ``ends[0]``."""
     longest = max(len(prompt) for prompt in prompts)
-    before = runner.behind_soft(shared)
     holes = [longest - len(prompt) for prompt in prompts]
-    # with nothing stored the hole comes first: a sliding window would count it
-    at = len(before) if stored else 0
-    filled = [
-        [*before[:at], *[ends[0]] * hole, *before[at:], *prompt] for hole, prompt in zip(holes, prompts, strict=True)
-    ]
+    filled = [[*[ends[0]] * hole, *runner.behind_soft(prompt)] for hole, prompt in zip(holes, prompts, strict=True)]
     rows = torch.tensor(filled, device=runner.device)
     mask = torch.ones_like(rows)
     for row, hole in enumerate(holes):
-        mask[row, at : at + hole] = 0
+        mask[row, :hole] = 0
     model = causal_model(runner.model)
-    config = GenerationConfig(
-        do_sample=False,
-        max_new_tokens=min(limit, _positions_left(model, rows.shape[1])),
-        eos_token_id=ends,
-        pad_token_id=ends[0],
-    )
+    config = GenerationConfig(do_sample=False, max_new_tokens=limit, eos_token_id=ends, pad_token_id=ends[0])
     begin: dict[str, Any] = {"input_ids": rows}
     soft = soft_prompt(runner.model)
-    if stored:
-        begin["past_key_values"] = _cache(stored, len(rows))
-    elif soft is not None:
+    if soft is not None:
         begin = {"inputs_embeds": embed(runner.model, rows, soft, torch.tensor(holes, device=runner.device))}
     with _only(model, config):
         output: Tensor = model.generate(
@@ -135,9 +129,9 @@ def _continue(
     return written
 
 
-def _positions_left(model: Any, used: int) -> int:
-    """How many tokens can follow ``used`` ones: no limit but for a learned table of positions."""
-    config = model.config.get_text_config()
+def _positions_left(runner: Runner, used: int) -> int:
+    """How many tokens can follow ``used`` ones and a soft prompt: no limit but for a learned table of positions."""
+    config, used = causal_model(runner.model).config.get_text_config(), used + runner.soft_tokens
     positions = getattr(config, "max_position_embeddings", None)
     if not positions or getattr(config, "rope_parameters", None):
         return 1 << 20
@@ -158,25 +152,6 @@ def _only(model: Any, config: GenerationConfig) -> Iterator[None]:
         yield
     finally:
         model.generation_config = own
-
-
-def _stored(runner: Runner, shared: tuple[int, ...]) -> Stored | None:
-    """Keys and values of the shared prefix, or None where a hole behind it could not be hidden.
-
-    A sliding window counts places and not positions: the hole would take up a part of the window.
-    """
-    config = causal_model(runner.model).config.get_text_config()
-    kinds = getattr(config, "layer_types", None)
-    slides = any(kind != "full_attention" for kind in kinds) if kinds else bool(getattr(config, "sliding_window", None))
-    stored = None if slides else runner.store_prefix(shared)
-    return stored if stored and len(stored) == int(config.num_hidden_layers) else None
-
-
-def _cache(stored: Stored, rows: int) -> DynamicCache:
-    cache = DynamicCache()
-    for layer, (keys, values) in enumerate(stored):
-        cache.update(keys[None].expand(rows, -1, -1, -1), values[None].expand(rows, -1, -1, -1), layer)
-    return cache
 
 
 class _Draw(LogitsProcessor):  # type: ignore[misc]

@@ -15,7 +15,7 @@ import contextlib
 import contextvars
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -59,6 +59,7 @@ class Pack:
         rows, targets: ``(M,)`` positions in the row whose next token is scored, and that token.
         owner: ``(M,)`` index of the answer (items' answers counted through) each row belongs to.
         stored: keys and values of the prefix a layer, each ``(kv_heads, prefix, head_dim)``, when cached.
+        collect: to be filled with keys and values of all tokens in the row, each ``(kv_heads, tokens, head_dim)``.
     """
 
     prefix: int
@@ -89,6 +90,14 @@ class Pack:
             self.grids[key] = Grid(self.gather, self.scatter, self.prefix, self.seen, heads, kv_heads)
         return self.grids[key]
 
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
+        """:func:`pack_attention` in the shapes of :func:`attention`; collects keys and values where that is wanted."""
+        self.layers += 1
+        if self.collect is not None:
+            self.collect[layer] = (key[0].clone(), value[0].clone())
+        queries, keys, values = (part[0].transpose(0, 1) for part in (query, key, value))
+        return pack_attention(self, layer, queries, keys, values, scale, window)[None]
+
     def mask(self, dtype: torch.dtype, window: int | None) -> Tensor:
         """Additive mask ``(1 or B, T, seen + T)`` for a layer, with its sliding window if it has one."""
         allowed = self.allowed
@@ -108,13 +117,21 @@ class Pack:
         return self.masks[key]
 
 
-_active: contextvars.ContextVar[Pack | None] = contextvars.ContextVar("metier_pack", default=None)
+class Layout(Protocol):
+    """Who may look at whom, and where keys and values are."""
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
+        """Attention of one layer: shapes as in :func:`attention`."""
+        ...
+
+
+_active: contextvars.ContextVar[Layout | None] = contextvars.ContextVar("metier_layout", default=None)
 
 
 @contextlib.contextmanager
-def packed(pack: Pack) -> Iterator[None]:
-    """Within this context the model's attention layers read ``pack``'s layout."""
-    token = _active.set(pack)
+def packed(layout: Layout) -> Iterator[None]:
+    """Within this context the model's attention layers read ``layout``."""
+    token = _active.set(layout)
     try:
         yield
     finally:
@@ -174,7 +191,7 @@ def build_pack(
 
 def _layout(lengths: list[int]) -> tuple[Tensor, Tensor]:
     """Index maps between the row and the padded grid that attention works on."""
-    sizes = torch.tensor(lengths)
+    sizes = torch.tensor(lengths, dtype=torch.long)  # also of none
     longest = int(sizes.max()) if lengths else 0
     starts = sizes.cumsum(0) - sizes
     within = torch.arange(longest)[None, :]
@@ -211,19 +228,14 @@ def attention(
     Shapes: ``query (1, heads, prefix + N, head_dim)``, ``key`` and ``value`` with ``kv_heads``;
     returns ``(1, prefix + N, heads, head_dim)``.
     """
-    pack = _active.get()
-    if pack is None:
+    layout = _active.get()
+    if layout is None:
         output, _ = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
         return output, None
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    layer = int(getattr(module, "layer_idx", -1))
-    pack.layers += 1
-    if pack.collect is not None:
-        pack.collect[layer] = (key[0, :, : pack.prefix].clone(), value[0, :, : pack.prefix].clone())
-    queries, keys, values = (part[0].transpose(0, 1) for part in (query, key, value))
-    return pack_attention(pack, layer, queries, keys, values, scale, sliding_window)[None], None
+    return layout.attend(int(getattr(module, "layer_idx", -1)), query, key, value, scale, sliding_window), None
 
 
 def pack_attention(
