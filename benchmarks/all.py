@@ -16,7 +16,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 PAGE = HERE / "results.md"
-SCRIPTS = ("packing", "finetune", "lowest_layer", "score", "serve", "pretrain", "curate", "overlap")
+SCRIPTS = ("packing", "finetune", "lowest_layer", "score", "serve", "sampling", "pretrain", "curate", "overlap")
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from metier.models.batching import sorted_runs
 from metier.models.forward import Runner, Stored, vocabulary_logits
 from metier.models.layers import causal_model
 from metier.models.packed import Item, packed
@@ -31,11 +32,11 @@ class Texts:
         self.shared, self.before = shared, 0 if shared is None else int(shared[0][0].shape[1])
         device = begun[0][0][0].device
         self.lengths = torch.tensor([keys.shape[1] for keys, _ in begun[0]], device=device)  # (R,)
-        self.longest = int(self.lengths.max())
+        self.end = int(self.lengths.max()) + room
         self.every = torch.arange(len(self.lengths), device=device)
-        self.held = [tuple(_room([pair[i] for pair in layer], self.longest + room) for i in (0, 1)) for layer in begun]
+        self.held = [tuple(_room([pair[i] for pair in layer], self.end) for i in (0, 1)) for layer in begun]
         self.layers = 0
-        self.masks: dict[tuple[int | None, int], Tensor] = {}
+        self.masks: dict[int | None, Tensor] = {}
 
     @property
     def positions(self) -> Tensor:
@@ -44,18 +45,19 @@ class Texts:
 
     def grow(self) -> None:
         """The tokens of a step are in all layers."""
-        self.lengths, self.longest, self.layers, self.masks = self.lengths + 1, self.longest + 1, 0, {}
+        self.lengths, self.layers, self.masks = self.lengths + 1, 0, {}
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
         """One new token a text, ``(R, heads, 1, head_dim)`` → ``(R, 1, heads, head_dim)``; keeps its key and value."""
         self.layers += 1
         rows, heads, _, size = query.shape
-        kv_heads, end = key.shape[1], self.longest + 1
+        kv_heads = key.shape[1]
         for held, new in zip(self.held[layer], (key, value), strict=True):
             held[self.every, :, self.lengths] = new[:, :, 0]
-        keys, values = (held[:, :, :end].flatten(0, 1) for held in self.held[layer])  # (R · kv_heads, end, head_dim)
+        # (R · kv_heads, end, head_dim): also the places to come, for a part would be copied
+        keys, values = (held.flatten(0, 1) for held in self.held[layer])
         queries = query.reshape(rows, kv_heads, heads // kv_heads, size)
-        scores = torch.bmm(queries.flatten(0, 1), keys.transpose(1, 2)).view(rows, kv_heads, -1, end)
+        scores = torch.bmm(queries.flatten(0, 1), keys.transpose(1, 2)).view(rows, kv_heads, -1, self.end)
         if self.shared is not None:  # one matmul for all texts: (kv_heads, R · groups, P)
             folded = queries.transpose(0, 1).reshape(kv_heads, -1, size)
             there = torch.bmm(folded, self.shared[layer][0].transpose(1, 2)).view(kv_heads, rows, -1, self.before)
@@ -68,18 +70,16 @@ class Texts:
         return found.reshape(rows, 1, heads, size)
 
     def _mask(self, window: int | None, like: Tensor) -> Tensor:
-        """``(R, 1, 1, P + longest + 1)``: each text sees the prefix and its own tokens, within its window."""
-        end = self.longest + 1
-        reach = window if window is not None and window < self.before + end else None
-        key = (reach, end)
-        if key not in self.masks:
-            at = torch.arange(-self.before, end, device=like.device)  # the prefix lies before a text's own tokens
+        """``(R, 1, 1, P + end)``: each text sees the prefix and its own tokens, within its window."""
+        reach = window if window is not None and window < self.before + self.end else None
+        if reach not in self.masks:
+            at = torch.arange(-self.before, self.end, device=like.device)  # the prefix lies before a text's own tokens
             hidden = at > self.lengths[:, None]
             if reach is not None:
                 hidden |= self.lengths[:, None] - at >= reach
             mask = torch.zeros(hidden.shape, dtype=like.dtype, device=like.device)
-            self.masks[key] = mask.masked_fill_(hidden, -torch.inf)[:, None, None]
-        return self.masks[key]
+            self.masks[reach] = mask.masked_fill_(hidden, -torch.inf)[:, None, None]
+        return self.masks[reach]
 
 
 def _room(parts: Sequence[Tensor], length: int) -> Tensor:
@@ -111,7 +111,7 @@ def write_on(
     causal = causal_model(runner.model)
     unique = list(dict.fromkeys(prompts))
     of = [unique.index(prompt) for prompt in prompts]
-    hidden, begun = runner.read([Item(prompt, ((ends[0],),)) for prompt in unique], prefix, stored)
+    hidden, begun = _read(runner, unique, prefix, stored)
     texts = Texts(stored, [[pairs[i] for i in of] for pairs in begun], limit)
     stops = torch.tensor(list(ends), device=hidden.device)
     tokens = choose(vocabulary_logits(causal, hidden[of]).float())
@@ -127,3 +127,17 @@ def write_on(
         ended |= torch.isin(tokens, stops)
     found: list[list[int]] = torch.stack(written, 1).tolist()
     return found
+
+
+def _read(
+    runner: Runner, prompts: Sequence[tuple[int, ...]], prefix: Sequence[int], stored: Stored | None
+) -> tuple[Tensor, list[Stored]]:
+    """:meth:`Runner.read`, a few prompts at a time."""
+    items = [Item(prompt, ((0,),)) for prompt in prompts]
+    runs = sorted_runs(items, prefix=len(prefix))
+    parts = [runner.read([items[i] for i in run], prefix, stored) for run in runs]
+    place = {i: at for at, i in enumerate(i for run in runs for i in run)}
+    order = [place[i] for i in range(len(items))]
+    hidden = torch.cat([ends for ends, _ in parts])[order]
+    layers = [[pair for part in layer for pair in part] for layer in zip(*(pairs for _, pairs in parts), strict=True)]
+    return hidden, [[layer[i] for i in order] for layer in layers]

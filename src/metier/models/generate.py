@@ -19,13 +19,16 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from metier.errors import MetierError
-from metier.models.batching import TOKEN_BUDGET, sorted_runs
+from metier.models.batching import sorted_runs
 from metier.models.decoding import write_on
 from metier.models.encode import split_prefix
 from metier.models.forward import Runner
 from metier.models.layers import causal_model
 from metier.models.packed import Item
 from metier.models.soft_prompt import embed, soft_prompt
+
+# Tokens of all texts of a batch, their answers included: a step of decoding reads all weights, for however many texts.
+WRITE_BUDGET = 16384
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def generate(
     temperature: float = 0.0,
     seed: int = 0,
     seeds: Sequence[int] | None = None,
-    budget: int = TOKEN_BUDGET,
+    budget: int = WRITE_BUDGET,
     share_prefix: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> list[Written]:
@@ -77,7 +80,7 @@ def generate(
         shared, items = (), [Item(tuple(prompt), (room,)) for prompt in prompts]
     stored = runner.store_prefix(shared)
     found: list[Written] = [Written((), "", False)] * len(prompts)
-    for run in sorted_runs(items, budget, prefix=len(shared)):
+    for run in sorted_runs(items, budget):
         own = [seed * 1_000_003 + index if seeds is None else seeds[index] for index in run]
         draw = _Draw(temperature, own) if temperature > 0 else None
         trunks = [items[i].trunk for i in run]
@@ -97,7 +100,7 @@ def generate(
 
 
 def _choose(draw: _Draw | None, logits: Tensor) -> Tensor:
-    return (logits if draw is None else draw(logits, logits)).argmax(-1)
+    return logits.argmax(-1) if draw is None else draw.choose(logits)
 
 
 def _padded(
@@ -155,15 +158,21 @@ def _only(model: Any, config: GenerationConfig) -> Iterator[None]:
 
 
 class _Draw(LogitsProcessor):  # type: ignore[misc]
-    """Sampling as a maximum: the largest of ``logits / temperature + Gumbel noise`` is a draw from their softmax
-    (Gumbel 1954; Maddison, Tarlow & Minka 2014). Noise comes from one generator a row.
-    """
+    """Sampling by the inverse of the distribution function: one number from a generator of its own for each row."""
 
     def __init__(self, temperature: float, seeds: Sequence[int]) -> None:
         self.temperature = temperature
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
+    def choose(self, logits: Tensor) -> Tensor:
+        """Logits ``(rows, vocabulary)`` → tokens ``(rows,)``."""
+        reached = torch.softmax(logits.float() / self.temperature, -1).cumsum(-1, dtype=torch.float64)
+        drawn = [torch.rand((), generator=generator, dtype=torch.float64) for generator in self.generators]
+        aims = torch.stack(drawn).to(logits.device) * reached[:, -1]
+        # the first that exceeds the aim: a token without a chance is never drawn
+        return torch.searchsorted(reached, aims[:, None], right=True)[:, 0].clamp(max=logits.shape[1] - 1)
+
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """``(rows, vocabulary)`` → the same shape."""
-        noise = torch.stack([torch.empty(scores.shape[1]).exponential_(generator=g).log() for g in self.generators])
-        return scores.float() / self.temperature - noise.to(scores.device)
+        """For transformers, which then takes the likeliest: ``(rows, vocabulary)`` → the same shape."""
+        nothing = torch.full_like(scores, -torch.inf)
+        return nothing.scatter_(1, self.choose(scores)[:, None], 0.0)
