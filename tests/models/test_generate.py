@@ -12,6 +12,8 @@ from transformers import (
     AutoModelForCausalLM,
     BloomConfig,
     BloomForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     GenerationConfig,
     GPT2Config,
     GPT2LMHeadModel,
@@ -100,13 +102,21 @@ def other(kind: str, size: int) -> torch.nn.Module:
         return BloomForCausalLM(
             BloomConfig(vocab_size=size, hidden_size=32, n_layer=2, n_head=4, initializer_range=0.5)
         )
+    if kind == "gemma3":
+        return Gemma3ForCausalLM(
+            Gemma3TextConfig(
+                vocab_size=size, hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4,
+                num_key_value_heads=1, head_dim=8, sliding_window=8, initializer_range=0.3,
+                layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+            )
+        )  # fmt: skip
     return MistralForCausalLM(
         MistralConfig(vocab_size=size, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
                       num_attention_heads=4, num_key_value_heads=2, sliding_window=8, initializer_range=0.3)
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "bloom", "mistral"])
+@pytest.mark.parametrize("kind", ["gpt2", "bloom", "mistral", "gemma3"])
 def test_learned_positions_alibi_and_sliding_windows(tmp_path: Path, prompts: list[tuple[int, ...]], kind: str) -> None:
     tokenizer = write_tokenizer(tmp_path)
     other(kind, len(tokenizer)).save_pretrained(tmp_path)
