@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from metier.errors import MetierError
-from metier.models.batching import sorted_runs
+from metier.models.batching import TOKEN_BUDGET, sorted_runs
 from metier.models.decoding import write_on
 from metier.models.encode import split_prefix
 from metier.models.forward import Runner
@@ -68,7 +68,7 @@ def generate(
             its own, so that what is drawn does not depend on what else is in the batch.
         seed: of these generators, together with the prompt's place.
         seeds: one for each prompt's generator, instead of ``seed``. To sample a prompt often, give it as often.
-        budget: prompts run at once times the longest of them with its answer, in tokens.
+        budget: tokens of what is run at once: prompts, each counted once, and room for every text.
         share_prefix: run what all prompts begin with once, where the model allows it.
         progress: called with the number of prompts finished since the last call.
 
@@ -80,7 +80,9 @@ def generate(
         shared, items = (), [Item(tuple(prompt), (room,)) for prompt in prompts]
     stored = runner.store_prefix(shared)
     found: list[Written] = [Written((), "", False)] * len(prompts)
-    for run in sorted_runs(items, budget):
+    few = min(budget, TOKEN_BUDGET)  # a padded text holds all of its prompt
+    runs = _batches(items, max_new_tokens, budget) if runner.packing else sorted_runs(items, few)
+    for run in runs:
         own = [seed * 1_000_003 + index if seeds is None else seeds[index] for index in run]
         draw = _Draw(temperature, own) if temperature > 0 else None
         trunks = [items[i].trunk for i in run]
@@ -97,6 +99,23 @@ def generate(
         if progress:
             progress(len(run))
     return found
+
+
+def _batches(items: Sequence[Item], room: int, budget: int) -> list[list[int]]:
+    """Indices of texts near in length, those of one prompt together, within ``budget``."""
+    runs: list[list[int]] = []
+    spent, before = 0, None
+    for i in sorted(range(len(items)), key=lambda i: (len(items[i].trunk), items[i].trunk, i)):
+        trunk = items[i].trunk
+        more = room + (len(trunk) if trunk != before else 0)
+        if runs and spent + more <= budget:
+            runs[-1].append(i)
+            spent += more
+        else:
+            runs.append([i])
+            spent = room + len(trunk)
+        before = trunk
+    return runs
 
 
 def _choose(draw: _Draw | None, logits: Tensor) -> Tensor:
