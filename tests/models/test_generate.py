@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import (
     AutoModelForCausalLM,
     BloomConfig,
@@ -28,6 +30,7 @@ from metier.models import generate as module
 from metier.models.forward import Runner
 from metier.models.generate import Written, generate
 from metier.models.load import load_model, load_tokenizer
+from metier.models.packed import Item
 from tests.toy import sentences, write_tokenizer
 
 END = 2
@@ -189,9 +192,40 @@ def test_several_samples_of_one_prompt_have_seeds_of_their_own(
     assert write(runner, tokenizer, [prompts[3], prompts[0]], temperature=1.0, seeds=[1, 6])[1] == drawn[1]
 
 
+def test_a_prompt_is_read_once_for_all_its_samples(
+    runner: Runner, tokenizer: Any, prompts: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = [write(runner, tokenizer, [p], temperature=1.0, seeds=[s])[0] for s in range(3) for p in prompts[:4]]
+    read: list[tuple[int, ...]] = []
+    real = Runner.read
+    monkeypatch.setattr(Runner, "read", lambda self, items, *rest: (read.extend(items), real(self, items, *rest))[1])
+    many = [p for _ in range(3) for p in prompts[:4]]
+    assert write(runner, tokenizer, many, temperature=1.0, seeds=[s for s in range(3) for _ in range(4)]) == alone
+    assert len(read) == 4
+    read.clear()  # uneven numbers of samples
+    some = [0, 1, 1, 3, 4, 5, 9]
+    assert write(runner, tokenizer, [many[i] for i in some], temperature=1.0, seeds=[i // 4 for i in some]) == [
+        alone[i] for i in some
+    ]
+    assert len(read) == 3
+
+
+@given(
+    st.lists(st.integers(0, 5).map(lambda n: (n,) * (n % 3 + 1)), max_size=30), st.integers(1, 9), st.integers(1, 60)
+)
+def test_batches_hold_every_text_once_within_the_budget(texts: list[tuple[int, ...]], room: int, budget: int) -> None:
+    items = [Item(text, ((0,),)) for text in texts]
+    batches = module._batches(items, room, budget)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(texts)))
+    for batch in batches:
+        cost = sum(map(len, {texts[i] for i in batch})) + room * len(batch)
+        assert cost <= budget or len(batch) == 1
+
+
 def test_sampling_draws_from_the_softmax() -> None:
     logits = torch.tensor([[0.0, 1.0, 2.0]])
     drawn = Counter(int(module._Draw(2.0, [s])(logits, logits).argmax()) for s in range(4000))
+    assert drawn == Counter(int(module._Draw(2.0, [s]).choose(logits)) for s in range(4000))
     for token, share in enumerate(torch.softmax(logits[0] / 2, 0).tolist()):
         assert drawn[token] / 4000 == pytest.approx(share, abs=0.03)
 
