@@ -35,8 +35,8 @@ class Texts:
         self.shared, self.before = shared, 0 if shared is None else int(shared[0][0].shape[1])
         self.read = [tuple(_padded([pair[i] for pair in layer]) for i in (0, 1)) for layer in prompts]
         sizes = torch.tensor([keys.shape[1] for keys, _ in prompts[0]], device=device)
-        self.of = torch.tensor(of, device=device)  # (R,)
-        self.sizes, self.longest, self.room = sizes[self.of], int(sizes.max()), room  # (R,): each text's prompt
+        self.sizes = sizes[torch.tensor(of, device=device)]  # (R,): of each text's prompt
+        self.longest, self.room = int(sizes.max()), room
         self.grid, self.place = _by_prompt(of, len(sizes), device)
         like = prompts[0][0][0]
         shape = (len(of), like.shape[0], room, like.shape[2])
