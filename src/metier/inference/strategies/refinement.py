@@ -20,6 +20,7 @@ from metier.inference.strategies.thought import (
     Tick,
     elect,
     most_tokens,
+    questions_at_once,
     reason,
     thinking_encoder,
     thinking_task,
@@ -66,20 +67,27 @@ def ensemble_refinement(
         return prompt + again + (setting.samples + second) * each
 
     def work(batch: Sequence[Question]) -> list[Answered]:
-        return [_refine(q) for q in batch]
-
-    def _refine(q: Question) -> Answered:
         start = time.perf_counter()
-        [drafts] = reason(model, first, [(q, prompts[q.example.id])], setting, "first")
-        before = refining.truncated
-        prompt = refining_prompt(refining, q, drafts)
-        [votes] = reason(model, refining, [(q, prompt)], replace(setting, samples=second), "second")
-        read = len(prompts[q.example.id]) + len(prompt)
-        answered = elect(q, votes, [*drafts, *votes], read, part, time.perf_counter() - start)
-        more = {"shortened": refining.truncated > before, "single_right": drafts[0].answer == q.gold}
-        return replace(answered, facts={**(answered.facts or {}), **more})
+        begun = reason(model, first, [(q, prompts[q.example.id]) for q in batch], setting, "first")
+        again, shortened = [], []
+        for q, drafts in zip(batch, begun, strict=True):
+            before = refining.truncated
+            again.append(refining_prompt(refining, q, drafts))
+            shortened.append(refining.truncated > before)
+        ended = reason(
+            model, refining, list(zip(batch, again, strict=True)), replace(setting, samples=second), "second"
+        )
+        share = (time.perf_counter() - start) / len(batch)
+        found = []
+        for q, drafts, votes, prompt, short in zip(batch, begun, ended, again, shortened, strict=True):
+            read = len(prompts[q.example.id]) + len(prompt)
+            answered = elect(q, votes, [*drafts, *votes], read, part, share)
+            more = {"shortened": short, "single_right": drafts[0].answer == q.gold}
+            found.append(replace(answered, facts={**(answered.facts or {}), **more}))
+        return found
 
-    return within(budget, asked, bound=bound, work=work, at_once=1, name=name, say=say, tick=tick)
+    at_once = questions_at_once(max(setting.samples, second))
+    return within(budget, asked, bound=bound, work=work, at_once=at_once, name=name, say=say, tick=tick)
 
 
 def refining_prompt(encoder: Encoder, asked: Question, drafts: Sequence[Sample]) -> Prompt:

@@ -31,6 +31,7 @@ THINK = (
 )
 LEAD = " Let's think step by step."  # Kojima et al. 2022
 CONCLUSION = "\nSo the answer is"
+TEXTS_AT_ONCE = 96
 
 Tick = Callable[[int], None]
 
@@ -109,9 +110,14 @@ def self_consistency(
             for q, samples in zip(batch, written, strict=True)
         ]
 
-    # one question's samples share its whole prompt; single chains are written several questions at once
-    at_once = 1 if setting.samples > 1 else 8
-    return within(budget, asked, bound=bound, work=work, at_once=at_once, name=name, say=say, tick=tick)
+    return within(
+        budget, asked, bound=bound, work=work, at_once=questions_at_once(setting.samples), name=name, say=say, tick=tick
+    )
+
+
+def questions_at_once(samples: int) -> int:
+    """Questions between two looks at a budget: a step of writing costs little more for many texts than for one."""
+    return max(1, min(16, TEXTS_AT_ONCE // samples))
 
 
 def thinking_task(task: Task, before: str = "") -> Task:
