@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, Mi
 
 from metier.inference.engines import lean
 from metier.inference.engines.lean import use_lean
+from metier.models.decoding import begin, step
 from metier.models.forward import Runner
 from metier.models.load import load_model
 from metier.models.packed import ATTENTION, Item
@@ -74,6 +75,18 @@ def test_it_gives_what_transformers_gives(
         logits = runner.next_logits(items, some, prefix, stored)
         torch.testing.assert_close(logits, plain.next_logits(items, some, prefix), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_texts_are_written_on_as_transformers_writes_them(runners: list[Runner]) -> None:
+    prompts = [(5, 6, 7), (5, 6, 7), (9, 1, 2, 3, 40), (11,)]
+    for runner in runners:
+        lean_one, hidden = runner.lean, []
+        with torch.inference_mode():
+            stored = runner.store_prefix((1, 2, 3, 4))
+            for runner.lean in (None, lean_one):
+                _, texts = begin(runner, prompts[1:], [0, 0, 1, 2], (1, 2, 3, 4), stored, 3)
+                hidden.append(torch.cat([step(runner, torch.tensor([8, 9, 10, 11]) + i, texts) for i in range(3)]))
+        torch.testing.assert_close(hidden[1], hidden[0], atol=1e-4, rtol=1e-4)
 
 
 def test_it_runs_where_nothing_learns_and_only_there(runners: list[Runner], monkeypatch: pytest.MonkeyPatch) -> None:

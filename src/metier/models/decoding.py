@@ -147,21 +147,45 @@ def write_on(
     causal = causal_model(runner.model)
     unique = list(dict.fromkeys(prompts))
     of = [unique.index(prompt) for prompt in prompts]
-    hidden, begun = _read(runner, unique, prefix, stored)
-    texts = Texts(stored, begun, of, limit)
+    hidden, texts = begin(runner, unique, of, prefix, stored, limit)
     stops = torch.tensor(list(ends), device=hidden.device)
     tokens = choose(vocabulary_logits(causal, hidden[of]).float())
     written, ended = [tokens], torch.isin(tokens, stops)
     while len(written) < limit and not bool(ended.all()):
-        with packed(texts):
-            output = causal.get_decoder()(input_ids=tokens[:, None], position_ids=texts.positions, use_cache=False)
-        if texts.layers != len(texts.written):
-            raise RuntimeError(f"{texts.layers} of {len(texts.written)} layers read what was held")
-        texts.grow()
-        tokens = choose(vocabulary_logits(causal, output.last_hidden_state[:, -1]).float())
+        tokens = choose(vocabulary_logits(causal, step(runner, tokens, texts)).float())
         written.append(tokens)
         ended |= torch.isin(tokens, stops)
     found: list[list[int]] = torch.stack(written, 1).tolist()
+    return found
+
+
+@torch.inference_mode()
+def begin(
+    runner: Runner,
+    prompts: Sequence[tuple[int, ...]],
+    of: Sequence[int],
+    prefix: Sequence[int],
+    stored: Stored | None,
+    room: int,
+) -> tuple[Tensor, Texts]:
+    """Read the prompts: hidden states at their ends, ``(prompts, hidden)``, and the texts that begin with them."""
+    hidden, begun = _read(runner, prompts, prefix, stored)
+    return hidden, Texts(stored, begun, of, room)
+
+
+@torch.inference_mode()
+def step(runner: Runner, tokens: Tensor, texts: Texts) -> Tensor:
+    """One more token for each text, ``(R,)``: hidden states after the last norm, ``(R, hidden)``."""
+    if runner.lean:
+        found = runner.lean.step(tokens, texts)
+    else:
+        decoder = causal_model(runner.model).get_decoder()
+        with packed(texts):
+            output = decoder(input_ids=tokens[:, None], position_ids=texts.positions, use_cache=False)
+        found = output.last_hidden_state[:, -1]
+    if texts.layers != len(texts.written):
+        raise RuntimeError(f"{texts.layers} of {len(texts.written)} layers read what was held")
+    texts.grow()
     return found
 
 

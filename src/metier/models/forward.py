@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,18 @@ from metier.models.soft_prompt import embed, soft_prompt
 Stored = list[tuple[Tensor, Tensor]]
 # Logits computed at once, as rows × vocabulary: bounds their memory at 4 bytes each.
 LOGITS_AT_ONCE = 1 << 25
+
+
+class Lean(Protocol):
+    """A faster way to compute what a model's decoder gives."""
+
+    def __call__(self, pack: Pack) -> Tensor:
+        """``(tokens, hidden)`` after the last norm, at least of the rows that ``pack`` names."""
+        ...
+
+    def step(self, tokens: Tensor, texts: Any) -> Tensor:
+        """One more token of each of :class:`metier.models.decoding.Texts`, ``(R,)`` → ``(R, hidden)``."""
+        ...
 
 
 class Runner:
@@ -33,7 +45,7 @@ class Runner:
         self.model = model
         self.why = "chosen by the caller"
         # a faster way where no prefix is run along and nothing learns: pack → hidden states, at least of its rows
-        self.lean: Callable[[Pack], Tensor] | None = None
+        self.lean: Lean | None = None
         self.packing: bool
         if packing is None and self.soft_tokens:  # a matter of the base's attention, whatever stands in front
             base = Runner(causal_model(model))

@@ -13,7 +13,8 @@ one of 32, and the first one of every number of rows a millisecond for its code.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psutil
@@ -21,7 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metier.models.forward import Runner
+from metier.models.decoding import Texts, begin, step
+from metier.models.forward import Lean, Runner
 from metier.models.fused.lora import is_on, is_plain, update_of
 from metier.models.layers import causal_model, decoder_layers
 from metier.models.packed import Item, Pack, pack_attention
@@ -62,24 +64,41 @@ class LeanDecoder:
     @torch.inference_mode()
     def __call__(self, pack: Pack) -> Tensor:
         """``(tokens, hidden)`` after the last norm; only the rows that ``pack.rows`` names are sure to be filled."""
-        tokens = pack.input_ids.shape[1]
-        x = F.embedding(self._filled(pack.input_ids[0]), self.embed)  # (rows, hidden)
-        rotation = self._rotation(x, self._filled(pack.positions[0])[None])
+        tokens, wanted = pack.input_ids.shape[1], torch.unique(pack.rows)
         single = len(pack.gather) == pack.answers == 1
         # the fused kernel's exponential is good to 20 bits: not for float32
-        fused = single and x.dtype == torch.bfloat16
-        attend = self._alone(pack, len(x)) if fused else self._together(pack, len(x))
-        wanted = self._filled(torch.unique(pack.rows))
+        fused = single and self.embed.dtype == torch.bfloat16
+        rows = tokens + -tokens % self.tile
+        attend = self._alone(pack, rows) if fused else self._together(pack, rows)
+        ends = self._run(pack.input_ids[0], pack.positions[0], attend, wanted)
+        found = torch.zeros(tokens, ends.shape[1], dtype=ends.dtype)
+        found[wanted] = ends[: len(wanted)]
+        return found
+
+    @torch.inference_mode()
+    def step(self, tokens: Tensor, texts: Texts) -> Tensor:
+        """The next token of each text, ``(R,)`` → hidden states after the last norm, ``(R, hidden)``."""
+        count = len(tokens)
+
+        def attend(number: int, *heads: Tensor) -> Tensor:
+            queries, keys, values = (part[:count, :, None] for part in heads)  # (R, heads, 1, head_dim)
+            found = texts.attend(number, queries, keys, values, queries.shape[-1] ** -0.5, None)
+            return F.pad(found.reshape(count, -1), (0, 0, 0, -count % self.tile))
+
+        return self._run(tokens, texts.positions[:, 0], attend)[:count]
+
+    def _run(self, ids: Tensor, positions: Tensor, attend: Attend, wanted: Tensor | None = None) -> Tensor:
+        """Rows after the last norm, in whole tiles: all, or those that are wanted."""
+        x = F.embedding(self._filled(ids), self.embed)  # (rows, hidden)
+        rotation = self._rotation(x, self._filled(positions)[None])
         for number, layer in enumerate(self.layers):
             read = attend(number, *self._heads(layer, x, rotation))
-            if number == len(self.layers) - 1:  # nothing reads the others any more
-                read, x = read[wanted], x[wanted]
+            if wanted is not None and number == len(self.layers) - 1:  # nothing reads the others any more
+                read, x = read[self._filled(wanted)], x[self._filled(wanted)]
             x = layer.output(read, x)
             normed = self._norm(x, layer.after)
             x = layer.down(layer.up(normed, layer.gate(normed)), x)
-        found = torch.zeros(tokens, x.shape[1], dtype=x.dtype)
-        found[wanted] = self._norm(x, self.last_norm)
-        return found
+        return self._norm(x, self.last_norm)
 
     def _filled(self, numbers: Tensor) -> Tensor:
         """``numbers`` and zeros up to a whole tile."""
@@ -257,6 +276,20 @@ def use_lean(runner: Runner) -> str:
     return "lean modules"
 
 
+@contextlib.contextmanager
+def lean_while(runner: Runner, kept: dict[str, Lean | None]) -> Iterator[None]:
+    """:func:`use_lean` within this context alone; ``kept`` holds the decoder for the next time."""
+    before = runner.lean
+    if "decoder" not in kept:
+        use_lean(runner)
+        kept["decoder"] = runner.lean
+    runner.lean = kept["decoder"]
+    try:
+        yield
+    finally:
+        runner.lean = before
+
+
 @torch.inference_mode()
 def _gap(runner: Runner, decoder: LeanDecoder) -> float:
     """Greatest difference of a log-probability, as a share of the one allowed, over a few prompts of spread-out ids."""
@@ -271,5 +304,10 @@ def _gap(runner: Runner, decoder: LeanDecoder) -> float:
     expected, _ = runner.logprobs(items, ids[:8], stored)
     every = torch.arange(len(pack.rows))
     found = runner.score_rows(decoder(pack)[pack.rows], every, pack.targets)
+    tokens = torch.tensor(ids[50:52])
+    trunks, each = [item.trunk for item in items], torch.arange(len(items))
+    after, again = (begin(runner, trunks, [0, 1], ids[:8], stored, 1)[1] for _ in trunks)
+    expected = torch.cat([expected, runner.score_rows(step(runner, tokens, after), each, tokens)])
+    found = torch.cat([found, runner.score_rows(decoder.step(tokens, again), each, tokens)])
     allowed = TOLERANCE[next(runner.model.parameters()).dtype]
     return float(((found - expected).abs() / (allowed * (expected.abs() / 10).clamp(min=1))).max())

@@ -8,8 +8,9 @@ from typing import Any, Protocol
 
 from metier.errors import MetierError
 from metier.evaluation.scoring import Scored, score
+from metier.inference.engines.lean import lean_while
 from metier.models.encode import Encoder, Shot
-from metier.models.forward import Runner
+from metier.models.forward import Lean, Runner
 from metier.models.generate import Written, generate
 from metier.models.layers import causal_model
 from metier.models.packed import Item
@@ -47,6 +48,7 @@ class Loaded:
         max_tokens: longest prompt; the middle of a longer text is left out, and counted by the encoder.
         trained: whether it learnt to end its answers.
         encoders: all that were made, which count the prompts that were too long.
+        kept: the lean decoder that writes, once it is made.
     """
 
     runner: Runner
@@ -54,6 +56,7 @@ class Loaded:
     max_tokens: int = 1024
     trained: bool = False
     encoders: list[Encoder] = field(default_factory=list)
+    kept: dict[str, Lean | None] = field(default_factory=dict)
 
     @property
     def truncated(self) -> int:
@@ -80,9 +83,16 @@ class Loaded:
         its prompt, is taken off unless it was trained to end.
         """
         ends = list(dict.fromkeys([encoder.end, int(self.tokenizer.eos_token_id)]))
-        found = generate(
-            self.runner, self.tokenizer, prompts, ends=ends, max_new_tokens=room, temperature=temperature, seeds=seeds
-        )
+        with lean_while(self.runner, self.kept):
+            found = generate(
+                self.runner,
+                self.tokenizer,
+                prompts,
+                ends=ends,
+                max_new_tokens=room,
+                temperature=temperature,
+                seeds=seeds,
+            )
         if self.trained or self.tokenizer.chat_template:
             return found
         return [self._first_paragraph(written) for written in found]
