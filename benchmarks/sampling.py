@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from machine import facts, in_turn, median, parser_for, peak_rss_mb
 
+from metier.inference.engines.lean import lean_while
 from metier.models.bases import resolve
 from metier.models.device import choose_device, prepare_process
 from metier.models.forward import Runner
@@ -54,12 +55,13 @@ def alone(options: argparse.Namespace) -> dict[str, Any]:
     if options.system == "metier":
         prepare_process(device.device)
         runner = Runner(load_model(base.path, dtype=device.torch_dtype, device=device.device))
-        start = time.perf_counter()
         many = [prompt for prompt in asked for _ in range(options.samples)]
-        found = generate(
-            runner, tokenizer, many, ends=[NEVER], max_new_tokens=options.tokens, temperature=TEMPERATURE,
-            seeds=list(range(len(many))),
-        )  # fmt: skip
+        with lean_while(runner, {}):  # as strategies write
+            start = time.perf_counter()
+            found = generate(
+                runner, tokenizer, many, ends=[NEVER], max_new_tokens=options.tokens, temperature=TEMPERATURE,
+                seeds=list(range(len(many))),
+            )  # fmt: skip
         seconds = time.perf_counter() - start
         written = sum(len(text.ids) for text in found)
     else:
