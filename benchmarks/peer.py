@@ -41,7 +41,7 @@ def train_there(
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        config = folder / "train.json"
+        config = folder / "train.yaml"  # 0.9.5 cannot read a JSON file; JSON is YAML
         config.write_text(json.dumps(_settings(folder, base, rank, rate, bf16)))
         _write_data(folder, conversations)
         done = subprocess.run(
