@@ -13,7 +13,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, MistralConfig, Qwen2Config
 
 from metier.inference.engines import lean
-from metier.inference.engines.lean import use_lean
+from metier.inference.engines.lean import LeanAtTimes, use_lean
 from metier.models.decoding import begin, step
 from metier.models.forward import Runner
 from metier.models.load import load_model
@@ -131,6 +131,32 @@ def test_a_decoder_that_differs_is_not_used(toy_base: Path, monkeypatch: pytest.
     monkeypatch.setattr(lean, "_reordered", lambda weight: torch.ops.mkldnn.no_such_operation(weight))
     monkeypatch.setattr(lean, "MEMORY_SHARE", 1.0)
     assert use_lean(runner).startswith("transformers' modules")
+
+
+@pytest.mark.parametrize("way", ["_alone", "_together"])
+def test_every_way_of_attending_is_tried(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = _runner(CONFIGS[1], torch.bfloat16)
+    assert use_lean(runner) == "lean modules"
+    real = getattr(lean.LeanDecoder, way)
+
+    def wrong(self: Any, *arguments: Any) -> Any:
+        attend = real(self, *arguments)
+        return lambda number, *heads: 9 - attend(number, *heads)
+
+    monkeypatch.setattr(lean.LeanDecoder, way, wrong)
+    assert "differed on a trial" in use_lean(runner)
+
+
+def test_a_step_is_tried_too_and_lean_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = _runner(CONFIGS[0])
+    at_times = LeanAtTimes(runner)
+    assert (runner.lean, at_times.about) == (None, "lean modules")
+    with at_times:
+        assert runner.lean is at_times.lean is not None
+    assert runner.lean is None
+    real = lean.LeanDecoder.step
+    monkeypatch.setattr(lean.LeanDecoder, "step", lambda self, *arguments: 9 - real(self, *arguments))
+    assert "differed on a trial" in LeanAtTimes(runner).about
 
 
 def _adapted(dtype: torch.dtype, targets: str | list[str] = "all-linear") -> Any:

@@ -13,8 +13,7 @@ one of 32, and the first one of every number of rows a millisecond for its code.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import psutil
@@ -23,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metier.models.decoding import Texts, begin, step
-from metier.models.forward import Lean, Runner
+from metier.models.forward import Runner
 from metier.models.fused.lora import is_on, is_plain, update_of
 from metier.models.layers import causal_model, decoder_layers
 from metier.models.packed import Item, Pack, pack_attention
@@ -276,18 +275,21 @@ def use_lean(runner: Runner) -> str:
     return "lean modules"
 
 
-@contextlib.contextmanager
-def lean_while(runner: Runner, kept: dict[str, Lean | None]) -> Iterator[None]:
-    """:func:`use_lean` within this context alone; ``kept`` holds the decoder for the next time."""
-    before = runner.lean
-    if "decoder" not in kept:
-        use_lean(runner)
-        kept["decoder"] = runner.lean
-    runner.lean = kept["decoder"]
-    try:
-        yield
-    finally:
-        runner.lean = before
+class LeanAtTimes:
+    """A runner that computes as :func:`use_lean` says within ``with``, and as before outside: scores of other stages do
+    not depend on whether it wrote before them. The decoder is made once.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner, self.before = runner, runner.lean
+        self.about, self.lean = use_lean(runner), runner.lean
+        runner.lean = self.before
+
+    def __enter__(self) -> None:
+        self.before, self.runner.lean = self.runner.lean, self.lean
+
+    def __exit__(self, *error: object) -> None:
+        self.runner.lean = self.before
 
 
 @torch.inference_mode()
@@ -300,14 +302,15 @@ def _gap(runner: Runner, decoder: LeanDecoder) -> float:
         Item(tuple(ids[45:48]), ((ids[48],),)),
     ]
     stored = runner.store_prefix(ids[:8])
-    pack = runner.layout(items, ids[:8], stored)
-    expected, _ = runner.logprobs(items, ids[:8], stored)
-    every = torch.arange(len(pack.rows))
-    found = runner.score_rows(decoder(pack)[pack.rows], every, pack.targets)
-    tokens = torch.tensor(ids[50:52])
-    trunks, each = [item.trunk for item in items], torch.arange(len(items))
-    after, again = (begin(runner, trunks, [0, 1], ids[:8], stored, 1)[1] for _ in trunks)
-    expected = torch.cat([expected, runner.score_rows(step(runner, tokens, after), each, tokens)])
-    found = torch.cat([found, runner.score_rows(decoder.step(tokens, again), each, tokens)])
+    pairs = []
+    for some in (items, items[1:]):  # several prompts, and one alone
+        pack = runner.layout(some, ids[:8], stored)
+        found = runner.score_rows(decoder(pack)[pack.rows], torch.arange(len(pack.rows)), pack.targets)
+        pairs.append((found, runner.logprobs(some, ids[:8], stored)[0]))
+    tokens, trunks, each = torch.tensor(ids[50:52]), [item.trunk for item in items], torch.arange(len(items))
+    texts, again = (begin(runner, trunks, [0, 1], ids[:8], stored, 1)[1] for _ in trunks)
+    after = decoder.step(tokens, texts), step(runner, tokens, again)
+    pairs.append((runner.score_rows(after[0], each, tokens), runner.score_rows(after[1], each, tokens)))
     allowed = TOLERANCE[next(runner.model.parameters()).dtype]
-    return float(((found - expected).abs() / (allowed * (expected.abs() / 10).clamp(min=1))).max())
+    gaps = [(found - right).abs() / (allowed * (right.abs() / 10).clamp(min=1)) for found, right in pairs]
+    return float(torch.cat(gaps).max())

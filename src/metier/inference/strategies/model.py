@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 from metier.errors import MetierError
 from metier.evaluation.scoring import Scored, score
-from metier.inference.engines.lean import lean_while
+from metier.inference.engines.lean import LeanAtTimes
 from metier.models.encode import Encoder, Shot
-from metier.models.forward import Lean, Runner
+from metier.models.forward import Runner
 from metier.models.generate import Written, generate
 from metier.models.layers import causal_model
 from metier.models.packed import Item
@@ -48,7 +49,6 @@ class Loaded:
         max_tokens: longest prompt; the middle of a longer text is left out, and counted by the encoder.
         trained: whether it learnt to end its answers.
         encoders: all that were made, which count the prompts that were too long.
-        kept: the lean decoder that writes, once it is made.
     """
 
     runner: Runner
@@ -56,7 +56,6 @@ class Loaded:
     max_tokens: int = 1024
     trained: bool = False
     encoders: list[Encoder] = field(default_factory=list)
-    kept: dict[str, Lean | None] = field(default_factory=dict)
 
     @property
     def truncated(self) -> int:
@@ -83,16 +82,11 @@ class Loaded:
         its prompt, is taken off unless it was trained to end.
         """
         ends = list(dict.fromkeys([encoder.end, int(self.tokenizer.eos_token_id)]))
-        with lean_while(self.runner, self.kept):
+        with self._lean:
             found = generate(
-                self.runner,
-                self.tokenizer,
-                prompts,
-                ends=ends,
-                max_new_tokens=room,
-                temperature=temperature,
-                seeds=seeds,
-            )
+                self.runner, self.tokenizer, prompts,
+                ends=ends, max_new_tokens=room, temperature=temperature, seeds=seeds,
+            )  # fmt: skip
         if self.trained or self.tokenizer.chat_template:
             return found
         return [self._first_paragraph(written) for written in found]
@@ -100,6 +94,10 @@ class Loaded:
     def score(self, items: Sequence[Item]) -> Scored:
         """As :meth:`Model.score`."""
         return score(self.runner, items)
+
+    @cached_property
+    def _lean(self) -> LeanAtTimes:
+        return LeanAtTimes(self.runner)
 
     def _first_paragraph(self, written: Written) -> Written:
         text = written.text.strip().split("\n\n")[0]
