@@ -1,6 +1,6 @@
 """Sampling several texts a question behind solved examples, as self-consistency does: metier against transformers.
 
-    python benchmarks/sampling.py --json
+    METIER_DATA=FOLDER python benchmarks/sampling.py --json
 
 Systems, each in a process of its own, in turn:
 
@@ -39,8 +39,7 @@ NEVER = -1  # no token has this number
 
 
 def prompts(options: argparse.Namespace, tokenizer: Any) -> list[tuple[int, ...]]:
-    place = os.environ.get("METIER_DATA")
-    examples = load_task("medqa", data_root=Path(place) if place else None).examples
+    examples = load_task("medqa", data_root=Path(os.environ["METIER_DATA"])).examples
     asked = ["\n".join([*e.inputs.values(), *e.choices, "Answer:"]) for e in examples]
     solved = [f"{text} {e.target}\n\n" for text, e in zip(asked, examples, strict=True)]
     before, count = "".join(solved[: options.shots]), options.shots + options.examples
@@ -91,6 +90,8 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--shots", type=int, default=5)
     options = parser.parse_args()
+    if "METIER_DATA" not in os.environ:
+        parser.error("set METIER_DATA to the folder of published data sets")
     if options.system:
         print(json.dumps(alone(options)))
         return
