@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from metier.recipe import load_recipe
 from metier.run.data import prepare_data
+from metier.run.mixture import mix_tasks
 from metier.run.pipeline import run
 from metier.tasks import names
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
+
+
+def _has_published_data(path: Path) -> bool:
+    task = load_recipe(path).task
+    return task is not None and task.file is None
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -40,6 +47,16 @@ def test_phrasebank_recipe_splits_its_data(data_root: Path) -> None:
     data = prepare_data(recipe, data_root=data_root, lock=None, offline=True)
     assert len(data.part("test")) == 967
     assert data.duplicates["contradictory_texts"] == 2
+
+
+@pytest.mark.parametrize("path", [p for p in RECIPES if _has_published_data(p)], ids=lambda path: path.stem)
+def test_a_shipped_recipe_finds_its_data(path: Path, data_root: Path) -> None:
+    recipe = load_recipe(path)
+    where: dict[str, Any] = {"data_root": data_root, "lock": None, "offline": False}
+    data = prepare_data(recipe, **where)
+    assert data.part("test")
+    if recipe.mix:
+        assert all(drawn["an_epoch"] for drawn in mix_tasks(recipe, data, **where).drawn.values())
 
 
 def test_the_tiny_pretraining_recipe_runs(data_root: Path, tmp_path: Path) -> None:

@@ -38,7 +38,8 @@ def test_every_task_holds_together(name: str) -> None:
         columns = Columns(**options)
         assert Columns(**{key: copied.options[key] for key in options}) == columns
         if source.reader in ("table", "fiqa"):
-            assert set(task.template.fields()) - {"options"} <= set(columns.inputs)
+            for wording in [task.templates.get(name, task.template) for name in source.variants] or [task.template]:
+                assert set(wording.fields()) - {"options"} <= set(columns.inputs)
         if source.where in ("pypi", "hub"):
             assert parse_ref(source.ref.replace("{variant}", "x")).scheme == {"pypi": "pypi", "hub": "hf"}[source.where]
         made = {label for _, label in options.get("thresholds", ())}
@@ -62,7 +63,7 @@ def test_unknown_names_get_the_nearest() -> None:
         load_task("financial-phrasebank", "all-agree")
     assert "did you mean 'allagree'?" in str(error.value.fix)
     with pytest.raises(MetierError, match="has no variants"):
-        load_task("fiqa-sentiment", "large")
+        load_task("twitter-financial-news", "large")
 
 
 def phrasebank(root: Path) -> Path:

@@ -12,7 +12,7 @@ from metier.errors import MetierError
 from metier.recipe import Mix, Recipe
 from metier.run.data import Data, prepare_data
 from metier.sources import Lock
-from metier.tasks import Example
+from metier.tasks import Example, Task
 from metier.tasks.prepare import key_of
 
 
@@ -90,7 +90,12 @@ def _check(main: Data, other: Data) -> None:
             f"{other.name} gives the fields {', '.join(other.task.template.fields())}, the prompt of {main.name} needs "
             f"{', '.join(main.task.template.fields())}",
             where="recipe, mix.tasks",
+            fix="mix tasks that are asked about the same fields" + _variants(other.task),
         )
+
+
+def _variants(task: Task) -> str:
+    return f"; variants of {task.name}: {', '.join(task.variants)}" if task.variants else ""
 
 
 def alone(recipe: Recipe, number: int) -> Recipe:

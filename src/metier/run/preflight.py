@@ -16,6 +16,7 @@ from metier.models.load import fitting, load_config, load_tokenizer
 from metier.recipe import Recipe, load_recipe
 from metier.run import lengths as lengths_of
 from metier.run.data import Data, prepare_data
+from metier.run.mixture import mix_tasks
 from metier.run.retention import retention_data
 from metier.run.selective import check_demand
 from metier.sources import Lock
@@ -58,6 +59,12 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
     data = prepare_data(recipe, data_root=data_root, lock=lock, offline=offline)
     base = resolve(recipe.base, lock=lock, offline=offline)
     notes = [*data.loaded.warnings, *check_demand(recipe, data)]
+    learnt = data.shown()
+    if recipe.mix:
+        mixture = mix_tasks(recipe, data, data_root=data_root, lock=lock, offline=offline)
+        learnt = mixture.train
+        drawn = ", ".join(f"{counts['an_epoch']} of {name}" for name, counts in mixture.drawn.items())
+        notes.append(f"an epoch draws {drawn}")
     if recipe.retention and recipe.adapt.method != "none":
         _, absent = retention_data(recipe.retention, recipe.seed, data_root=data_root, lock=lock, offline=offline)
         notes += [f"forgetting cannot be measured on {name}: {reason}" for name, reason in absent.items()]
@@ -72,7 +79,7 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
     encoder = Encoder(
         load_tokenizer(base.path), data.task, fitting(base.path, recipe.max_tokens, taken=recipe.adapt.soft_tokens)
     )
-    train = asked(data.task, data.shown())
+    train = asked(data.task, learnt)
     if told := lengths_of.told_of(lengths_of.cut_texts(encoder, data)):
         notes.append(told)
     prefix, bare = split_prefix([encoder.training_item(e.inputs, e.target) for e in train])
