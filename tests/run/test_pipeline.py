@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from metier import Specialist
+from metier.errors import MetierError
 from metier.run import run
 from tests.toy import write_recipe, write_tokenizer
 
@@ -53,3 +55,30 @@ def test_a_base_with_few_learned_positions_gets_shorter_prompts(tmp_path: Path) 
     assert specialist.predict(["word " * 2000])[0].label in specialist.labels
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["training"]["truncated"] > 0
+
+
+def test_a_changed_recipe_never_stands_beside_the_results_of_the_one_before(
+    toy_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = write_recipe(tmp_path, toy_base, extra="measure: {systems: [majority]}\n")
+    path = run(recipe, out=tmp_path / "run")
+    before = recipe.read_text()
+
+    def stopped(*args: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("metier.run.pipeline.train_specialist", stopped)
+    recipe.write_text(before.replace("label: mood", "label: moods"))
+    with pytest.raises(MetierError, match="moods"):
+        run(recipe, out=path)
+    assert (path / "recipe.yaml").read_text() == before
+    assert (path / "specialist" / "template.json").exists()  # a recipe that cannot be carried out changes nothing
+
+    recipe.write_text(before.replace("learning_rate: 0.01", "learning_rate: 0.02"))
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, out=path)
+    assert "0.02" in (path / "recipe.yaml").read_text()
+    assert not (path / "specialist").exists()
+    assert not (path / "report.html").exists()
+    assert not (path / "evidence" / "scores.json").exists()
+    assert "finished" not in json.loads((path / "manifest.json").read_text())

@@ -72,10 +72,10 @@ def carry_out(
         beside: bases on which the task is learnt too, by the name that they have among the systems.
     """
     with open_run(path) as directory:
-        write_text(directory.path / "recipe.yaml", text or _as_yaml(recipe))
         work = _Run(recipe, directory, data_root, offline)
         work.beside = dict(beside or {})
         work.resolve()
+        write_text(directory.path / "recipe.yaml", text or _as_yaml(recipe))
         work.baselines()
         work.measure_base()
         work.strategies("base")
@@ -113,13 +113,24 @@ class _Run(Measuring):
         self.device = self._device()
         prepare_process(self.device.device)
         self._search(lock)
-        self.base = resolve(self.recipe.base, lock=lock, offline=self.offline)
+        self.base = resolve(self.recipe.base, lock=lock, offline=self.offline, where="recipe, base")
         if self.recipe.retention and self.recipe.adapt.method != "none":  # nothing is trained, nothing forgotten
             self.general, self.absent = retention_data(self.recipe.retention, self.recipe.seed, **where)
         lock.save(self.path / "lock.json")
         self.encoder = self._encoder(self.recipe.max_tokens)
         self.cut = cut_texts(self.encoder, self.data)
+        if self.directory.is_stale("adapt", self._training_key()):
+            self._forget_results()
         self._record_and_tell()
+
+    def _forget_results(self) -> None:
+        """A recipe that trains otherwise never stands beside the specialist, scores and report of the one before it."""
+        console.print("  the recipe trains something else than before: the specialist and its results are made anew")
+        shutil.rmtree(self.specialist, ignore_errors=True)
+        evidence = [self.path / "evidence" / name for name in ("scores.json", "curve.json", "seeds.json")]
+        for file in [self.path / "report.html", *evidence, *self.predictions.glob("*.specialist*.parquet")]:
+            file.unlink(missing_ok=True)
+        self.directory.forget("adapt", "finished", "training")
 
     def _search(self, lock: Lock) -> None:
         """The recipe's settings from here on: those that did best on validation, where several are to be tried."""
@@ -196,9 +207,6 @@ class _Run(Measuring):
         )  # fmt: skip
         self.directory.record(training=summary)
         shutil.rmtree(self.checkpoints / "best", ignore_errors=True)
-        # also what `metier evaluate` and `metier curve` found is of the specialist that was here before
-        for name in ("scores.json", "curve.json"):
-            (self.path / "evidence" / name).unlink(missing_ok=True)
         return {}
 
     def _leave_as_it_is(self) -> dict[str, Any]:

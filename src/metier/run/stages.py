@@ -56,6 +56,18 @@ class RunDirectory:
         self.manifest.update(parts)
         write_json(self.path / "manifest.json", self.manifest)
 
+    def is_stale(self, name: str, reads: Any) -> bool:
+        """Whether stage ``name`` was done with something else than ``reads``."""
+        done = self.manifest["stages"].get(name)
+        return done is not None and done["key"] != self.sha(reads)
+
+    def forget(self, stage: str, *parts: str) -> None:
+        """Take a stage and parts of the manifest out of the record."""
+        self.manifest["stages"].pop(stage, None)
+        for part in parts:
+            self.manifest.pop(part, None)
+        self.record()
+
     def stage(self, name: str, reads: Any, outputs: Sequence[Path], work: Callable[[], dict[str, Any] | None]) -> bool:
         """Do ``work`` unless it was done with the same ``reads`` and its outputs are there.
 

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from metier.errors import MetierError
+from metier.models.device import give_back_memory
 from metier.training import checkpoint, distributed, log
 from metier.training.optimizer import MasterAdamW, learning_rate
 from metier.training.spikes import SpikeRule
@@ -211,6 +212,7 @@ class _Run:
         name = f"step-{self.progress.step:06d}"
         checkpoint.save(self.folder, name, self.optimizer.state(), asdict(self.progress))
         checkpoint.keep_newest(self.folder, 2)
+        give_back_memory()
 
     def _resume(self, key: str) -> Progress:
         found = checkpoint.newest(self.folder, key)
