@@ -38,11 +38,21 @@ def collect(run: Path) -> Path:
             found[name] = evidence
     kept = ("training", "device", "versions", "splits", "base")
     found |= {name: manifest[name] for name in kept if name in manifest}
-    found.get("base", {}).pop("path", None)  # where it lies on one machine is nobody's business
+    base = found.get("base", {})
+    base.pop("path", None)  # where it lies on one machine is nobody's business
+    if Path(base.get("ref", "")).is_absolute():
+        base["ref"] = base["name"]
+    if asked := {name: _asked(stage["facts"]) for name, stage in manifest["stages"].items() if "facts" in stage}:
+        found["strategies"] = {name.removeprefix("strategy-"): facts for name, facts in asked.items()}
     HERE.mkdir(exist_ok=True)
     target = HERE / f"{recipe['name']}.json"
     target.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return target
+
+
+def _asked(facts: dict[str, Any]) -> dict[str, Any]:
+    """How many questions a way of asking was put to, its samples, and tokens and seconds of one question."""
+    return {name: facts[name] for name in ("asked", "not_asked", "samples", "tokens", "seconds") if name in facts}
 
 
 def _read(file: Path) -> dict[str, Any] | None:
