@@ -55,7 +55,7 @@ def rows(folder: Path, change: Callable[[list[str]], list[str]]) -> Path:
     ("old", "new", "told"),
     [
         ("epochs: 3", "epoch: 3", ["line 4", "adapt.epoch", "did you mean 'epochs'"]),
-        ("epochs: 3", "epochs: many", ["line 4", "adapt.epochs", "integer", "'many'"]),
+        ("epochs: 3", "epochs: many", ["line 4", "adapt.epochs", "whole number", "'many'"]),
         ("name: toy", "nom: toy", ["unknown field", "'name'"]),
         ("label: mood", "label: moods", ["table.csv", "'moods'", "did you mean 'mood'"]),
         ("text: sentence", "text: sentenc", ["table.csv", "did you mean 'sentence'"]),
@@ -182,6 +182,7 @@ def test_an_unknown_base_and_no_network(run: Run, folder: Path, toy_base: Path) 
     code, text = run("validate", edit(folder, "smollm2-135m-instruct", "no-such-base"))
     assert code == 2
     assert "no-such-base" in text
+    assert "recipe, base" in text
 
 
 def test_a_full_disk_then_the_same_command(

@@ -10,6 +10,7 @@ import pytest
 
 from metier.errors import MetierError
 from metier.recipe import Recipe, load_recipe
+from metier.run.data import prepare_data
 
 GOOD = "name: toy\ntask:\n  file: table.csv\n  label: mood\nadapt:\n  epochs: 2\n"
 
@@ -40,7 +41,20 @@ def fault(tmp_path: Path, text: str) -> str:
             "corpus: {sources: [a.txt]}\npretrain: {method: continue, tokens: 2048}",
             ["2,048 tokens are less than one batch of 16 sequences of 512", "lower 'batch_sequences'"],
         ),
-        ("adapt:\n  epochs: 2", "adapt: fast", ["line 5", "'adapt'"]),
+        ("adapt:\n  epochs: 2", "adapt: fast", ["line 5", "'adapt'", "expected a mapping of fields, found 'fast'"]),
+        ("  epochs: 2", "  epochs: many", ["expected a whole number, found 'many'", "write a whole number, such as 3"]),
+        ("  epochs: 2", "  dropout: 1.5", ["expected less than 1, found 1.5"]),
+        ("adapt:", "measure: {systems: [tf-idf]}\nadapt:", ["'measure.systems.0'", "did you mean 'tfidf'?"]),
+        (
+            "adapt:",
+            "corpus: {sources: [a], stop: nope}\nadapt:",
+            ["'corpus.stop'", "one of 'first-exhausted', 'repeat' or 'error' or a whole number", "when a source runs"],
+        ),
+        ("  label: mood", "  text: [a, [b]]", ["'task.text.1'", "expected text, found ['b']"]),
+        ("adapt:", "strategies: [{name: few-shot, k: lots}]\nadapt:", ["'strategies.0.k'", "a whole number"]),
+        ("adapt:", "name: other\nadapt:", ["line 5", "the field 'name' stands twice, in line 1 too", "keep one"]),
+        ("  label: mood", "  label: mood\n  label: text", ["line 5", "'task.label'", "twice, in line 4 too"]),
+        ("adapt:", "mix: {tasks: [{file: a}, {file: b, file: c}]}\nadapt:", ["'mix.tasks.1.file'", "twice"]),
     ],
 )
 def test_faults_name_line_field_and_mending(tmp_path: Path, old: str, new: str, told: list[str]) -> None:
@@ -80,6 +94,24 @@ def test_a_file_beside_the_recipe_is_found_from_anywhere(tmp_path: Path, monkeyp
     (tmp_path / "table.csv").write_text("text,mood\n")
     monkeypatch.chdir("/")
     assert load_recipe(tmp_path / "recipe.yaml").task.file == str(tmp_path / "table.csv")
+
+
+def test_a_file_that_is_nowhere_is_told_with_every_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "recipe.yaml").write_text(GOOD)
+    places = {"data_root": None, "lock": None, "offline": True}
+    for folder, told in ((tmp_path, " (it is not in {} either)"), (tmp_path / "sub", "")):
+        monkeypatch.chdir(folder)
+        with pytest.raises(MetierError, match="the file does not exist") as error:
+            prepare_data(load_recipe(tmp_path / "sub" / "recipe.yaml"), **places)
+        assert error.value.fix == f"there is no such path in {folder}" + told.format(tmp_path / "sub")
+
+
+def test_an_unknown_task_is_told_with_its_field(tmp_path: Path) -> None:
+    recipe = Recipe.model_validate({"name": "a", "task": {"name": "fiqa"}})
+    with pytest.raises(MetierError, match="did you mean 'fiqa-sentiment'") as error:
+        prepare_data(recipe, data_root=None, lock=None, offline=True)
+    assert error.value.where == "recipe, task.name"
 
 
 def test_usual_values_depend_on_the_method(tmp_path: Path) -> None:

@@ -26,11 +26,19 @@ class MetierError(Exception):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A suggestion for a misspelt ``name``: "did you mean 'x'?", the list of what is known, or both where in doubt."""
+    """A suggestion for a misspelt ``name``: "did you mean 'x'?", the list of what is known, or both where in doubt.
+
+    A known name that begins with what was given, or else contains it, comes before one that is spelt like it.
+    """
     names = sorted(known)
     lowered = {n.lower(): n for n in names}
     listed = "known: " + ", ".join(names)
+    wanted = name.lower()
+    within = [n for n in lowered if wanted in n] if len(wanted) > 2 else []
+    if within:
+        best = min(within, key=lambda n: (not n.startswith(wanted), len(n)))
+        return f"did you mean '{lowered[best]}'?"
     for cutoff, more in ((0.6, ""), (0.5, f" {listed}")):
-        if close := difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=cutoff):
+        if close := difflib.get_close_matches(wanted, list(lowered), n=1, cutoff=cutoff):
             return f"did you mean '{lowered[close[0]]}'?{more}"
     return listed

@@ -209,7 +209,7 @@ def test_validate_reads_such_tables(toy_base: Path, tmp_path: Path, kind: str) -
     ("change", "message"),
     [(("instruction: 'List the firms as ORG: name, or none.'", "labels: [a, b]"), "'labels' is for classification"),
      ((", instruction: 'List the firms as ORG: name, or none.'", ""), "needs an instruction"),
-     (("label: told", "label: sentence"), "not a list of entities"),
+     (("text: sentence, label: told", "text: told, label: sentence"), "not a list of entities"),
      (("kind: extraction", "kind: extracting"), "extraction")],
 )  # fmt: skip
 def test_what_is_wrong_with_such_a_recipe_is_told(

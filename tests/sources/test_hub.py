@@ -14,6 +14,7 @@ from metier.errors import MetierError
 from metier.files import sha256_file
 from metier.sources import Lock, fetch_file, fetch_model_repo, hub_reachable, load_hub_dataset, write_table
 from metier.sources import hub as hub_module
+from metier.tasks import load_task
 from tests.hub_server import FakeHub, serve_hub
 from tests.sources.packages import zip_bytes
 
@@ -213,6 +214,18 @@ def test_no_network_is_said_so(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(MetierError, match=r"cannot be reached[\s\S]*check the network and HF_ENDPOINT"):
         fetch_model_repo("hf:acme/tiny")
     assert not hub_reachable()
+
+
+def test_a_hub_that_did_not_answer_is_not_called_offline(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{_closed_port()}")
+    with pytest.raises(MetierError, match=r"cannot be had[\s\S]*METIER_DATA[\s\S]*HF_ENDPOINT") as error:
+        load_task("fiqa-sentiment")
+    assert f"it is not in the cache, and {os.environ['HF_ENDPOINT']} cannot be reached" in str(error.value.where)
+    assert "offline" not in str(error.value.where)
+    monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+    with pytest.raises(MetierError) as error:
+        load_task("fiqa-sentiment", offline=True)
+    assert "this run is offline" in str(error.value.where)
 
 
 def test_whether_a_hub_answers_is_asked_once(hub: FakeHub) -> None:

@@ -32,8 +32,8 @@ def test_csv_with_quotes_line_breaks_and_empty_cells(tmp_path: Path) -> None:
     text = 'id,text,label\n1,"one ""two""\nthree, four",pos\n\n2,,""\n3,"a\r\nb",neg\n'
     assert _read(tmp_path / "a.csv", text) == [
         (2, {"id": "1", "text": 'one "two"\nthree, four', "label": "pos"}),
-        (5, {"id": "2", "text": None, "label": None}),
-        (6, {"id": "3", "text": "a\r\nb", "label": "neg"}),
+        (4, {"id": "2", "text": None, "label": None}),  # as a spreadsheet counts, blank rows too
+        (5, {"id": "3", "text": "a\r\nb", "label": "neg"}),
     ]
 
 
@@ -342,8 +342,11 @@ def test_xlsx_without_header_and_empty_sheets(tmp_path: Path) -> None:
     book.create_sheet("empty")
     book.save(tmp_path / "a.xlsx")
     assert [r.values for r in read_table(tmp_path / "a.xlsx", columns=["t", "l"])] == [{"t": "up", "l": 1}]
-    with pytest.raises(MetierError, match="the sheet is empty"):
-        read_table(tmp_path / "a.xlsx", sheet="empty")
+    for beyond in (None, 7):
+        with pytest.raises(MetierError, match="the sheet is empty"):
+            read_table(tmp_path / "a.xlsx", sheet="empty", header_row=beyond)
+    with pytest.raises(MetierError, match="row 200 is beyond the last row, 1"):
+        read_table(tmp_path / "a.xlsx", header_row=200)
     with pytest.raises(MetierError, match="not a whole xlsx"):
         _read(tmp_path / "b.xlsx", "a,b\n1,2\n")
 

@@ -134,8 +134,16 @@ def test_what_a_format_cannot_hold_is_named_and_nothing_is_left(
 
 @pytest.mark.parametrize("name", ["a.txt", "a.md", "a.doc", "a"])
 def test_formats_that_are_not_written(tmp_path: Path, name: str) -> None:
-    with pytest.raises(MetierError, match=r"not written as|no format is known"):
+    with pytest.raises(MetierError, match=r"not written as|no format is known") as error:
         write_table(tmp_path / name, [], ["a"])
+    assert (
+        error.value.fix == "end its name in one of .csv, .tsv, .jsonl, .json, .parquet, .xlsx (also with .gz or .zst)"
+    )
+
+
+def test_a_folder_is_not_written_to(tmp_path: Path) -> None:
+    with pytest.raises(MetierError, match="a folder"):
+        write_table(tmp_path, [], ["a"])
 
 
 def test_a_full_disk_names_the_file(tmp_path: Path) -> None:

@@ -60,6 +60,9 @@ def test_unknown_names_get_the_nearest() -> None:
         load_task("fiqa-sentiments")
     assert "did you mean 'fiqa-sentiment'?" in str(error.value.fix)
     with pytest.raises(MetierError) as error:
+        load_task("fiqa")
+    assert error.value.fix == "did you mean 'fiqa-sentiment'?"
+    with pytest.raises(MetierError) as error:
         load_task("financial-phrasebank", "all-agree")
     assert "did you mean 'allagree'?" in str(error.value.fix)
     with pytest.raises(MetierError, match="has no variants"):

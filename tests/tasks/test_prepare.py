@@ -81,6 +81,15 @@ def test_counts_and_contradictions() -> None:
     ]
 
 
+def test_texts_that_all_contradict_themselves_are_named() -> None:
+    rows = [example(1, "Sales rose", "a"), example(2, "Sales rose", "b"), example(3, "x", "a"), example(4, "x", "b")]
+    with pytest.raises(MetierError, match="each of the 2 texts stands there with several labels") as error:
+        prepare(rows)
+    assert "'Sales rose' is 'a', 'b'" in error.value.what
+    assert error.value.where == "f.csv:1, f.csv:2; f.csv:3, f.csv:4"
+    assert "keep the right label" in str(error.value.fix)
+
+
 def test_a_text_in_two_published_parts_leaves_training() -> None:
     rows = [
         example(1, "Sales rose", "a", "train"),
@@ -95,6 +104,7 @@ def test_a_text_in_two_published_parts_leaves_training() -> None:
 
 @given(ROWS, st.randoms(use_true_random=False))
 def test_whatever_the_order(rows: list[tuple[str, str, str]], shuffle: random.Random) -> None:
+    rows = [*rows, ("a row that contradicts no other", "a", "train")]
     examples = [example(i, text, target, split) for i, (text, target, split) in enumerate(rows)]
     done = prepare(examples)
     keys = [key_of(e) for e in done.examples]

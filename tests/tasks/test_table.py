@@ -133,6 +133,8 @@ FAULTS: list[tuple[list[dict[str, Any]], dict[str, Any], str, str]] = [
         "test",
     ),
     (GOOD, {"text": []}, "no text column", "at least one"),
+    (GOOD, {"label": "text"}, "'text' is both text and label", "the answers under label"),
+    (GOOD, {"text": "text", "label": "text", "kind": "generation", "instruction": "Go on."}, "no dialogue", "messages"),
 ]
 
 
@@ -158,6 +160,54 @@ def test_json_rows_may_lack_a_field_that_others_have(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     path.write_text("\n".join(json.dumps(row) for row in [{"text": "a", "label": "x"}, {**GOOD[0], "g": "1"}]))
     assert [e.group for e in from_table("own", path, group="g").examples] == [None, "1"]
+
+
+CHAT = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "My head\naches."}]
+CHAT += [{"role": "assistant", "content": "Since when?"}, {"role": "patient", "content": "Today."}]
+
+
+def test_dialogues_and_lists_are_read_as_lines(tmp_path: Path) -> None:
+    other = [{"from": "human", "value": "I cough."}, {"from": "gpt", "value": "Rest."}]
+    rows = [{"text": CHAT, "label": "head"}, {"text": json.dumps(other), "label": "lung"}]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    loaded = from_table("own", tmp_path / "t.jsonl")
+    assert [e.inputs["text"] for e in loaded.examples] == [
+        "System: Be kind.\nUser: My head aches.\nAssistant: Since when?\nPatient: Today.",
+        "User: I cough.\nAssistant: Rest.",
+    ]
+    assert loaded.warnings == ["column 'text' holds dialogues: each is read as its turns, one a line"]
+    rows = [{"text": ["It hurts.", "Much."], "label": "a"}, {"text": "[sic] fine", "label": "b"}]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    loaded = from_table("own", tmp_path / "t.jsonl")
+    assert [e.inputs["text"] for e in loaded.examples] == ["It hurts.\nMuch.", "[sic] fine"]
+    assert loaded.warnings == ["column 'text' holds lists of texts: each is read as its texts, one a line"]
+
+
+def test_the_last_answer_of_a_dialogue_is_learnt_from_what_was_said_before(tmp_path: Path) -> None:
+    rows = [{"m": [{"role": "Patient", "content": "I cough."}, {"role": "doctor", "content": "Rest."}]}, {"m": CHAT}]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    loaded = from_table("own", tmp_path / "t.jsonl", text="m", label="m", kind="generation", instruction="Answer.")
+    assert [(e.inputs["text"], e.target) for e in loaded.examples] == [
+        ("Patient: I cough.", "Rest."),
+        ("System: Be kind.\nUser: My head aches.", "Since when?"),
+    ]
+    assert loaded.warnings == ["column 'm' holds dialogues: the last turn of the assistant or doctor is the answer"]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, [rows[0], {"m": CHAT[:2]}])))
+    with pytest.raises(MetierError, match=r"no dialogue[\s\S]*row 2, column 'm'"):
+        from_table("own", tmp_path / "t.jsonl", text="m", label="m", kind="generation", instruction="Answer.")
+
+
+def test_rows_are_counted_as_a_spreadsheet_does(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('text,label\n"one\ntwo\nthree",a\n,b\n')
+    with pytest.raises(MetierError, match=r"t\.csv, row 3, column 'text'"):
+        from_table("own", tmp_path / "t.csv")
+
+
+def test_a_cut_off_workbook_is_told_as_such(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.xlsx", GOOD)
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(MetierError, match="not a whole xlsx file"):
+        from_table("own", path)
 
 
 def test_a_workbook_whose_table_is_elsewhere(tmp_path: Path) -> None:

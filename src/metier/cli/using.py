@@ -49,6 +49,7 @@ def predict(
 
     A text a line: label, probability, with --sets the set, the text, and a referral where the text has a red flag.
     """
+    from metier.inference.files import check_paths
     from metier.inference.specialist import Specialist
 
     if answer_all and abstain_below is not None:
@@ -59,6 +60,7 @@ def predict(
     if source and str(source) != "-":
         if out is None:
             raise MetierError("--in needs --out", fix="name the table to write: --out answers.csv")
+        check_paths(source, out)
         specialist = Specialist.load(run_path, offline=offline, engine=engine, many=True)
         _tell(specialist, asked)
         reading = {"encoding": encoding, "sheet": sheet, "header_row": header_row, "choices": options}
@@ -89,6 +91,10 @@ def evaluate(
     column: Annotated[list[str] | None, typer.Option(help="Column with the text.")] = None,
     options: Options = None,
     gold: Annotated[str, typer.Option(help="Column with the right label.")] = "label",
+    renamed: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="GIVEN=KNOWN", help="A label of the data and the specialist's own (repeat it)."),
+    ] = None,
     encoding: Annotated[str | None, typer.Option(help="Encoding of the table.")] = None,
     sheet: Sheet = None,
     header_row: HeaderRow = None,
@@ -111,7 +117,8 @@ def evaluate(
         if task
         else TaskChoice.model_validate({"file": str(source), "text": text, "label": gold, **reading})
     )
-    name, entries, counts = score_elsewhere(run_path, choice, data_root=data_root, offline=offline)
+    names = dict(_pair(one) for one in renamed or [])
+    name, entries, counts = score_elsewhere(run_path, choice, names=names, data_root=data_root, offline=offline)
     if as_json:
         typer.echo(json.dumps({name: entries, "counts": counts}, ensure_ascii=False))
         return
@@ -130,6 +137,14 @@ def evaluate(
         typer.echo(
             f"specialist - {other}: {d['value']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}], McNemar p = {pair['p']:.2g}"
         )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    given, _, known = (part.strip() for part in text.rpartition("="))
+    if not given or not known:
+        fix = "write GIVEN=KNOWN, such as --map bullish=positive"
+        raise MetierError(f"not a label and what it is called here: {text!r}", where="--map", fix=fix)
+    return given, known
 
 
 def _figure(score: dict[str, Any]) -> str:
@@ -220,7 +235,15 @@ def _predict_table(specialist: Any, source: Path, out: Path, column: list[str] |
     )  # fmt: skip
     abstained = "" if specialist.writes else f"{counts.abstained} abstained, "
     referred = f", {counts.referred} with a red flag" if specialist.guard else ""
-    typer.echo(f"{out}: {counts.rows} rows, {abstained}{counts.empty} with an empty text{referred}")
+    typer.echo(f"{out}: {counts.rows} rows, {abstained}{counts.empty} with an empty text{referred}{_moved(counts)}")
+
+
+def _moved(counts: Any) -> str:
+    """Which answers are not in the columns of their usual names."""
+    if not (old := list(counts.renamed)):
+        return ""
+    are, the = ("is a column", "the answer is") if len(old) == 1 else ("are columns", "the answers are")
+    return f"; {', '.join(old)} {are} of the table: {the} in {', '.join(counts.renamed.values())}"
 
 
 def _tell(specialist: Any, asked: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from metier.evaluation.conformal import Method
 from metier.evaluation.scoring import normalise, score
 from metier.inference.abstaining import abstentions, label_sets
 from metier.inference.answers import Answer
+from metier.inference.asked import text_fields
 from metier.tasks import Example
 from metier.tasks.choices import PLACE, asked
 from metier.tasks.options import LETTERS
@@ -45,10 +46,11 @@ def choose(
 
     The other arguments are those of :meth:`Specialist.predict`; a set holds letters.
 
-    Errors: :class:`MetierError` for a question without its options, with two that are the same, or with another number
-    of them than the specialist learnt.
+    Errors: :class:`MetierError` for a question that is empty or without its options, with two that are the same, or
+    with another number of them than the specialist learnt.
     """
-    examples = [_question(specialist, question, number) for number, question in enumerate(questions, 1)]
+    total = len(questions)
+    examples = [_question(specialist, one, f"question {n} of {total}") for n, one in enumerate(questions, 1)]
     if not examples:
         return []
     shown = asked(specialist.bundle.task, examples)
@@ -86,22 +88,19 @@ def _referral(specialist: Specialist, example: Example) -> str | None:
     return flag.referral if flag else None
 
 
-def _question(specialist: Specialist, question: str | Mapping[str, Any], number: int) -> Example:
+def _question(specialist: Specialist, question: str | Mapping[str, Any], place: str) -> Example:
     fields = [name for name in specialist.bundle.task.template.fields() if name != PLACE]
-    if isinstance(question, str) or PLACE not in question:
+    if not isinstance(question, Mapping) or PLACE not in question:
         raise MetierError(
             "this specialist chooses among the options of a question, and there are none",
-            where=f"question {number}",
+            where=place,
             fix="give --in a table with --options COLUMN (repeat it, or one column with a list); "
             f"in Python a mapping of {', '.join(fields)} and options",
         )
-    if missing := [name for name in fields if name not in question]:
-        fix = f"this specialist reads {', '.join(fields)} and options"
-        raise MetierError(f"the field '{missing[0]}' is missing", where=f"question {number}", fix=fix)
+    inputs = text_fields(fields, question, place)
     choices = question[PLACE]
-    if isinstance(choices, str) or not all(isinstance(text, str) for text in choices):
-        raise MetierError("options are a list of texts", where=f"question {number}", fix='such as ["yes", "no"]')
+    if not isinstance(choices, (list, tuple)) or not all(isinstance(text, str) for text in choices):
+        raise MetierError("options are a list of texts", where=place, fix='such as ["yes", "no"]')
     # which one is right is not known; the place of the target is not looked at
-    inputs = {name: str(question[name]) for name in fields}
     target = choices[0] if choices else ""
-    return Example(str(number), inputs, target, tuple(choices), source_row=f"question {number}")
+    return Example(place, inputs, target, tuple(choices), source_row=place)

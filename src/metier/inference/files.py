@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ from metier.evaluation.conformal import Method
 from metier.inference.answers import TextAnswer
 from metier.inference.choices import ChoiceAnswer
 from metier.inference.specialist import Specialist
-from metier.sources import Row, read_table, table_columns, write_table
+from metier.sources import Row, read_table, table_columns, writable_format, write_table
+from metier.sources.tables import table_format
 from metier.tasks.choices import PLACE, check_count, read_options
+from metier.tasks.dialogues import as_text
 
 CHUNK = 256
 ADDED = ("label", "probability", "abstained")
@@ -25,12 +27,31 @@ SET, REFERRAL = "set", "referral"
 
 @dataclass
 class Counts:
-    """What happened to the rows of a table."""
+    """What happened to the rows of a table.
+
+    Attributes:
+        renamed: columns that were to be added and stood in the table already, and the names they were given instead.
+    """
 
     rows: int = 0
     empty: int = 0
     abstained: int = 0
     referred: int = 0
+    renamed: dict[str, str] = field(default_factory=dict)
+
+
+def check_paths(source: Path, target: Path) -> None:
+    """Refuse a table that cannot be read or written at all, before a model is loaded for it.
+
+    Errors: :class:`MetierError` for a ``source`` that is not there, a folder or of an unknown ending, and a ``target``
+    as in :func:`metier.sources.writable_format`.
+    """
+    if not source.exists():
+        raise MetierError("the table to answer does not exist", where=str(source), fix="check the path after --in")
+    if source.is_dir():
+        raise MetierError("a folder, where a table is needed", where=str(source), fix="name one file in it: --in FILE")
+    table_format(source)
+    writable_format(target)
 
 
 def predict_table(
@@ -48,11 +69,11 @@ def predict_table(
 ) -> Counts:
     """Read ``source``, answer its ``columns`` (one for each field of the template), write ``target``.
 
-    All columns are kept; ``label``, ``probability`` and ``abstained`` are added (with ``metier_`` in front where
-    the table has such a column). A row with an empty text gets no label and counts as abstained. Where answers are
-    written out, ``answer`` is all that is added. ``choices`` are the columns of a question's options, or one with a
-    list; then ``label`` is a letter, and ``answer`` its option. With ``sets`` there is ``set``, its labels between
-    ``|``; in a domain with red flags ``referral``, empty for a text without one.
+    All columns are kept; ``label``, ``probability`` and ``abstained`` are added (``metier_label``, else
+    ``metier_label_2`` and so on, where the table has such a column). A row with an empty text gets no label and counts
+    as abstained. Where answers are written out, ``answer`` is all that is added. ``choices`` are the columns of a
+    question's options, or one with a list; then ``label`` is a letter, and ``answer`` its option. With ``sets`` there
+    is ``set``, its labels between ``|``; in a domain with red flags ``referral``, empty for a text without one.
     """
     chooses = specialist.bundle.task.kind == "multiple_choice"
     _check_choices(specialist, chooses, choices)
@@ -62,19 +83,28 @@ def predict_table(
         raise MetierError(f"this specialist reads {len(fields)} column(s): {', '.join(fields)}", fix="repeat --column")
     for column in [*columns, *(choices or [])]:
         if column not in known:
-            raise MetierError(f"there is no column '{column}'", where=str(source), fix=nearest(column, known))
+            fix = nearest(column, known)
+            if table_format(source, options.get("format")) == "xlsx":
+                fix += "; if the header is not the first row, name it: --header-row; another sheet: --sheet"
+            raise MetierError(f"there is no column '{column}'", where=str(source), fix=fix)
     added = list(ADDED_WRITTEN if specialist.writes else ADDED_CHOICE if chooses else ADDED)
     added += [SET] if sets is not None else []
     added += [REFERRAL] if specialist.guard else []
-    names = {name: f"metier_{name}" if name in known else name for name in added}
+    names = {name: _free(name, known) for name in added}
     asked = {"abstain_below": abstain_below, "sets": sets, "sets_by": sets_by}
-    counts = Counts()
+    counts = Counts(renamed={name: new for name, new in names.items() if new != name})
     pairs = list(zip(fields, columns, strict=True))
     lists = (choices[0] if len(choices) == 1 else choices) if choices else None
     rows = _answered(specialist, read_table(source, **options), pairs, names, asked, counts, progress,
                      (source.name, lists))  # fmt: skip
     write_table(target, rows, [*known, *names.values()])
     return counts
+
+
+def _free(name: str, taken: list[str]) -> str:
+    """``name``, or what it becomes where the table has such a column."""
+    others = (f"metier_{name}_{number}" for number in itertools.count(2))
+    return next(new for new in itertools.chain([name, f"metier_{name}"], others) if new not in taken)
 
 
 def _check_choices(specialist: Specialist, chooses: bool, choices: list[str] | None) -> None:
@@ -102,7 +132,7 @@ def _answered(
     iterator = iter(rows)
     while chunk := list(itertools.islice(iterator, CHUNK)):
         inputs: list[dict[str, Any]] = [
-            {field: str(row.values.get(column) or "").strip() for field, column in pairs} for row in chunk
+            {name: str(as_text(row.values.get(column))[0] or "").strip() for name, column in pairs} for row in chunk
         ]
         filled = [index for index, values in enumerate(inputs) if all(values.values())]
         file, lists = choices

@@ -13,6 +13,7 @@ from metier.evaluation.conformal import Method
 from metier.evaluation.scoring import normalise, score
 from metier.inference.abstaining import abstentions, label_sets
 from metier.inference.answers import Answer, TextAnswer
+from metier.inference.asked import listed, text_fields
 from metier.inference.bundle import Bundle, read_bundle
 from metier.inference.choices import choose
 from metier.inference.engines import ENGINES, Engine
@@ -132,7 +133,8 @@ class Specialist:
                 :mod:`metier.evaluation.conformal` for what is guaranteed.
             sets_by: ``lac`` for the smallest sets, ``aps`` for sets that grow with the difficulty of a text.
 
-        Errors: :class:`MetierError` for a missing field, and for a threshold or sets where answers are written out.
+        Errors: :class:`MetierError` for one text instead of a list, a missing field, an empty text or one that is no
+        text (with its place), and for a threshold or sets where answers are written out.
         """
         if self.writes and (abstain_below or sets is not None):
             raise MetierError(
@@ -141,8 +143,9 @@ class Specialist:
                 fix="leave the threshold and sets out (--abstain-below, --sets)",
             )
         if self.bundle.task.kind == "multiple_choice":
-            return choose(self, list(texts), abstain_below=abstain_below, sets=sets, sets_by=sets_by)
-        inputs = [self._inputs(text) for text in texts]
+            return choose(self, listed(texts), abstain_below=abstain_below, sets=sets, sets_by=sets_by)
+        asked, fields = listed(texts), self.bundle.task.template.fields()
+        inputs = [text_fields(fields, text, f"text {n} of {len(asked)}") for n, text in enumerate(asked, 1)]
         if not inputs:
             return []
         flags = [self.guard.check(*i.values()) if self.guard else None for i in inputs]
@@ -157,7 +160,7 @@ class Specialist:
         parts = zip(logprobs, rows, abstained, found, flags, strict=True)
         return [self._answer(*part) for part in parts]
 
-    def _write(self, inputs: list[Mapping[str, str]], flags: Sequence[Flag | None]) -> list[TextAnswer]:
+    def _write(self, inputs: Sequence[Mapping[str, str]], flags: Sequence[Flag | None]) -> list[TextAnswer]:
         tokenizer = self.encoder.tokenizer
         ends = list(dict.fromkeys([self.encoder.end, int(tokenizer.eos_token_id)]))
         prompts = [self.encoder.prompt(i) for i in inputs]
@@ -200,19 +203,6 @@ class Specialist:
         """
         scored = score(self.runner, [self.encoder.choice_item(e.inputs, self.labels) for e in examples])
         return np.stack(scored.logprobs), scored.seconds
-
-    def _inputs(self, text: str | Mapping[str, Any]) -> Mapping[str, str]:
-        fields = self.bundle.task.template.fields()
-        if isinstance(text, str):
-            if len(fields) != 1:
-                raise MetierError(
-                    f"this specialist reads several fields: {', '.join(fields)}",
-                    fix="give a mapping with these fields, or --in a table with these columns",
-                )
-            return {fields[0]: text}
-        if missing := [name for name in fields if name not in text]:
-            raise MetierError(f"the field '{missing[0]}' is missing", fix=f"this specialist reads {', '.join(fields)}")
-        return text
 
 
 __all__ = ["Answer", "Specialist", "TextAnswer"]

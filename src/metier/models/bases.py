@@ -61,8 +61,8 @@ def catalogue() -> dict[str, dict[str, Any]]:
     return entries
 
 
-def resolve(name: str, *, lock: Lock | None = None, offline: bool = False) -> Base:
-    """Bring a base here: a catalogue name, ``hf:owner/name[@revision]`` or a folder.
+def resolve(name: str, *, lock: Lock | None = None, offline: bool = False, where: str | None = None) -> Base:
+    """Bring a base here: a catalogue name, ``hf:owner/name[@revision]`` or a folder; ``where`` names it in errors.
 
     Errors: :class:`MetierError` when it is unknown, cannot be reached, or its bytes are not those recorded.
     """
@@ -76,6 +76,7 @@ def resolve(name: str, *, lock: Lock | None = None, offline: bool = False) -> Ba
         return _described(Base(path.name, str(path), path, _digest(path)))
     raise MetierError(
         f"there is no base '{name}'",
+        where=where,
         fix=f"{nearest(name, catalogue())} Or give hf:owner/name, or a folder with config.json and *.safetensors",
     )
 

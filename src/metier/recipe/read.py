@@ -13,6 +13,7 @@ from metier.errors import MetierError, nearest
 from metier.recipe.schema import Recipe
 from metier.recipe.strategies import NAMES, StrategyChoice
 from metier.recipe.task import TaskChoice
+from metier.recipe.words import told
 
 
 class RecipeLoader(yaml.SafeLoader):
@@ -49,6 +50,7 @@ def load_recipe(path: Path) -> Recipe:
         raise MetierError(
             f"the recipe is not valid YAML: {getattr(error, 'problem', error)}", where=f"{path}{line}"
         ) from error
+    _refuse_twice(node, path)
     if not isinstance(values, dict):
         raise MetierError("a recipe is a mapping of fields", where=str(path), fix="see metier new finance-sentiment")
     try:
@@ -56,6 +58,26 @@ def load_recipe(path: Path) -> Recipe:
     except ValidationError as error:
         raise _explain(error, path, node) from error
     return _beside(recipe, path)
+
+
+def _refuse_twice(node: Any, path: Path, field: str = "", above: tuple[int, ...] = ()) -> None:
+    """YAML takes the last of two fields of one name without a word."""
+    if id(node) in above:  # an anchor within itself
+        return
+    above = (*above, id(node))
+    for number, value in enumerate(node.value if isinstance(node, yaml.SequenceNode) else ()):
+        _refuse_twice(value, path, f"{field}{number}.", above)
+    lines: dict[str, int] = {}
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        name, line = str(key.value), int(key.start_mark.line) + 1
+        if name in lines:
+            raise MetierError(
+                f"the field '{name}' stands twice, in line {lines[name]} too",
+                where=f"{path}, line {line}, field '{field}{name}'",
+                fix="keep one of them",
+            )
+        lines[name] = line
+        _refuse_twice(value, path, f"{field}{name}.", above)
 
 
 def place(path: Path, field: str) -> str:
@@ -69,7 +91,9 @@ def _beside(recipe: Recipe, path: Path) -> Recipe:
     mix = recipe.mix and recipe.mix.model_copy(update={"tasks": [_found(task, path) for task in recipe.mix.tasks]})
     asked = recipe.strategies and [_files(strategy, path) for strategy in recipe.strategies]
     task = recipe.task and _found(recipe.task, path)
-    return recipe.model_copy(update={"task": task, "mix": mix, "strategies": asked})
+    found = recipe.model_copy(update={"task": task, "mix": mix, "strategies": asked})
+    found._folder = path.parent.resolve()
+    return found
 
 
 def _files(strategy: StrategyChoice, path: Path) -> StrategyChoice:
@@ -107,16 +131,36 @@ def _explain(error: ValidationError, path: Path, node: Any) -> MetierError:
         said = first["input"].get("name") if isinstance(first["input"], dict) else first["input"]
         what = "a strategy has no name" if said is None else f"there is no strategy '{said}'"
         return MetierError(what, where=where, fix=nearest(str(said), NAMES))
-    found = first.get("input")
-    shown = "" if isinstance(found, dict) else f", found {found!r}"
-    more = f" ({len(error.errors()) - 1} more after it)" if len(error.errors()) > 1 else ""
-    message = first["msg"].removeprefix("Value error, ")
-    return MetierError(f"{message}{shown}{more}", where=where, fix=_hint(tagged))
+    # where a field takes several kinds of values, each is a fault; the one that came furthest was meant
+    places = [_location(found["loc"]) for found in error.errors()]
+    tagged = max((p for p in places if p[: len(tagged)] == tagged), key=len)
+    what, fix = told([found for found, p in zip(error.errors(), places, strict=True) if p == tagged])
+    location = tuple(part for part in tagged if part not in NAMES)
+    name = ".".join(str(part) for part in location)
+    where = f"{path}, line {_line(node, location)}, field '{name}'" if name else str(path)
+    others = {p for p in places if p != tagged[: len(p)]}
+    more = f" ({len(others)} more after it)" if others else ""
+    return MetierError(f"{what}{more}", where=where, fix=_with_hint(fix, tagged))
+
+
+def _with_hint(fix: str | None, location: tuple[Any, ...]) -> str | None:
+    """The fix with the field's usual value, where one can be shown, and what the reference says of it."""
+    while location and isinstance(location[-1], int):
+        location = location[:-1]
+    model = _part(location[:-1]) if location else None
+    field = model.model_fields.get(str(location[-1])) if model else None
+    if field is None:
+        return fix
+    if not fix:
+        return field.description
+    if fix.startswith("write") and type(field.default) in (int, float):
+        fix += f", such as {field.default}"
+    return f"{fix} ({field.description})" if field.description else fix
 
 
 def _location(parts: tuple[Any, ...]) -> tuple[Any, ...]:
     """A place as it stands in the file, without pydantic's names for a union's alternatives and a mapping's keys."""
-    own = ("function-", "union", "list[", "dict[", "[key]")
+    own = ("function-", "union", "list[", "dict[", "literal[", "[key]")
     return tuple(part for part in parts if not str(part).startswith(own) and part not in ("str", "int", "float"))
 
 
@@ -143,12 +187,6 @@ def _part(location: tuple[Any, ...]) -> type[BaseModel] | None:
 def _known(location: tuple[Any, ...]) -> list[str]:
     model = _part(location)
     return list(model.model_fields) if model else []
-
-
-def _hint(location: tuple[Any, ...]) -> str | None:
-    model = _part(location[:-1]) if location else None
-    field = model.model_fields.get(str(location[-1])) if model else None
-    return field.description if field else None
 
 
 def _line(node: Any, location: tuple[Any, ...]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from metier.errors import MetierError
 from metier.recipe.adapt import Adapt, Search, Trial
@@ -58,6 +58,13 @@ class Recipe(Part):
     dtype: Literal["auto", "bfloat16", "float32", "float16"] = Field(
         default="auto", description="number format of the base; auto takes bfloat16 where a probe finds that it pays"
     )
+
+    _folder: Path | None = PrivateAttr(default=None)
+
+    @property
+    def looked_in(self) -> Path | None:
+        """The folder of the recipe's file, where its data is looked for first; None if that is the current one."""
+        return self._folder if self._folder and self._folder != Path.cwd() else None
 
     def needed_task(self, path: Path | None = None) -> TaskChoice:
         """The task, for a verb that learns or measures one.

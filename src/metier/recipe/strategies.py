@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from metier.errors import MetierError, nearest
 from metier.inference.strategies import presets
 from metier.recipe.part import Part
+from metier.recipe.words import told
 
 
 class BudgetChoice(Part):
@@ -198,5 +199,5 @@ def parse_strategy(text: str, **more: Any) -> Strategy:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        raise MetierError(f"{message}, found {first.get('input')!r}", where=f"{where}, field '{field}'") from error
+        what, fix = told([first])
+        raise MetierError(what, where=f"{where}, field '{field}'", fix=fix) from error

@@ -32,8 +32,13 @@ class TaskChoice(Part):
     file: str | None = Field(
         default=None, description="csv, tsv, jsonl, json, parquet, xlsx, txt or md, also .gz and .zst"
     )
-    text: str | list[str] = Field(default="text", description="column(s) with the text")
-    label: str = Field(default="label", description="column with the label or score")
+    text: str | list[str] = Field(
+        default="text", description="column(s) with the text; a list of messages is read as a dialogue"
+    )
+    label: str = Field(
+        default="label",
+        description="column with the label or score; of generation the answer, or text's dialogues: their last answer",
+    )
     group: str | None = Field(
         default=None, description="column that keeps rows together in a split: document, patient, …"
     )

@@ -106,7 +106,14 @@ def prepare_data(recipe: Recipe, *, data_root: Path | None, lock: Lock | None, o
             where="recipe, adapt.soft_labels",
             fix="name it: task.agreement, a column of shares such as 0.75 or 75%",
         )
-    loaded = load(choice, data_root=data_root, lock=lock, offline=offline, protocol=recipe.protocol, agreement=soft)
+    try:
+        loaded = load(choice, data_root=data_root, lock=lock, offline=offline, protocol=recipe.protocol, agreement=soft)
+    except MetierError as error:
+        fix = error.fix
+        if choice.file and error.where == choice.file and not Path(choice.file).exists() and recipe.looked_in:
+            fix = f"{fix} (it is not in {recipe.looked_in} either)"
+        where = error.where or ("recipe, task" if choice.file else "recipe, task.name")
+        raise MetierError(error.what, where=where, fix=fix) from error
     about = protocols.describe(recipe.protocol, loaded.protocol)
     shares = {"train": recipe.split.train, "validation": recipe.split.validation, "test": recipe.split.test}
     stratify = loaded.task.kind == "classification"

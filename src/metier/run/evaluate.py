@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from metier.errors import MetierError
+from metier.errors import MetierError, nearest
 from metier.evaluation.averaged import Slices
 from metier.evaluation.calibration import Temperature
 from metier.evaluation.choices import answer_choices
@@ -20,31 +24,51 @@ from metier.run.answers import label_prediction
 from metier.run.classical import classical_answers
 from metier.run.data import load
 from metier.run.generative import MOST_TOKENS, answer_in_words
-from metier.run.progress import bar
+from metier.run.progress import bar, console
 from metier.run.record import run_record, training_data
 from metier.run.selective import measure_shipped
+from metier.sources import fetch_file, read_table
 from metier.tasks import Example, Task, prepare
 from metier.tasks.prepare import key_of
 
 
 def evaluate(
-    run: Path, choice: TaskChoice, *, data_root: Path | None = None, offline: bool = False, seed: int = 0
+    run: Path,
+    choice: TaskChoice,
+    *,
+    names: Mapping[str, str] | None = None,
+    data_root: Path | None = None,
+    offline: bool = False,
+    seed: int = 0,
 ) -> tuple[str, dict[str, Any], dict[str, int]]:
     """Score a run's specialist on other labelled data, beside majority and TF-IDF fitted on the run's own train part.
 
     Answers that are written out are scored as in the run, beside the most frequent answer of its train part.
 
-    Rows whose text stood in the run's train or validation part are left out and counted.
+    Rows whose text stood in the run's train or validation part are left out and counted. Of a run whose recipe has
+    thresholds, a table may hold scores or the labels' names.
+
+    Args:
+        names: from labels of the data to those of the specialist.
 
     Returns:
         ``(task name, entries a system as in scores.json, counts)``; also written to the run's evidence.
+
+    Errors: :class:`MetierError` for data of another kind, a label or entity type that the specialist does not know, and
+    where all rows were learnt from.
     """
     specialist = Specialist.load(run, offline=offline, engine="torch")
     trained = specialist.bundle.task
     recipe, split_hash = run_record(run)
-    choice = _like_the_run(choice, recipe, trained.kind)
-    loaded = load(choice, data_root=data_root, lock=None, offline=offline)
-    prepared = prepare(loaded.examples)
+    names = dict(names or {})
+    _check_names(names, trained)
+    choice = _like_the_run(choice, recipe, trained, names, offline)
+    with _mappable(choice, trained.labels):
+        loaded = load(choice, data_root=data_root, lock=None, offline=offline)
+    examples = loaded.examples
+    if not choice.file:  # a table's labels are mapped as it is read
+        examples = [replace(e, target=names.get(e.target, e.target)) for e in examples]
+    prepared = prepare(examples)
     _check_kind(loaded.task, trained)
     standin.refuse(recipe, loaded.task)
     if trained.kind == "classification":
@@ -114,22 +138,69 @@ def _entries(
     return entries
 
 
-def _like_the_run(choice: TaskChoice, recipe: Recipe, kind: str) -> TaskChoice:
+def _like_the_run(
+    choice: TaskChoice, recipe: Recipe, trained: Task, names: dict[str, str], offline: bool
+) -> TaskChoice:
     """A table of one's own is read as that of the recipe was: the same kind, and labels written the same way."""
     if not choice.file:
         return choice
-    own = recipe.needed_task()
+    own, classes = recipe.needed_task(), trained.kind == "classification"
+    scored = own.thresholds and not names and _holds_scores(choice, offline)
+    if scored:
+        console.print(f"  note: column {choice.label!r} is read as scores, by the recipe's thresholds", markup=False)
     return choice.model_copy(
         update={
-            "kind": kind,
+            "kind": trained.kind,
             "answers": own.answers,
-            "labels": own.labels,
-            "label_map": own.label_map,
-            "thresholds": own.thresholds,
+            "labels": trained.labels if classes else own.labels,
+            "label_map": {**(own.label_map or {}), **names} or None,
+            "thresholds": own.thresholds if scored else None,
             # the specialist has its prompt; a table of written answers is not read without an instruction
-            "instruction": own.instruction or ("as the specialist was told" if kind != "classification" else None),
+            "instruction": own.instruction or (None if classes else "as the specialist was told"),
         }
     )
+
+
+def _holds_scores(choice: TaskChoice, offline: bool) -> bool:
+    """Whether there are numbers in the gold column of a table, and not names of labels."""
+    reading = choice.model_dump(include={"format", "encoding", "delimiter", "sheet", "header_row"})
+    rows = read_table(fetch_file(str(choice.file), offline=offline).path, **reading)
+    return any(_is_number(row.values.get(choice.label)) for row in rows)
+
+
+def _is_number(cell: object) -> bool:
+    try:
+        return math.isfinite(float(str(cell)))
+    except ValueError:
+        return False
+
+
+def _check_names(names: Mapping[str, str], trained: Task) -> None:
+    if names and trained.kind != "classification":
+        raise MetierError(
+            f"only labels of classes can be mapped, the specialist was made for {trained.kind}",
+            where="--map",
+            fix="leave it out",
+        )
+    for known in names.values():
+        if known not in trained.labels:
+            what = f"the label '{known}' is not one the specialist knows"
+            raise MetierError(what, where="--map", fix=nearest(known, trained.labels))
+
+
+@contextlib.contextmanager
+def _mappable(choice: TaskChoice, labels: list[str]) -> Iterator[None]:
+    """Where a table holds other labels than these, say how they can be given."""
+    try:
+        yield
+    except MetierError as error:
+        if not choice.file or not error.what.startswith("unknown label"):
+            raise
+        raise MetierError(error.what, where=error.where, fix=_map_onto(labels)) from error
+
+
+def _map_onto(labels: list[str]) -> str:
+    return f"the specialist knows {', '.join(labels)}: map yours onto these, --map GIVEN=KNOWN (repeat it)"
 
 
 def _check_kind(task: Task, trained: Task) -> None:
@@ -157,5 +228,5 @@ def _check_labels(examples: list[Example], labels: list[str], where: str) -> Non
         raise MetierError(
             f"the label '{strange[0]}' is not one the specialist knows",
             where=f"{where}, {row}",
-            fix=f"it knows {', '.join(labels)}: map yours onto these",
+            fix=_map_onto(labels),
         )

@@ -57,7 +57,7 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
     recipe.needed_task(path)
     lock = Lock()
     data = prepare_data(recipe, data_root=data_root, lock=lock, offline=offline)
-    base = resolve(recipe.base, lock=lock, offline=offline)
+    base = resolve(recipe.base, lock=lock, offline=offline, where="recipe, base")
     notes = [*data.loaded.warnings, *check_demand(recipe, data)]
     learnt = data.shown()
     if recipe.mix:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,4 +95,6 @@ class Work:
         """A continued run keeps the number format it began with: the same bytes must come out."""
         before = self.directory.manifest.get("device", {})
         same = before.get("asked") == [self.recipe.device, self.recipe.dtype]
-        return choose_device(self.recipe.device, before["dtype"] if same else self.recipe.dtype)
+        chosen = choose_device(self.recipe.device, before["dtype"] if same else self.recipe.dtype)
+        kept = same and self.recipe.dtype == "auto"
+        return replace(chosen, why=f"{chosen.dtype}, the format of the run's first start") if kept else chosen

@@ -67,11 +67,17 @@ def open_xlsx(
     """Columns and rows of a sheet (the first, if none is named). Rows that are wholly blank are skipped, and so are
     those above ``header_row``.
     """
-    rows = (row for row in _sheet_rows(path, sheet) if row[1] >= (header_row or 1))
-    first = next(rows, None)
-    if first is None:
+    rows, last = _sheet_rows(path, sheet), 0
+    for first in rows:
+        where, number, cells = first
+        if number >= (header_row or 1):
+            break
+        last = number
+    else:
+        if last:
+            fix = "name the row of the column names, or leave `header_row:` out"
+            raise MetierError(f"row {header_row} is beyond the last row, {last}", where=str(path), fix=fix)
         raise MetierError("the sheet is empty", where=str(path), fix="name another with `sheet:`, or fill this one")
-    where, number, cells = first
     if columns is None:
         names = clean_header(["" if cell is None else str(cell) for cell in cells], f"{where}, row {number}")
         return names, _from_sheet(rows, names)
@@ -104,8 +110,9 @@ def _zero(cell: Any) -> Value:
     return cell if isinstance(cell, (bool, int, float)) and not cell else None  # an empty text is an empty cell
 
 
-def _sheet_rows(path: Path, sheet: str | None) -> Iterator[tuple[str, int, list[Any]]]:
-    """Where, row number and cells (without empty ones at the end) of each row that is not blank."""
+@contextlib.contextmanager
+def _workbook(path: Path) -> Iterator[Any]:
+    """The workbook, open for as long as its sheets are read: what is broken shows there or here."""
     import openpyxl
 
     broken = (
@@ -121,30 +128,33 @@ def _sheet_rows(path: Path, sheet: str | None) -> Iterator[tuple[str, int, list[
     try:
         with contextlib.closing(_seekable(path)) as file:
             _refuse_bomb(file, path)
-            book = openpyxl.load_workbook(file, read_only=True, data_only=True)
-            pages = {page.title: page for page in book.worksheets}
-            if sheet is not None and sheet not in pages:
-                raise MetierError(f"there is no sheet {sheet!r}", where=str(path), fix=nearest(sheet, pages))
-            if not pages:
-                raise MetierError("the workbook holds no sheet of cells", where=str(path))
-            page = pages[sheet] if sheet is not None else next(iter(pages.values()))
-            page.reset_dimensions()  # the size that is written in the file is often wrong
-            for number, cells in enumerate(page.iter_rows(values_only=True), 1):
-                filled = list(cells)
-                while filled and filled[-1] in (None, ""):
-                    filled.pop()
-                if filled:
-                    yield f"{path}, sheet {page.title!r}", number, filled
+            yield openpyxl.load_workbook(file, read_only=True, data_only=True)
     except broken as error:
         raise MetierError(f"not a whole xlsx file: {error}", where=str(path), fix=fix) from error
 
 
-def sheets_of(path: Path) -> list[str]:
-    """The names of a workbook's sheets, in order."""
-    import openpyxl
+def _sheet_rows(path: Path, sheet: str | None) -> Iterator[tuple[str, int, list[Any]]]:
+    """Where, row number and cells (without empty ones at the end) of each row that is not blank."""
+    with _workbook(path) as book:
+        pages = {page.title: page for page in book.worksheets}
+        if sheet is not None and sheet not in pages:
+            raise MetierError(f"there is no sheet {sheet!r}", where=str(path), fix=nearest(sheet, pages))
+        if not pages:
+            raise MetierError("the workbook holds no sheet of cells", where=str(path))
+        page = pages[sheet] if sheet is not None else next(iter(pages.values()))
+        page.reset_dimensions()  # the size that is written in the file is often wrong
+        for number, cells in enumerate(page.iter_rows(values_only=True), 1):
+            filled = list(cells)
+            while filled and filled[-1] in (None, ""):
+                filled.pop()
+            if filled:
+                yield f"{path}, sheet {page.title!r}", number, filled
 
-    with contextlib.closing(_seekable(path)) as file:
-        return [page.title for page in openpyxl.load_workbook(file, read_only=True).worksheets]
+
+def sheets_of(path: Path) -> list[str]:
+    """The names of a workbook's sheets, in order. Errors: :class:`MetierError` where it is damaged."""
+    with _workbook(path) as book:
+        return [page.title for page in book.worksheets]
 
 
 def _refuse_bomb(file: IO[bytes], path: Path) -> None:

@@ -37,17 +37,17 @@ def open_delimited(
         first = next(records, None)
         if first is None:
             raise MetierError("the file has no header and no rows", where=str(path), fix="give it at least one row")
-        columns = clean_header(first[1], f"{path}, line {first[0]} ({how})")
+        columns = clean_header(first[2], f"{path}, line {first[1]} ({how})")
     return columns, _rows(path, records, columns, how)
 
 
-def _rows(path: Path, records: Iterator[tuple[int, list[str]]], columns: list[str], how: str) -> Rows:
-    for number, fields in records:
+def _rows(path: Path, records: Iterator[tuple[int, int, list[str]]], columns: list[str], how: str) -> Rows:
+    for number, line, fields in records:
         if len(fields) != len(columns):
             shown = " | ".join(field[:30] for field in fields[-3:])
             raise MetierError(
                 f"a ragged row: {len(fields)} fields found, {len(columns)} expected ({', '.join(columns)[:200]})",
-                where=f"{path}, line {number} ({how}); it ends in: {shown}",
+                where=f"{path}, line {line} ({how}); it ends in: {shown}",
                 fix='put fields that hold the delimiter or a line break in double quotes (a quote inside is ""), '
                 "or declare `delimiter:`",
             )
@@ -55,15 +55,18 @@ def _rows(path: Path, records: Iterator[tuple[int, list[str]]], columns: list[st
         yield number, values
 
 
-def _records(path: Path, encoding: str, delimiter: str, quoting: int) -> Iterator[tuple[int, list[str]]]:
-    """Line number (from 1) of each record's first line, and its fields. Blank lines are no records."""
+def _records(path: Path, encoding: str, delimiter: str, quoting: int) -> Iterator[tuple[int, int, list[str]]]:
+    """Row as a spreadsheet shows it, first line (both from 1) and fields of each record.
+
+    Blank lines are rows of a sheet, but no records.
+    """
     with explained(path), _text(path, encoding) as file:
         reader = csv.reader(file, delimiter=delimiter, quoting=quoting, strict=True)  # type: ignore[arg-type]
         begun = 1
         try:
-            for fields in reader:
+            for row, fields in enumerate(reader, 1):
                 if fields:
-                    yield begun, fields
+                    yield row, begun, fields
                 begun = reader.line_num + 1
         except csv.Error as error:
             raise MetierError(
@@ -108,7 +111,7 @@ def _quoting(path: Path, encoding: str, delimiter: str) -> int:
 
     def uniform(quoting: int) -> bool:
         try:
-            widths = {len(fields) for _, fields in _records(path, encoding, delimiter, quoting)}
+            widths = {len(fields) for *_, fields in _records(path, encoding, delimiter, quoting)}
         except MetierError:
             return False
         return len(widths) == 1

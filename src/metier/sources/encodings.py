@@ -24,6 +24,7 @@ _MARKS = (  # UTF-32's little-endian mark begins with UTF-16's
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_told: set[tuple[Path, str]] = set()  # a table is opened more than once
 _BLOCK = 1 << 20
 _SAMPLE_BYTES = 1 << 18  # of lines that are not ASCII: the only ones that tell encodings apart
 _ENOUGH_BYTES = 60  # above ASCII; a detector's word on less is a guess
@@ -162,7 +163,9 @@ def _detect(path: Path) -> str:
         fix = "declare `encoding:`, or save the file as UTF-8"
         tried = "tried UTF-8, cp1252, latin-1 and a detector"
         raise MetierError(f"the encoding cannot be told; {tried}", where=_place(path, fault[0]), fix=fix)
-    log.warning("%s is not UTF-8: read as %s, as a detector found; declare `encoding:` to be sure", path, found)
+    if (path, found) not in _told:
+        log.warning("%s is not UTF-8: read as %s, as a detector found; declare `encoding:` to be sure", path, found)
+    _told.add((path, found))
     return found
 
 

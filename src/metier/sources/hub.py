@@ -18,7 +18,7 @@ from pathlib import Path
 
 from metier.errors import MetierError
 from metier.files import sha256_file, sha256_json
-from metier.sources.hub_faults import endpoint, explained, hub_cache, is_offline
+from metier.sources.hub_faults import endpoint, explained, hub_cache, is_offline, silent, why_offline
 from metier.sources.lock import Fetched, Lock
 from metier.sources.refs import parse_repository
 
@@ -33,7 +33,11 @@ _whole: set[tuple[str, int, int]] = set()  # (path, size, mtime_ns) of files tha
 
 def hub_reachable(offline: bool = False) -> bool:
     """Whether a Hub answers at :func:`endpoint` within three seconds. Asked once in a process."""
-    return not is_offline(offline) and _answers(endpoint())
+    if is_offline(offline):
+        return False
+    if not (found := _answers(endpoint())):
+        silent.add(endpoint())
+    return found
 
 
 @functools.cache
@@ -198,8 +202,8 @@ def _is_whole(path: Path) -> bool:
 
 def _discard_damaged(path: Path, offline: bool) -> None:
     if is_offline(offline):
-        fix = "run once without --offline, to fetch it again"
-        raise MetierError("the file is damaged in the cache, and this run is offline", where=str(path), fix=fix)
+        why, fix = why_offline()
+        raise MetierError(f"the file is damaged in the cache, and {why}", where=str(path), fix=fix)
     log.warning("%s is damaged in the cache: fetching it again", path)
     path.resolve().unlink()
     path.unlink()

@@ -12,6 +12,9 @@ from typing import Any
 from metier.errors import MetierError, nearest
 from metier.sources.cache import cache_root
 
+silent: set[str] = set()
+"""Addresses that this process asked in vain (:func:`metier.sources.hub_reachable`): only their cache is used then."""
+
 
 def endpoint() -> str:
     """The Hub's address: ``HF_ENDPOINT``, or the public one."""
@@ -21,6 +24,14 @@ def endpoint() -> str:
 def is_offline(offline: bool = False) -> bool:
     """Whether the Hub must not be asked: ``offline``, or ``HF_HUB_OFFLINE``."""
     return offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def why_offline() -> tuple[str, str]:
+    """Why the Hub is not asked, and what to do about it: it did not answer before, or nobody wants it to be asked."""
+    if endpoint() in silent and not is_offline():
+        return f"{endpoint()} cannot be reached", "check the network and HF_ENDPOINT"
+    fix = "run once without --offline (and without HF_HUB_OFFLINE), where the Hub can be reached"
+    return "this run is offline", fix
 
 
 def hub_cache() -> Path:
@@ -71,8 +82,8 @@ def explained(
 
 def _not_cached(error: BaseException, where: str, offline: bool) -> MetierError:
     if is_offline(offline):
-        fix = "run once without --offline (and without HF_HUB_OFFLINE), where the Hub can be reached"
-        return MetierError("it is not in the cache, and this run is offline", where=where, fix=fix)
+        why, fix = why_offline()
+        return MetierError(f"it is not in the cache, and {why}", where=where, fix=fix)
     cause = error.__cause__
     if getattr(cause, "response", None) is not None:
         return _refused(cause, where)

@@ -29,8 +29,9 @@ _BY_SUFFIX = {
 class Row:
     """One row of a table.
 
-    ``number`` (from 1) is what a person would look for: the line in csv, tsv, JSON lines, txt, md and rsplit (the
-    first line of a row that spans several), the row of the sheet in xlsx, the record in JSON and parquet.
+    ``number`` (from 1) is what a person would look for: in csv, tsv and xlsx the row as a spreadsheet shows it (the
+    header is row 1; a record of several lines is one row), in JSON lines, txt, md (a block's first) and rsplit the
+    line, in JSON and parquet the record.
     ``values`` by column; an empty cell and a JSON null are None; nested values are their JSON text.
     """
 

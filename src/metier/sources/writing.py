@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from metier.errors import MetierError, nearest
+from metier.errors import MetierError
 from metier.files import replacing
 from metier.sources.compression import SUFFIXES, create_bytes
 from metier.sources.tables import table_format
@@ -37,13 +37,11 @@ def write_table(
     end in a line feed. Rows are taken one by one, so they may come from reading another table.
 
     Raises:
-        MetierError: a format that cannot be written; a value that the format cannot hold (row and column named); a
+        MetierError: as :func:`writable_format`; a value that the format cannot hold (row and column named); a
             full disk. ``path`` is then as it was before.
     """
     path = Path(path)
-    kind = table_format(path, format)
-    if kind not in _WRITABLE:
-        raise MetierError(f"tables are not written as {kind!r}", where=str(path), fix=nearest(kind, _WRITABLE))
+    kind = writable_format(path, format)
     suffix = path.suffix.lower() if path.suffix.lower() in SUFFIXES else ""
     writers: dict[str, Callable[[IO[bytes], Iterator[list[Any]], list[str], Path], int]] = {
         **{
@@ -57,6 +55,26 @@ def write_table(
     names = list(columns)
     with replacing(path) as temporary, create_bytes(temporary, suffix) as file:
         return writers[kind](file, ([row.get(name) for name in names] for row in rows), names, path)
+
+
+def writable_format(path: Path, format: str | None = None) -> str:
+    """The format in which a table is written to ``path``; to be asked before its rows are made, where that takes long.
+
+    Raises:
+        MetierError: a folder, an unknown ending, a format that is only read.
+    """
+    if path.is_dir():
+        raise MetierError("a folder, where a file is to be written", where=str(path), fix="name a file in it")
+    try:
+        kind = table_format(path, format)
+    except MetierError as error:
+        kind, what = "", error.what
+    else:
+        what = f"tables are not written as {kind!r}"
+    if kind not in _WRITABLE:
+        endings = ", ".join(f".{name}" for name in _WRITABLE)
+        raise MetierError(what, where=str(path), fix=f"end its name in one of {endings} (also with .gz or .zst)")
+    return kind
 
 
 def _fail(what: str, path: Path, number: int, column: str | None, fix: str) -> MetierError:

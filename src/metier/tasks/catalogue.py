@@ -99,7 +99,8 @@ def load_task(
     raise MetierError(
         f"the data of '{name}' cannot be had",
         where="; ".join(failures),
-        fix="set --data-root (or METIER_DATA) to a folder that holds it, or connect to the hub",
+        fix="set --data-root (or METIER_DATA) to a folder that holds it, or connect to the hub: check the network, "
+        "HF_ENDPOINT and --offline",
     )
 
 

@@ -74,7 +74,7 @@ def prepare(examples: Sequence[Example]) -> Prepared:
     validation before train), and only the copies there can contradict each other. Which copy is kept depends on the
     ids and not on the order of the rows.
 
-    Errors: :class:`MetierError` naming the rows with an empty text.
+    Errors: :class:`MetierError` naming the rows with an empty text, or of texts that all carry different labels.
     """
     _refuse_empty(examples)
     groups: dict[tuple[str, ...], list[Example]] = {}
@@ -95,6 +95,8 @@ def prepare(examples: Sequence[Example]) -> Prepared:
         same = sum(member.inputs == first.inputs for member in members) - 1
         exact += same
         folded += len(members) - 1 - same
+    if contradictory and not kept:
+        raise _nothing_left(contradictory)
     report = {
         "rows": len(examples),
         "exact_merged": exact,
@@ -113,6 +115,17 @@ def prepare(examples: Sequence[Example]) -> Prepared:
         ],
     }
     return Prepared(kept, report)
+
+
+def _nothing_left(contradictory: Sequence[Sequence[Example]]) -> MetierError:
+    first = contradictory[0]
+    labels = ", ".join(repr(label[:30]) for label in sorted({member.target for member in first})[:5])
+    many = f"each of the {len(contradictory)} texts stands" if len(contradictory) > 1 else "the only text stands"
+    return MetierError(
+        f"{many} there with several labels, so that nothing is left to learn from: {first[0].text[:60]!r} is {labels}",
+        where="; ".join(", ".join(member.source_row for member in members[:5]) for members in contradictory[:3]),
+        fix="keep the right label of each text; where the answer depends on another column too, name that under text",
+    )
 
 
 def _most_protected(members: Sequence[Example]) -> list[Example]:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from metier.errors import MetierError, nearest
 from metier.files import sha256_json
 from metier.sources.tables import Row
+from metier.tasks.dialogues import Kind, as_text
 from metier.tasks.example import Example
 from metier.tasks.prepare import normalised
 
@@ -94,10 +95,13 @@ class _Faults:
 
 @dataclass(frozen=True)
 class Read:
-    """Examples of one file, and what its labels looked like before matching letter case to the declared ones."""
+    """Examples of one file, what its labels looked like before matching letter case to the declared ones, and which
+    columns hold dialogues or lists.
+    """
 
     examples: list[Example]
     recased: Counter[tuple[str, str]]
+    listed: dict[str, Kind] = field(default_factory=dict)
 
 
 def to_examples(rows: Iterable[Row], source: Columns, file: str, *, columns: Sequence[str] | None = None) -> Read:
@@ -114,12 +118,13 @@ def to_examples(rows: Iterable[Row], source: Columns, file: str, *, columns: Seq
             label, a score that is no number, an unknown split, an id used twice.
     """
     faults, recased, examples = _Faults(file), Counter[tuple[str, str]](), []
+    listed: dict[str, Kind] = {}
     known = None if source.labels is None else {label.casefold(): label for label in source.labels}
     first_with: dict[str, int] = {}
     for position, row in enumerate(rows):
         if position == 0:
             check_columns(columns or list(row.values), source, file)
-        inputs = _inputs(row, source, faults)
+        inputs = _inputs(row, source, faults, listed)
         choices, target = _answer(row, source, known, recased, faults)
         group = _optional(row, source.group)
         split = _split(row, source, faults)
@@ -139,7 +144,7 @@ def to_examples(rows: Iterable[Row], source: Columns, file: str, *, columns: Seq
     faults.check()
     if not examples:
         raise MetierError("the file holds no rows", where=file, fix="name a file with at least one labelled row")
-    return Read(examples, recased)
+    return Read(examples, recased, listed)
 
 
 def check_columns(columns: Sequence[str], source: Columns, file: str) -> None:
@@ -155,13 +160,18 @@ def check_columns(columns: Sequence[str], source: Columns, file: str) -> None:
             )
 
 
-def _inputs(row: Row, source: Columns, faults: _Faults) -> dict[str, str]:
-    """Texts by field. Where a task has several inputs, numbers are inputs too and some may be empty, but not all."""
+def _inputs(row: Row, source: Columns, faults: _Faults, listed: dict[str, Kind]) -> dict[str, str]:
+    """Texts by field. Where a task has several inputs, numbers are inputs too and some may be empty, but not all.
+
+    Columns of dialogues or lists, which are read as lines, are noted in ``listed``.
+    """
     inputs: dict[str, str] = {}
     several = len(source.inputs) > 1
     column = next(iter(source.inputs.values()))
     for name, column in source.inputs.items():
-        value = row.values.get(column)
+        value, kind = as_text(row.values.get(column))
+        if kind:
+            listed.setdefault(column, kind)
         if value is not None and not isinstance(value, str):
             if not several:
                 found = f"{value!r} ({type(value).__name__})"

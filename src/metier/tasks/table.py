@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from metier.errors import MetierError
 from metier.sources import Lock, fetch_file, read_table, table_columns
 from metier.sources.tables import Row, table_format
+from metier.tasks import dialogues
 from metier.tasks.choices import BY_LETTER, Answers, choice_rows, own_choice_template, same_count
 from metier.tasks.entities import parse_entities
 from metier.tasks.example import Example, Loaded
@@ -61,8 +62,9 @@ def from_table(
         name: of the task, for the run directory.
         path: a file in a supported format, or a reference (``pypi:…!member``, ``hf:…!path``).
         text: the column to read, which is the field ``{text}``; or several, each a field of its own name (with ``_``
-            for what is no letter or digit).
-        label: the column of labels, or of scores if there are thresholds.
+            for what is no letter or digit). A list of messages or texts in a cell is read as lines.
+        label: the column of labels, or of scores if there are thresholds. Of generation also the column of ``text``,
+            where it holds dialogues: the last turn of the assistant or doctor is the answer to those before it.
         kind: what the label column holds: a class; the right one of ``options``; entities as ``PER: Ann Lee; ORG: Acme
             Corp`` or ``none``; any text.
         options: of multiple choice: the columns of the options, or one column with a list.
@@ -85,8 +87,8 @@ def from_table(
 
     Raises:
         MetierError: a missing column (with the nearest), empty texts or labels, cells that are not text, options
-            missing or twice, a right answer that is none of them, an unknown or
-            a lone label, labels that look like free text, labels that differ only in letter case, entities in another
+            missing or twice, a right answer that is none of them, an unknown or a lone label, a column that is both
+            text and label, labels that look like free text, labels that differ only in letter case, entities in another
             form than the one above, labels declared for answers that are written out, which then need an instruction.
     """
     choosing = kind == "multiple_choice"
@@ -94,6 +96,12 @@ def from_table(
         _refuse_labels(kind, labels, label_map, thresholds, instruction or (BY_LETTER if choosing else None))
     _check_options(choosing, options, answers)
     inputs = input_columns(text)
+    if label in inputs.values() and (kind != "generation" or len(inputs) > 1):
+        raise MetierError(
+            f"the column {label!r} is both text and label: the prompt would hold the answer",
+            where="recipe, task.label",
+            fix="name the column of the answers under label, or leave this one out of text",
+        )
     template = _own_template(kind, instruction, tuple(inputs), answers)  # its faults show before any reading
     mapping = {str(key): str(value) for key, value in (label_map or {}).items()}
     declared = declared_labels(labels, mapping, thresholds)
@@ -170,9 +178,20 @@ def _read(
             names = tuple(f"choice{i}" for i in range(1, most + 1))
             source = source.model_copy(update={"label": "answer", "choices": names})
             columns = [*columns, *names, "answer"]
+        if label in source.inputs.values():
+            check_columns(columns, source, path.name)
+            told.append(f"column {label!r} holds dialogues: the last turn of the assistant or doctor is the answer")
+            source = source.model_copy(update={"label": f"{label}, last turn"})
+            columns = [*columns, f"{label}, last turn"]
+            rows = dialogues.last_answers(rows, label, f"{label}, last turn", path.name)
         read = to_examples(rows, source, path.name, columns=columns)
     told += [f"{n} rows labelled {was!r} are read as {now!r}" for (was, now), n in sorted(read.recased.items())]
+    for column, kind in read.listed.items():
+        told.append(f"column {column!r} holds {kind}: each is read as its {_LINES[kind]}, one a line")
     return read.examples, told
+
+
+_LINES: dict[dialogues.Kind, str] = {"dialogues": "turns", "lists of texts": "texts"}
 
 
 @contextlib.contextmanager

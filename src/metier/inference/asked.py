@@ -1,0 +1,43 @@
+"""What a specialist is asked: texts, or mappings of its template's fields, refused before the model sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from metier.errors import MetierError
+
+
+def listed(texts: Iterable[str | Mapping[str, Any]]) -> list[str | Mapping[str, Any]]:
+    """The texts as a list. Errors: :class:`MetierError` for one text alone, and for what is no list."""
+    if isinstance(texts, (str, bytes, Mapping)) or not isinstance(texts, Iterable):
+        found = "one text" if isinstance(texts, (str, Mapping)) else f"a value of type {type(texts).__name__}"
+        raise MetierError(f"a list of texts is needed, this is {found}", fix='give a list, such as ["the text"]')
+    return list(texts)
+
+
+def text_fields(fields: Sequence[str], given: object, name: str) -> dict[str, str]:
+    """The ``fields`` of one text, or of a mapping that may hold more; ``name`` says which it is, such as "text 2 of 3".
+
+    Errors: :class:`MetierError` for a missing field, a value that is not text, and where all fields are blank.
+    """
+    reads = f"this specialist reads {', '.join(fields)}"
+    if isinstance(given, str):
+        if len(fields) != 1:
+            raise MetierError(
+                f"this specialist reads several fields: {', '.join(fields)}",
+                fix="give a mapping with these fields, or --in a table with these columns",
+            )
+        given = {fields[0]: given}
+    if not isinstance(given, Mapping):
+        fix = "give a text (str)" + ("" if len(fields) == 1 else f", or a mapping of {', '.join(fields)}")
+        raise MetierError(f"{name} is not a text, it is of type {type(given).__name__}", fix=fix)
+    if missing := [field for field in fields if field not in given]:
+        raise MetierError(f"the field '{missing[0]}' is missing", where=name, fix=reads)
+    for field in fields:
+        if not isinstance(given[field], str):
+            what = f"the field '{field}' is not a text, it is of type {type(given[field]).__name__}"
+            raise MetierError(what, where=name, fix="give a text (str)")
+    if not any(given[field].strip() for field in fields):
+        raise MetierError(f"{name} is empty", fix="give it words, or leave it out")
+    return {field: given[field] for field in fields}
