@@ -79,6 +79,27 @@ def test_10k_items_are_documents_of_one_company(tmp_path: Path) -> None:
     assert tally.read == {"documents": 2, "bytes": 15}
 
 
+@pytest.mark.parametrize(
+    ("head", "body", "day"),
+    [
+        ("", "<footer>Copyright 2024 A Bank</footer>", None),
+        ("", "<p>On 2021-05-04 rates were raised, said a report of 2019.</p>", None),
+        ("<meta itemprop='copyrightYear' content='2024'>", "<img src='/2019/03/04/chart.png'>", None),
+        ("", "<time datetime='2020-02-03T09:00'>this Monday</time><footer>© 2024-01-01</footer>", "2020-02-03"),
+        ("<meta name='DC.date' content='2020-02-03'>", "", "2020-02-03"),
+        (
+            '<script type="application/ld+json">{"datePublished": "2020-02-03", "dateModified": "2022-01-01"}</script>',
+            "",
+            "2020-02-03",
+        ),
+    ],
+)
+def test_html_has_the_day_that_the_page_states_and_no_other(tmp_path: Path, head: str, body: str, day: str) -> None:
+    page = f"<html><head>{head}</head><body><article><p>{prose(1, 200)}</p>{body}</article></body></html>"
+    [found], _ = read(write(tmp_path / "speech.html", page))
+    assert found.date == day
+
+
 def test_html_keeps_the_article_and_its_day(tmp_path: Path) -> None:
     body = "".join(f"<p>{prose(n, 60)}</p>" for n in range(4))
     page = f"""<html><head><title>Speech</title><meta property="article:published_time" content="2021-05-03"></head>

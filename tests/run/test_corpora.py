@@ -72,6 +72,13 @@ def test_a_base_is_continued_and_a_task_is_learnt_on_top(folder: Path) -> None:
     assert "speeches" in (out / "pretrained" / "specialist" / "README.md").read_text("utf-8")
 
 
+def test_too_large_a_model_is_refused_before_anything_is_curated(folder: Path, command: Command) -> None:
+    code, _, err = command("run", recipe(folder, "method: scratch, layers: 60, hidden: 131072, heads: 64"))
+    assert code == 2
+    assert "GB are free" in err
+    assert not (folder / "runs" / "bank" / "corpus").exists()
+
+
 def test_seeds_that_nothing_repeats_are_told(folder: Path, command: Command) -> None:
     path = recipe(folder, "method: scratch, layers: 2, hidden: 32, heads: 4", "seeds: [0, 1]\n")
     code, _, err = command("run", path)

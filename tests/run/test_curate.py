@@ -73,6 +73,12 @@ def test_a_folder_and_four_lines_become_shards_and_a_ledger_that_adds_up(tmp_pat
     recount(tmp_path / "runs/bank/corpus", ledger)
     for said in ("speeches", "41", "exact duplicate 1", "EMAIL 1"):
         assert said in printed
+    samples = [json.loads(line) for line in (tmp_path / "runs/bank/corpus/dropped.jsonl").read_text().splitlines()]
+    assert sorted(one["reason"] for one in samples) == sorted(row["dropped"])  # of every drop one is shown
+    near = next(one for one in samples if one["reason"] == "near duplicate")
+    kept = {"speeches/near.txt#0": "2004-03-01-4.txt", "speeches/2004-03-01-4.txt#0": "near.txt"}
+    assert near["detail"] == f"kept in its place: speeches/{kept[near['id']]}#0, of speeches"
+    assert prose(4, 120)[:50] in near["text"]
     everything = b"".join(path.read_bytes() for path in (tmp_path / "runs").rglob("*.json*"))
     assert b"jane@bank" not in everything
 
@@ -94,6 +100,28 @@ def recount(corpus: Path, ledger: dict[str, Any]) -> None:
         assert row["read"]["documents"] == documents + sum(row["dropped"].values())
     assert ledger["total"]["tokens"] == sum(row["tokens"] for row in ledger["sources"].values())
     assert sum(row["share"] for row in ledger["sources"].values()) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("steps", [None, 40])
+def test_weights_and_epochs_of_the_sources_are_shown(tmp_path: Path, command: Command, steps: int | None) -> None:
+    for name, count in (("speeches", 30), ("general", 12)):
+        speeches(tmp_path / name, count)
+        (tmp_path / name / "own.txt").write_text(prose(len(name) * 1000, 90), "utf-8")
+    more = "  hold_out: {share: 0}\n  weights: {speeches: 3, general: 1}\n"
+    if steps:
+        more += "pretrain: {method: scratch, layers: 1, hidden: 16, heads: 2, sequence_length: 64, batch_sequences: 4, "
+        more += f"steps: {steps}, stop: repeat}}\n"
+    code, printed, err = command("curate", recipe(tmp_path / "r.yaml", more, "[general, speeches]"), "--processes", 1)
+    assert code == 0, err
+    found = json.loads((tmp_path / "runs/bank/ledger.json").read_text())["mixture"]["mixed"]
+    assert {name: one["weight"] for name, one in found.items()} == {"general": 0.25, "speeches": 0.75}
+    epochs = "–"
+    if steps:  # 160 sequences, three of four from the speeches
+        sizes = {name: (one["tokens"] - 1) // 64 for name, one in found.items()}
+        assert found["speeches"]["epochs"] == pytest.approx(120 / sizes["speeches"], rel=0.15)
+        epochs = f"{found['speeches']['epochs']:.2f}"
+    rows = [line.split() for line in printed.splitlines() if line.startswith("speeches")]
+    assert ["speeches", "75.0%", f"{found['speeches']['tokens']:,}", epochs] in rows
 
 
 def test_unchanged_inputs_are_not_done_again_and_changes_are_told(tmp_path: Path) -> None:

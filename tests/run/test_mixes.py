@@ -70,6 +70,9 @@ def test_the_page_and_the_cards_say_what_was_measured(done: Path, command: Comma
     page = (done / "report.html").read_text("utf-8")
     assert "What mixing bought and cost" in page
     assert f"{found['hold_outs']['wiki']['bits_per_byte']['mixed']['value']:.3f}" in page
+    sources = json.loads((done / "mixes/mixed/manifest.json").read_text("utf-8"))["sources"]
+    row = f'<td class="r">49.0\N{NO-BREAK SPACE}%</td><td class="r">{sources["wiki"]["tokens"]:,}</td>'
+    assert f'{row}<td class="r">{sources["wiki"]["epochs"]:.2f}</td>' in page
     samples = json.loads((done / "evidence" / "samples.json").read_text("utf-8"))["samples"]
     assert len(samples) == 3
     assert "filings" in (done / "mixes/mixed/specialist/README.md").read_text("utf-8")

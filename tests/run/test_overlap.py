@@ -73,7 +73,7 @@ def test_a_corpus_of_every_format_from_the_command_line(tmp_path: Path, command:
     text = (folder / row["document"]).read_text()
     assert text[row["offset"] : row["offset"] + row["characters"]] == QUESTIONS[0].upper().rstrip(".")
     assert " ".join(QUESTIONS[0].upper().split()[:5]) in row["excerpt"]
-    share = entry["definitions"]["13 words in a row"]["share"]
+    share = entry["definitions"]["13 words in a row or a shorter question whole"]["share"]
     assert (share["overlapping"], share["n"]) == (8, 12)
     assert share["value"] == pytest.approx(8 / 12)
     assert share["low"] < share["value"] < share["high"]
@@ -112,6 +112,7 @@ def test_short_questions_count_and_are_told(tmp_path: Path) -> None:
     assert (found["items"], found["looked_for"]) == (4, 3)
     for one in found["definitions"].values():
         assert (one["share"]["overlapping"], one["share"]["n"], one["only_short"]) == (1, 3, 1)
+    assert found["found"][0]["overlaps_by"] == list(found["definitions"])  # file and table agree
 
 
 def test_an_item_of_several_fields_counts_once_and_a_name_beside_a_text_is_no_question(tmp_path: Path) -> None:

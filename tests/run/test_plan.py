@@ -84,6 +84,22 @@ def test_from_a_budget_alone(command: Run, options: list[str], kind: str) -> Non
         assert 0.98 * 3 * 3600 < found["seconds"] <= 3 * 3600
 
 
+def test_more_compute_than_text_is_told_with_what_is_sensible(command: Run) -> None:
+    _, out, err = command("plan", "--flops", "1e18", "--data-tokens", "1e6", "--json")
+    told = " ".join(json.loads(out)["notes"])
+    for part in ("more than this text can use", "the law wants 2.07B tokens", "there are 1.00M", "167.84B parameters",
+                 "up to 4 epochs", "arXiv 2305.16264", "more text: 2.07B tokens"):  # fmt: skip
+        assert part in told
+        assert part in err.replace("note: ", "")
+    best = float(told.partition("fewer FLOPs: ")[2].split()[0])
+    found = planned(command, "--flops", best, "--parameters", "30e3", "--vocabulary", 256, "--data-tokens", "1e6")
+    assert found["laws"][found["law"]]["tokens"] == pytest.approx(1e6, rel=0.05)
+    assert not found["notes"]
+    enough = ["--flops", "1e15", "--data-tokens", "40e6", "--sequence-length", 128]
+    assert "enough for this budget" in planned(command, *enough)["notes"][1]
+    assert planned(command, *enough, "--epochs", 4)["notes"] == []
+
+
 def test_from_a_size_alone(command: Run) -> None:
     found = planned(command, "--parameters", "10e6", "--vocabulary", 8192)
     assert 7e6 < found["parameters"] < 14e6
@@ -119,7 +135,7 @@ plan:
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ("gpu_hours: 1000", "gpu_hours: -1000", ["line 4", "plan.budget.gpu_hours", "greater than 0", "-1000"]),
+        ("gpu_hours: 1000", "gpu_hours: -1000", ["line 4", "plan.budget.gpu_hours", "more than 0", "-1000"]),
         ("gpu_hours: 1000", "gpu_hours: .inf", ["line 4", "plan.budget.gpu_hours", "finite"]),
         ("gpu_hours: 1000", "gpu_hours: 10\n    flops: 1e20", ["line 3", "plan.budget", "not gpu_hours and flops"]),
         ("gpu_hours: 1000", "reserve: 0.5", ["line 3", "plan.budget", "not none"]),
@@ -160,6 +176,9 @@ def test_faults_of_a_recipe_name_line_and_field(
         (["--hours", "3", "--flops", "1e17"], "hours"),
         (["--hours", "3", "--devices", "0"], "option --devices"),
         (["--hours", "3", "--device", "a100"], "did you mean 'a100-"),
+        (["--hours", "3", "--device", "nope"], "fix:   known: a100-40gb"),
+        (["--dollars", "-5"], "fix:   write more than 0"),
+        (["--flops", "1e30", "--hours", "3"], "fix:   keep one of --gpu-hours"),
         (["--hours", "3", "--family", "gpt"], "option --family"),
         (["--hours", "1e-9"], "less than one step"),
         (["--flops", "1e300"], "no shape has"),
@@ -172,6 +191,7 @@ def test_what_is_asked_wrongly(command: Run, options: list[object], told: str) -
     code, out, err = command("plan", *options)
     assert (code, out) == (2, "")
     assert told in err
+    assert "fix: " in err
 
 
 def test_a_recipe_without_a_task_is_planned_only(command: Run, tmp_path: Path) -> None:

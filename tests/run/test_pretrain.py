@@ -91,6 +91,17 @@ def test_the_specialist_loads_in_plain_transformers(done: Path) -> None:
     assert torch.isfinite(model(ids).logits).all()
 
 
+def test_weights_and_epochs_of_the_sources_are_said(
+    corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = pretrain(Pretrain(**{**SCRATCH, "steps": 6}), corpus, tmp_path / "out", dtype="float32")
+    sources = json.loads((out / "manifest.json").read_text())["sources"]
+    said = " ".join("".join(capsys.readouterr()).split())  # progress goes to either stream, in lines of any width
+    for name, weight in (("news", "75.0%"), ("general", "25.0%")):
+        one = sources[name]
+        assert f"{name} weight {weight}, {one['tokens']:,} tokens, {one['epochs']:.2f} epochs of them" in said
+
+
 def test_what_is_done_is_not_done_again(done: Path, corpus: Corpus) -> None:
     before = weights(done), (done / "log.jsonl").read_bytes(), scores(done)
     pretrain(Pretrain(**SCRATCH), corpus, done, dtype="float32")
@@ -165,6 +176,7 @@ def test_bad_input_is_refused_before_anything_is_computed(corpus: Corpus, toy_ba
 
 def test_too_little_memory_is_foreseen(corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("metier.run.pretrain.available_bytes", lambda device: 1 << 20)
+    monkeypatch.setattr("metier.run.pretrain.build", lambda *_, **__: pytest.fail("the weights were allocated first"))
     with pytest.raises(MetierError, match="GB are free"):
         pretrain(Pretrain(**SCRATCH), corpus, tmp_path / "out", dtype="float32")
 

@@ -35,6 +35,16 @@ def test_nothing_that_raters_see_names_a_system(tmp_path: Path) -> None:
         assert len({key(bench)[item][0] for item in list(bench.items)[:12]}) > 1
 
 
+def test_a_system_called_as_a_common_word_does_not_warn(tmp_path: Path, command: Run) -> None:
+    for system, warns in (("a", False), ("m2", True), ("Mistral", True)):
+        rows = [{"question": "Why?", "system": s, "answer": f"As m2 and Mistral say: a {s}."} for s in (system, "b")]
+        write_table(tmp_path / "answers.csv", rows, ["question", "system", "answer"])
+        folder = tmp_path / f"bench-{system}"
+        code, out, err = command("rubric", "new", folder, tmp_path / "answers.csv", "--raters", "anna", "--axes", "lay")
+        assert code == 0, err
+        assert ("hold the name of a system" in out) is warns
+
+
 def test_shares_are_balanced_and_the_same_seed_writes_the_same_bytes(tmp_path: Path) -> None:
     (tmp_path / "again").mkdir()
     bench = new_bench(tmp_path, raters="a,b,c,d", per_question=2)

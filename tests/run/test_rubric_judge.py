@@ -85,8 +85,7 @@ def test_a_machine_is_marked_and_its_parse_rate_told(
     assert (headers["authorization"], body["model"], body["temperature"]) == ("Bearer secret", "m", 0)
     assert "sys-" not in json.dumps(body)
     assert "secret" not in "".join(path.read_text() for path in bench.folder.rglob("*") if path.is_file())
-    assert command(*ask)[1].startswith("judge (machine): 0 items judged now")  # nothing is asked twice
-    assert len(model.asked) == 24
+    assert "warning: 3 choices (6.2%) could not be read" in err
     record = report_record(Workbench(bench.folder))
     machine = record["groups"]["machine: judge"]
     assert (machine["ratings"], record["groups"]["people"]["ratings"]) == (45, 2)
@@ -94,12 +93,32 @@ def test_a_machine_is_marked_and_its_parse_rate_told(
     assert record["between"]["intent"][0]["raters"] == ["anna", "judge"]
     code, out, _ = command("rubric", "report", bench.folder)
     page = (bench.folder / "report.html").read_text()
-    assert "judge (machine): 24 of 24 items" in out
+    assert "judge (machine): 22 of 24 items" in out
     assert "45 of 48 choices asked for could be read" in page
     assert command("rubric", "judge", bench.folder, "--url", model.url, "--model", "other")[0] == 2
     assert "a person" in command("rubric", "judge", *ask[2:], "--name", "Anna")[2]
     assert command("rubric", "export", bench.folder, "--rater", "judge")[0] == 0
     assert "no rater 'judge'" in command("rubric", "import", bench.folder, bench.folder / "sheets" / "judge.csv")[2]
+
+
+def test_what_could_not_be_read_is_asked_again(tmp_path: Path, model: Model, command: Run) -> None:
+    bench = new_bench(tmp_path, systems="xy")
+    ask = ["rubric", "judge", bench.folder, "--url", model.url, "--model", "m"]
+    model.replies = ["banana\nbanana " + "x" * 900]
+    code, _, err = command(*ask)
+    assert code == 2
+    assert "nothing that the judge wrote about 24 items could be read; first it wrote: 'banana banana x" in err
+    assert "--max-tokens" in err
+    assert len(err) < 700
+    model.replies = ["intent: directly addresses the intent", "helpfulness: helpful", GOOD]
+    assert "46 of 48" in command(*ask[:-1], "better")[1]  # a name under which nothing was read is free
+    model.replies = ["banana", "intent: does not address the intent\nhelpfulness: not helpful"]
+    assert "2 items judged now; 47 of 48" in command(*ask[:-1], "better")[1]
+    assert "1 items judged now; 48 of 48" in command(*ask[:-1], "better")[1]
+    assert command(*ask[:-1], "better")[1].startswith("judge (machine): 0 items judged now")  # nothing is asked twice
+    assert len(model.asked) == 24 + 24 + 2 + 1
+    said = Workbench(bench.folder).said("judge").values()
+    assert {"intent": "directly addresses the intent", "helpfulness": "not helpful"} in said  # what was read stays
 
 
 def test_faults_that_pass_are_waited_for(model: Model) -> None:

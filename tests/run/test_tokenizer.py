@@ -73,6 +73,19 @@ def test_a_size_is_chosen_on_texts_kept_aside(corpus: Path, tmp_path: Path, comm
     assert (tmp_path / "out" / "sizes.svg").read_text() == svg
 
 
+def test_files_without_text_are_skipped_and_counted(corpus: Path, tmp_path: Path, toy_base: Path, command: Run) -> None:
+    (corpus / "filings.jsonl").unlink()
+    (corpus / "binary.txt").write_bytes(b"\x00\x01\x02" * 50)
+    (corpus / "empty.md").write_bytes(b"")
+    code, out, err = command("tokenizer", "compare", corpus, "-t", toy_base / "tokenizer.json", "--json")
+    assert code == 0, err
+    assert json.loads(out)["base"]["corpus"]["documents"] == 300
+    assert "corpus: 2 files hold no text and are skipped, such as binary.txt" in err
+    code, _, err = command("tokenizer", "compare", corpus / "binary.txt", "-t", toy_base / "tokenizer.json")
+    assert code == 2
+    assert "NUL byte" in err
+
+
 def test_compare_by_source(corpus: Path, tmp_path: Path, toy_base: Path, command: Run) -> None:
     assert command("tokenizer", "train", corpus / "news.txt", "--vocab-size", "400", "--out", tmp_path / "ours")[0] == 0
     arguments = ["tokenizer", "compare", f"news={corpus / 'news.txt'}", corpus / "filings.jsonl", "--column", "body",

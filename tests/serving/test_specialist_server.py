@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -219,7 +220,7 @@ def test_too_many_and_too_slow_are_told_to_come_again(
         (json.dumps({"texts": ["a"] * 17}), 413, "16 texts"),
         (json.dumps({"texts": ["a" * 2_001]}), 413, "2,000 characters"),
         (json.dumps({"texts": ["a" * 20_000]}), 413, "20,000 bytes"),
-        ("x" * 500_000, 413, "20,000 bytes"),
+        ("x" * 1_900_000, 413, "20,000 bytes, this has 1,900,000"),
     ],
     ids=lambda value: str(value)[:40],
 )  # fmt: skip
@@ -231,6 +232,25 @@ def test_bad_requests_are_refused_in_words(client: httpx.Client, body: str, stat
     assert words in " ".join(reply.json()["error"].values())
     assert "Traceback" not in reply.text
     assert len(reply.text) < 2_000
+
+
+def test_who_asks_before_sending_too_much_is_answered_at_once(client: httpx.Client) -> None:
+    url = client.base_url
+    with socket.create_connection((url.host, url.port), timeout=10) as asked:
+        head = f"Host: {url.host}:{url.port}\r\nContent-Type: application/json\r\nContent-Length: 900000000"
+        asked.sendall(f"POST /predict HTTP/1.1\r\n{head}\r\nExpect: 100-continue\r\n\r\n".encode())
+        with asked.makefile("rb") as file:
+            reply = file.read().decode()
+    assert reply.startswith("HTTP/1.1 413")
+    assert "or several requests" in json.loads(reply.partition("\r\n\r\n")[2])["error"]["fix"]
+
+
+def test_another_field_is_refused_with_those_that_are_read(specialists: dict[str, Specialist]) -> None:
+    with served(specialists["choice"]) as client:
+        status, found = post(client, {"inputs": [{"case": "Which?", "options": ["a", "b", "c"]}]})
+    assert status == 422
+    assert found["error"]["what"] == "there is no field 'case': this specialist reads question and options"
+    assert '"options": ["option 1"' in found["error"]["fix"]
 
 
 @pytest.mark.parametrize(

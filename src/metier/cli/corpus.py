@@ -22,7 +22,7 @@ def curate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the ledger as one JSON line.")] = False,
 ) -> None:
     """Read, filter, de-duplicate, de-identify and tokenize a recipe's corpus; print its ledger."""
-    from metier.corpus.ledger import ledger_table
+    from metier.corpus.ledger import ledger_table, mixture_table
     from metier.run.curate import curate as carry_out
 
     found = carry_out(recipe, out=out, data_root=data_root, offline=offline, processes=processes)
@@ -30,6 +30,8 @@ def curate(
         typer.echo(json.dumps(found.ledger))
         return
     print_table(ledger_table(found.ledger))
+    if found.ledger["mixture"]:
+        print_table(mixture_table(found.ledger["mixture"]))
     for line in _notes(found.ledger):
         typer.echo(line)
     typer.echo(found.folder)

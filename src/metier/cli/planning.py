@@ -27,6 +27,7 @@ def plan(
     family: Annotated[str | None, typer.Option(help="bloom or llama.")] = None,
     vocabulary: Annotated[int | None, typer.Option(help="Tokens in the vocabulary.")] = None,
     data_tokens: Annotated[float | None, typer.Option(help="Distinct tokens there are.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="How often they may be seen; once if left out.")] = None,
     sequence_length: Annotated[int | None, typer.Option(help="Tokens of a sequence.")] = None,
     device: Annotated[str | None, typer.Option(help="this-machine, a100-40gb, h100-80gb, …")] = None,
     devices: Annotated[int | None, typer.Option(help="How many.")] = None,
@@ -43,7 +44,7 @@ def plan(
     values = {
         "budget": _given(gpu_hours=gpu_hours, flops=flops, dollars=dollars, hours=hours),
         "model": _given(parameters=parameters, family=family, vocabulary=vocabulary),
-        "data": _given(tokens=data_tokens),
+        "data": _given(tokens=data_tokens, epochs=epochs),
         "schedule": _given(sequence_length=sequence_length),
         "hardware": _given(device=device, devices=devices, tflops=tflops, dollars_per_hour=dollars_per_hour),
         **_given(law=law),
@@ -61,6 +62,8 @@ def plan(
         typer.echo(json.dumps(found.to_json(), ensure_ascii=False))
     else:
         _show(found)
+    for note in found.notes:
+        typer.echo(f"note: {note}", err=True)
     found.refuse()
 
 

@@ -189,6 +189,12 @@ def judge(
     typer.echo(
         f"{name} (machine): {done.now} items judged now; {done.read} of {done.asked} choices could be read ({rate:.1%})"
     )
+    if done.read < done.asked:
+        typer.echo(
+            f"warning: {done.asked - done.read} choices ({1 - rate:.1%}) could not be read and do not count; the same "
+            "command asks about their items again",
+            err=True,
+        )
 
 
 @rubric.command()

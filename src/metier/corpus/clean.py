@@ -23,7 +23,7 @@ from metier.corpus.source import Source
 from metier.corpus.text import Step, Tally, Text, Texts, batched
 from metier.files import replacing, write_json
 
-VERSION = 2  # of what the steps do; part of the key of what they made
+VERSION = 3  # of what the steps do; part of the key of what they made
 
 
 def steps_of(source: Source, questions: Questions | None = None) -> list[Step]:

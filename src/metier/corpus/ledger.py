@@ -107,6 +107,22 @@ def ledger_table(found: dict[str, Any]) -> Table:
     return table
 
 
+def mixture_table(found: dict[str, dict[str, dict[str, Any]]]) -> Table:
+    """By mix and source: the weight, the tokens there are, and how many epochs of them will be learnt."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("mix" if len(found) > 1 else "mixture", no_wrap=True)
+    for column in ("weight", "tokens", "epochs planned"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for mix, sources in found.items():
+        for name, one in sources.items():
+            epochs = "–" if one["epochs"] is None else f"{one['epochs']:.2f}"
+            title = f"{mix}: {name}" if len(found) > 1 else name
+            table.add_row(title, f"{one['weight']:.1%}", f"{one['tokens']:,}", epochs)
+    return table
+
+
 def _cells(name: str, row: dict[str, Any]) -> list[str]:
     each = f"{row['characters'] / row['documents']:,.0f}" if row["documents"] else "–"
     per_token = f"{row['characters_per_token']:.2f}" if row["characters_per_token"] else "–"

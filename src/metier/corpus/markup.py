@@ -18,7 +18,7 @@ from metier.sources.compression import explained, open_bytes
 
 _BLOCKS = {"p", "para", "title", "item", "li", "list", "section", "sec", "note", "div", "table", "row", "tr", "caption"}
 _BLOCKS |= {"abstract", "figure", "equation", "exercise", "problem", "solution", "example", "h1", "h2", "h3", "h4"}
-
+_STATES_THE_DAY = "//meta[not(@itemprop='copyrightYear')] | //time | //script[@type='application/ld+json']"
 _SPACE = re.compile(r"\s+")
 
 
@@ -27,6 +27,8 @@ def read_html(path: Path, source: Source, mine: Mine, tally: Tally) -> Iterator[
     if not mine(0):
         return
     try:
+        from htmldate import find_date  # comes with trafilatura
+        from lxml import etree, html
         from trafilatura import bare_extraction
     except ImportError as error:
         raise missing("trafilatura") from error
@@ -36,11 +38,15 @@ def read_html(path: Path, source: Source, mine: Mine, tally: Tally) -> Iterator[
     with explained(path), io.TextIOWrapper(cast(io.BufferedReader, open_bytes(path)), encoding) as file:
         page = file.read()
     logging.getLogger("trafilatura").setLevel(logging.CRITICAL)
-    found: Any = bare_extraction(page, include_comments=False, with_metadata=True)
+    found: Any = bare_extraction(page, include_comments=False)
     if found is None or not found.text:
         _unread(path, source, tally, "trafilatura finds no text in the page")
         return
-    yield Raw(0, str(found.text), parse_date(found.date))
+    tree = html.document_fromstring(page.encode(), parser=html.HTMLParser(encoding="utf-8"))
+    # of a whole page htmldate would also take a year in the footer, or a day that the text speaks of
+    stated = "".join(etree.tostring(one, encoding="unicode", with_tail=False) for one in tree.xpath(_STATES_THE_DAY))
+    day = find_date(f"<html>{stated}</html>", extensive_search=False, original_date=True) if stated else None
+    yield Raw(0, str(found.text), parse_date(day))
 
 
 def read_pdf(path: Path, source: Source, mine: Mine, tally: Tally) -> Iterator[Raw]:

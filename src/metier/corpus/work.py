@@ -4,7 +4,7 @@ A unit reads files and writes files, so it is the same whoever calls it: a loop,
 executors (:mod:`metier.corpus.datatrove_steps`). Below the folder::
 
     clean/<source>/<rank>.*           texts that passed the steps, signatures, tally
-    duplicates/<source>/<rank>.npy    what stands earlier, in this source or another
+    duplicates/<source>/<rank>.npy    what stands earlier, in this source or another; samples.json shows a few
     parts/<source>/<rank>/<split>     token shards, until all ranks are done
     tokens/<split>/<source>           the result
 """
@@ -15,19 +15,21 @@ import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from metier.corpus.clean import clean, read_clean, read_tally
-from metier.corpus.duplicates import find_duplicates
+from metier.corpus.duplicates import EXACT, NEAR, find_duplicates
 from metier.corpus.encoder import Encoder
 from metier.corpus.holdout import HoldOut
 from metier.corpus.ledger import duplicate_counts, entry
 from metier.corpus.overlap import Questions
 from metier.corpus.pack import assemble, pack
 from metier.corpus.source import Source
+from metier.corpus.text import SAMPLE_CHARACTERS, SAMPLES, Text
 from metier.errors import MetierError
 from metier.files import write_bytes, write_json
 
@@ -56,20 +58,52 @@ class Work:
         clean(source, self.questions, self.clean_folder(source), rank, self.world_size)
 
     def deduplicate(self) -> None:
-        """Mark duplicates over all sources and parts.
+        """Mark duplicates over all sources and parts, and keep samples of each source's.
 
         Raises:
             MetierError: nothing is left to train on.
         """
         jobs = [(number, rank) for number in range(len(self.sources)) for rank in range(self.world_size)]
         files = [(number, self.clean_folder(self.sources[number]) / f"{rank}.signatures") for number, rank in jobs]
-        kinds, _ = find_duplicates(files)
+        kinds, kept = find_duplicates(files)
         if not sum(len(kind) for kind in kinds):
             raise self._nothing()
         for (number, rank), kind in zip(jobs, kinds, strict=True):
             buffer = io.BytesIO()
             np.save(buffer, kind)
             write_bytes(self.marks(self.sources[number], rank), buffer.getvalue())
+        owner = np.repeat([number for number, _ in jobs], [len(kind) for kind in kinds])
+        self._write_samples(owner, np.concatenate(kinds), np.concatenate(kept))
+
+    def _write_samples(self, owner: np.ndarray, kind: np.ndarray, kept: np.ndarray) -> None:
+        """The first few duplicates of each source, as :class:`Tally` has them; all arrays are ``(documents,)``."""
+        rows = {
+            (number, reason): np.flatnonzero((owner == number) & (kind == mark))[:SAMPLES].tolist()
+            for number in range(len(self.sources))
+            for mark, reason in ((1, EXACT), (2, NEAR))
+        }
+        texts = self._texts({row for found in rows.values() for one in found for row in (one, int(kept[one]))})
+        for number, source in enumerate(self.sources):
+            samples: dict[str, list[dict[str, str]]] = {}
+            for reason in (EXACT, NEAR):
+                for row in rows[number, reason]:
+                    first = int(kept[row])
+                    detail = f"kept in its place: {texts[first].id}, of {self.sources[owner[first]].name}"
+                    one = {"id": texts[row].id, "detail": detail, "text": texts[row].text[:SAMPLE_CHARACTERS]}
+                    samples.setdefault(reason, []).append(one)
+            write_json(self.duplicate_samples(source), samples)
+
+    def _texts(self, rows: set[int]) -> dict[int, Text]:
+        """Cleaned texts by number, counted over all sources and parts."""
+        if not rows:
+            return {}
+        files = (
+            self.clean_folder(source) / f"{rank}.jsonl.zst"
+            for source in self.sources
+            for rank in range(self.world_size)
+        )
+        numbered = enumerate(text for file in files for text in read_clean(file))
+        return {row: text for row, text in islice(numbered, max(rows) + 1) if row in rows}
 
     def pack(self, number: int, rank: int) -> None:
         """Tokenize one part of a source."""
@@ -112,6 +146,10 @@ class Work:
     def marks(self, source: Source, rank: int) -> Path:
         """What :meth:`deduplicate` makes for one part."""
         return self.folder / "duplicates" / source.name / f"{rank}.npy"
+
+    def duplicate_samples(self, source: Source) -> Path:
+        """The samples that :meth:`deduplicate` keeps of a source."""
+        return self.folder / "duplicates" / source.name / "samples.json"
 
     def parts_folder(self, source: Source) -> Path:
         """Where :meth:`pack` writes."""

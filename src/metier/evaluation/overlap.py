@@ -17,7 +17,11 @@ from metier.evaluation.intervals import proportion, proportion_difference
 FEW = 10  # items on one side: below it no difference that could be expected would show
 
 _WHOLE, _LONG, _SHORT, _WORDS = (1 << bit for bit in range(len(WIDTHS)))
-DEFINITIONS = ("whole question or 512 characters", "whole question or 120 characters", "13 words in a row")
+DEFINITIONS = (
+    "whole question or 512 characters",
+    "whole question or 120 characters",
+    "13 words in a row or a shorter question whole",
+)
 MEANINGS = {
     DEFINITIONS[0]: "the whole question, or 512 characters of it in a row (Med-PaLM 2)",
     DEFINITIONS[1]: "the whole question, or 120 characters of it in a row (Med-PaLM 2, repeated)",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from metier.models.shapes import Shape
-from metier.planning import shapes
+from metier.planning import laws, shapes
 from metier.planning.budget import Budget
 from metier.planning.hardware import THIS_MACHINE, Hardware, accelerator
 from metier.planning.memory import Memory, training_memory
@@ -16,6 +16,7 @@ from metier.planning.shapes import ModelChoice
 from metier.planning.words import amount, count, gigabytes
 
 MOST_DEVICES = 16384
+EPOCHS = 4  # of a text, nearly as good as new text: Muennighoff et al. 2023 (arXiv 2305.16264), abstract
 ELSEWHERE = "h100-80gb"  # suggested where this machine is too small
 
 
@@ -31,6 +32,33 @@ class Problem:
 def problems(plan: Plan) -> list[Problem]:
     """All that does not fit."""
     return [*_memory(plan), *_budget(plan), *_data(plan)]
+
+
+def notes(plan: Plan) -> list[str]:
+    """What speaks against a plan even where it fits: more compute than its text can use, and what is sensible."""
+    data, flops = plan.request.data, plan.budget_flops
+    if not plan.data_limited or flops is None or data.tokens is None or data.available is None:
+        return []
+    wanted, most = plan.law.optimum(flops)[1], EPOCHS * data.tokens
+    ways = [
+        f"fewer FLOPs: {laws.flops_for(plan.law, data.available):.2g} are compute-optimal for "
+        f"{count(data.available)} tokens",
+        f"more text: {count(wanted)} tokens for this budget",
+    ]
+    if data.epochs < EPOCHS:
+        enough = "enough for this budget"
+        if most < wanted:
+            enough = f"for which {laws.flops_for(plan.law, most):.2g} FLOPs are compute-optimal"
+        ways.append(
+            f"up to {EPOCHS} epochs of the text ({count(most)} tokens, {enough}), nearly as good as new text: "
+            "Muennighoff et al. 2023 (arXiv 2305.16264)"
+        )
+    return [
+        f"the budget is more than this text can use: for {flops:.3g} FLOPs the law wants {count(wanted)} tokens, and "
+        f"there are {count(data.available)}; the rest goes into size, {count(plan.parameters)} parameters on "
+        f"{count(plan.tokens)} tokens",
+        f"sensible would be {'; or '.join(ways)}",
+    ]
 
 
 def _memory(plan: Plan) -> Iterator[Problem]:

@@ -148,6 +148,15 @@ def law(name: str) -> Law:
     return LAWS[name]
 
 
+def flops_for(law: Law, tokens: float) -> float:
+    """The budget C of training FLOPs whose best D is ``tokens``."""
+    low, high = 0.0, 40.0  # of log10 C; D grows with C
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if law.optimum(10**middle)[1] < tokens else (low, middle)
+    return float(10**high)
+
+
 def batch_tokens(flops: float) -> float:
     """Tokens an optimizer step: 0.2920·C^0.3271 (DeepSeek-AI 2024, arXiv 2401.02954, equation 1; C 1e17 to 2e19)."""
     return float(0.2920 * flops**0.3271)

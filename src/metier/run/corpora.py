@@ -8,6 +8,7 @@ from metier.errors import MetierError
 from metier.files import write_text
 from metier.models.bases import resolve
 from metier.recipe import Recipe
+from metier.run.corpus_preflight import corpus_preflight
 from metier.run.corpus_tokenizer import tokenizer_file
 from metier.run.curate import curate
 from metier.run.mixes import compare_mixes
@@ -31,6 +32,8 @@ def learn_corpus(recipe_path: Path, recipe: Recipe, path: Path, *, data_root: Pa
     assert recipe.corpus is not None
     distributed.start()
     if distributed.is_first():
+        if not (path / "corpus" / "tokens").is_dir():  # what cannot be learnt is told before hours of curating
+            corpus_preflight(recipe_path, recipe, data_root=data_root, offline=offline)
         curate(recipe_path, out=path, data_root=data_root, offline=offline)
     distributed.barrier()
     roots = [recipe_path.parent, Path(), *([data_root] if data_root else [])]

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from metier.corpus.source import expand
-from metier.errors import MetierError
-from metier.models.architectures import empty
 from metier.models.bases import resolve
 from metier.models.device import choose_device
-from metier.models.load import load_config
 from metier.recipe import Recipe
 from metier.recipe.pretrain import Pretrain
 from metier.run.corpus_tokenizer import tokenizer_file
-from metier.run.pretrain_parts import shape_of
+from metier.run.pretrain_parts import outline
 from metier.sources.document import SCHEMES
 from metier.training.memory import Footprint, available_bytes, refuse_if_too_large
 
@@ -56,7 +50,8 @@ def corpus_preflight(path: Path, recipe: Recipe, *, data_root: Path | None, offl
 
 def _learning(recipe: Recipe, choice: Pretrain, vocabulary: int, offline: bool) -> list[str]:
     device = choose_device(recipe.device, recipe.dtype)
-    causal = _on_meta(recipe, choice, vocabulary, offline).to(device.torch_dtype)
+    base = None if choice.method == "scratch" else resolve(recipe.base, offline=offline, where="recipe, base").path
+    causal = outline(choice, vocabulary, base).to(device.torch_dtype)
     need = Footprint.of(
         causal,
         sequence_length=choice.sequence_length,
@@ -76,22 +71,3 @@ def _learning(recipe: Recipe, choice: Pretrain, vocabulary: int, offline: bool) 
         seconds = 6 * need.parameters * tokens * models / (device.gflops * 1e9 * SHARE)
         lines.append(f"time      about {seconds / 60:.1f} minutes of training (an estimate), measuring not counted")
     return lines
-
-
-def _on_meta(recipe: Recipe, choice: Pretrain, vocabulary: int, offline: bool) -> Any:
-    """The model without its numbers."""
-    if choice.method == "scratch":
-        with torch.device("meta"):
-            return empty(shape_of(choice, vocabulary))
-    base = resolve(recipe.base, offline=offline)
-    from transformers import AutoModelForCausalLM
-
-    config = load_config(base.path)
-    if vocabulary > config.get_text_config().vocab_size:
-        raise MetierError(
-            f"the base has {config.get_text_config().vocab_size:,} tokens, the tokenizer {vocabulary:,}",
-            where="recipe, corpus.tokenizer",
-            fix=f"curate with the base's own tokenizer: tokenizer: {recipe.base}",
-        )
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config)

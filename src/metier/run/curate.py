@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from metier.corpus.clean import VERSION
 from metier.corpus.encoder import tokenizer_encoder
 from metier.corpus.holdout import HoldOut
 from metier.corpus.ledger import ledger
+from metier.corpus.mixture import Mixture
 from metier.corpus.overlap import Questions
 from metier.corpus.shards import TokenShards
 from metier.corpus.source import Source, expand
@@ -114,6 +116,7 @@ def _judge(work: Work, run: RunDirectory, keys: list[str], processes: int) -> in
     for unit in todo:
         run.stage(name(unit), keys[unit[0]], work.clean_files(*unit), lambda: None)
     marks = [work.marks(source, rank) for source in work.sources for rank in range(work.world_size)]
+    marks += [work.duplicate_samples(source) for source in work.sources]
     return len(todo) + run.stage("corpus/duplicates", keys, marks, work.deduplicate)
 
 
@@ -166,9 +169,10 @@ def _account(recipe: Recipe, work: Work, tasks: dict[str, int], changes: list[st
         raise MetierError("every document is held out", where=str(work.folder), fix=fix)
     samples = []
     for source in work.sources:
-        for rank in range(work.world_size):
-            tally = json.loads((work.clean_folder(source) / f"{rank}.json").read_text("utf-8"))
-            for reason, kept in tally["samples"].items():
+        tallies = [work.clean_folder(source) / f"{rank}.json" for rank in range(work.world_size)]
+        found = [json.loads(file.read_text("utf-8"))["samples"] for file in tallies]
+        for by_reason in [*found, json.loads(work.duplicate_samples(source).read_text("utf-8"))]:
+            for reason, kept in by_reason.items():
                 samples += [{"source": source.name, "reason": reason, **one} for one in kept]
     write_text(work.folder / "dropped.jsonl", "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in samples))
     more = {
@@ -176,11 +180,36 @@ def _account(recipe: Recipe, work: Work, tasks: dict[str, int], changes: list[st
         "hold_out": vars(work.hold_out),
         "weights": recipe.corpus.weights,
         "stop": recipe.corpus.stop,
+        "mixture": _mixture(recipe, work, entries),
         "evaluation_texts": tasks,
         "changes": changes,
         "token_counts": "with the end-of-text token of every document; all splits together",
     }
     return ledger(recipe.name, entries, more)
+
+
+def _mixture(recipe: Recipe, work: Work, entries: dict[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
+    """By mix and source: weight, tokens, and the epochs that the planned tokens take, None where none are planned."""
+    assert recipe.corpus is not None
+    names = sorted(name for name, row in entries.items() if "train" in row["splits"])
+    if recipe.pretrain is None:
+        sizes = {name: entries[name]["splits"]["train"]["tokens"] for name in names}
+        weights = recipe.corpus.weights or sizes
+        total = sum(weights.values())
+        return {"mixed": {n: {"weight": weights[n] / total, "tokens": sizes[n], "epochs": None} for n in names}}
+    from metier.run.pretrain_parts import planned_sources  # imports torch
+
+    choice, found = recipe.pretrain, {}
+    shards = {name: TokenShards.open(work.tokens / "train" / name, verify=False) for name in names}
+    mixes: Mapping[str, dict[str, float] | None] = choice.mixes or {"mixed": recipe.corpus.weights}
+    for mix, own in mixes.items():
+        try:
+            mixed = {name: shards[name] for name in own or names if name in shards}
+            mixture = Mixture(mixed, own, choice.sequence_length, recipe.seed, choice.stop)
+            found[mix] = planned_sources(choice, mixture)
+        except MetierError as error:  # the corpus is there all the same
+            console.print(f"[yellow]note[/] the recipe's pretraining cannot learn this corpus yet: {error}")
+    return found
 
 
 def _sources(recipe: Recipe, roots: list[Path], folder: Path, offline: bool) -> list[Source]:

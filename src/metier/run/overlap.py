@@ -94,15 +94,19 @@ class Task:
             "evidence": self.asked.evidence,
         }
         ids = [item.id for item in items]
+        overlaps = {}
         for name, of_text in overlapping(self.bits, words).items():
-            flags = by_item(of_text)
+            flags = overlaps[name] = by_item(of_text)
             found["definitions"][name] = {
                 "meaning": MEANINGS[name],
                 "share": share(flags[looked_for]) if looked_for.any() else None,
                 "only_short": int((flags & ~by_item(of_text & (words >= SHORTEST))).sum()),
                 "accuracy": {system: accuracy_apart(ids, flags, right) for system, right in self.asked.right.items()},
             }
-        found["found"] = [self._row(n) for n in sorted(self.stands)]
+        found["found"] = [
+            self._row(n) | {"overlaps_by": [name for name, flags in overlaps.items() if flags[n]]}
+            for n in sorted(self.stands)
+        ]
         return found
 
     def _row(self, number: int) -> dict[str, Any]:

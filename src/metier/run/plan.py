@@ -20,6 +20,7 @@ from metier.planning.plan import DataChoice, Plan, Request, make_plan
 from metier.planning.schedule import ScheduleChoice, Warmup
 from metier.planning.shapes import ModelChoice, count_on_meta, levine_width
 from metier.recipe import PlanChoice, load_recipe, place
+from metier.recipe.words import told
 from metier.run.describe import WATTS
 from metier.run.preflight import SHARE
 
@@ -71,6 +72,11 @@ class Planned:
         optima = {name: law.optimum(law_flops(self.plan)) for name, law in laws.LAWS.items()}
         return {name: tokens / parameters for name, (parameters, tokens) in optima.items()}
 
+    @property
+    def notes(self) -> list[str]:
+        """What speaks against the plan though it may fit."""
+        return fit.notes(self.plan)
+
     def refuse(self) -> None:
         """Raise what does not fit, with what would.
 
@@ -105,7 +111,7 @@ class Planned:
                 "usable": int(plan.hardware.usable_bytes), "kept": plan.memories[False].to_json(),
                 "checkpointed": plan.memories[True].to_json(), "kv_cache_per_token": kv_cache(plan.shape),
             },
-            "fits": not self.problems, "problems": [asdict(problem) for problem in self.problems],
+            "notes": self.notes, "fits": not self.problems, "problems": [asdict(problem) for problem in self.problems],
             "this_machine": self.here.to_json(), "derivation": [asdict(line) for line in self.lines],
         }  # fmt: skip
 
@@ -148,9 +154,14 @@ def plan_options(values: dict[str, Any]) -> Planned:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))
-        found = "" if isinstance(first["input"], dict | PlanChoice) else f", found {first['input']!r}"
-        message = first["msg"].removeprefix("Value error, ")
-        raise MetierError(f"{message}{found}", where=_option(name)) from error
+        what, fix = told([first])
+        if fix is None:  # a sentence of our own: it says how to mend it behind its semicolon, if anywhere
+            what, _, fix = first["msg"].removeprefix("Value error, ").partition("; ")
+            what += "" if isinstance(first["input"], dict | PlanChoice) else f", found {first['input']!r}"
+        usual = "metier plan --hours 8, or metier plan --parameters 10e6; metier plan --help lists all options"
+        if name == "budget":
+            usual = "keep one of --gpu-hours, --flops, --dollars and --hours"
+        raise MetierError(what, where=_option(name), fix=fix or usual) from error
     return _work_out("plan", choice, _option, choose_device())
 
 

@@ -23,13 +23,24 @@ from metier.models.device import Device, choose_device, prepare_process
 from metier.models.load import load_model, load_tokenizer, parameters
 from metier.models.sequences import SequenceModel
 from metier.recipe.pretrain import Pretrain
-from metier.run.pretrain_parts import batch_of, bits_file, perplexity_entry, same_tokenizer, schedule_of, shape_of
+from metier.run.pretrain_parts import (
+    batch_of,
+    bits_file,
+    declared_steps,
+    outline,
+    perplexity_entry,
+    planned_sources,
+    planned_steps,
+    same_tokenizer,
+    schedule_of,
+    shape_of,
+)
 from metier.run.progress import bar, console
 from metier.run.stages import RunDirectory, now, open_run, versions
 from metier.training import distributed
 from metier.training.loop import Progress, train
 from metier.training.memory import Footprint, available_bytes, refuse_if_too_large
-from metier.training.sequences import BatchSizes, Sequences
+from metier.training.sequences import Sequences
 
 
 @dataclass(frozen=True)
@@ -131,7 +142,8 @@ class _Pretraining:
             )
         self.mixture = Mixture(shards, self.corpus.weights, self.choice.sequence_length, self.seed, self.choice.stop)
         self.batch = batch_of(self.choice)
-        self.steps = _steps(self.choice, self.batch, self.mixture)
+        self.steps = planned_steps(self.choice, self.mixture)
+        self.sources = planned_sources(self.choice, self.mixture)
         self.held = {
             name: HoldOut.of(name, found, most_tokens=self.choice.measure_tokens) for name, found in held.items()
         }
@@ -147,18 +159,20 @@ class _Pretraining:
                 [self.seed, self.device.dtype, self.device.device, versions()["torch"], distributed.world_size()],
             ]
         )
-        self._record(device=self.device.to_json(), versions=versions(), seed=self.seed, sources=self._sources())
+        done = self.directory is not None and _finished(self.directory, self.key, self.specialist)
+        self.done = distributed.any_rank(done)
+        if not self.done:
+            self._refuse_if_too_large()
+        self._record(device=self.device.to_json(), versions=versions(), seed=self.seed, sources=self.sources)
 
     def train(self) -> None:
         """The loop, then the specialist's folder."""
-        done = self.directory is not None and _finished(self.directory, self.key, self.specialist)
-        if distributed.any_rank(done):
+        if self.done:
             _say("  [dim]pretrain: done before[/]")
             return
         causal = self._fresh()
         model = self._sequence_model(causal)
         trainable, everything = parameters(causal)
-        self._refuse_if_too_large(causal)
         if self.choice.checkpoint_activations:
             causal.gradient_checkpointing_enable({"use_reentrant": False})
         if distributed.world_size() > 1:
@@ -168,6 +182,12 @@ class _Pretraining:
             f"  {self.choice.method}: {everything:,} weights, {self.steps:,} steps, {tokens:,} tokens = "
             f"{tokens / everything:.1f} a weight, peak rate {self.choice.rate:g}; {self.device.why}"
         )
+        if self.steps < (declared := declared_steps(self.choice)):
+            stop = f"a source has run out (stop: {self.mixture.stop})"
+            _say(f"  the mixture ends after {self.steps:,} of {declared:,} steps: {stop}")
+        for name, one in self.sources.items():
+            epochs = f"{one['epochs']:.2f} epochs of them"
+            _say(f"  {name:<20} weight {one['weight']:.1%}, {one['tokens']:,} tokens, {epochs}")
         work = Sequences(
             model,
             self.mixture,
@@ -206,15 +226,7 @@ class _Pretraining:
 
     def _fresh(self) -> Any:
         if self.base is not None:
-            causal = load_model(self.base, dtype=self.device.torch_dtype, device=self.device.device)
-            rows = int(causal.get_input_embeddings().weight.shape[0])
-            if rows < self.index["vocabulary"]:
-                raise MetierError(
-                    f"the base has {rows:,} tokens, the shards were made with {self.index['vocabulary']:,}",
-                    where=str(self.base),
-                    fix="curate with the base's own tokenizer, or extend the base's vocabulary first",
-                )
-            return train_everything(causal)
+            return train_everything(load_model(self.base, dtype=self.device.torch_dtype, device=self.device.device))
         shape = shape_of(self.choice, self.index["vocabulary"])
         length = self.choice.sequence_length
         causal = build(shape, end=self.index["end_token"], sequence_length=length, seed=self.seed)
@@ -223,9 +235,10 @@ class _Pretraining:
     def _sequence_model(self, causal: Any) -> SequenceModel:
         return SequenceModel(causal, separator=self.index["end_token"] if self.choice.document_mask else None)
 
-    def _refuse_if_too_large(self, causal: Any) -> None:
+    def _refuse_if_too_large(self) -> None:
+        """Before anything is allocated."""
         footprint = Footprint.of(
-            causal,
+            outline(self.choice, self.index["vocabulary"], self.base).to(self.device.torch_dtype),
             sequence_length=self.choice.sequence_length,
             micro_batch_tokens=self.choice.micro_batch_tokens,
             checkpointed=self.choice.checkpoint_activations,
@@ -312,28 +325,6 @@ class _Pretraining:
     def _record(self, **parts: Any) -> None:
         if self.directory is not None:
             self.directory.record(pretrain=self.choice.model_dump(mode="json"), **parts)
-
-    def _sources(self) -> dict[str, Any]:
-        epochs = self.mixture.epochs(self.batch.before(self.steps))
-        return {
-            name: {"weight": weight, "tokens": self.mixture.shards[name].tokens, "epochs": round(epochs[name], 4)}
-            for name, weight in self.mixture.weights.items()
-        }
-
-
-def _steps(choice: Pretrain, batch: BatchSizes, mixture: Mixture) -> int:
-    """Steps as declared, and no more than the mixture has sequences for."""
-    steps = choice.steps or batch.steps_for(int(choice.tokens or 0) // choice.sequence_length)
-    most = steps if mixture.sequences is None else min(steps, batch.steps_for(mixture.sequences))
-    if most < 1:
-        raise MetierError(
-            f"there is not one batch of {batch.at(0)} sequences of {choice.sequence_length} tokens",
-            where="recipe, pretrain.batch_sequences",
-            fix="give more text or tokens, smaller batches or shorter sequences",
-        )
-    if most < steps:
-        _say(f"  the mixture ends after {most:,} of {steps:,} steps: a source has run out (stop: {mixture.stop})")
-    return most
 
 
 def _finished(directory: RunDirectory, key: str, specialist: Path) -> bool:

@@ -5,10 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+from transformers import AutoModelForCausalLM
+
+from metier.corpus.mixture import Mixture
 from metier.corpus.shards import TokenShards
 from metier.errors import MetierError
 from metier.evaluation.intervals import ratio, ratio_difference
 from metier.evaluation.retention import read_bits
+from metier.models.architectures import empty
+from metier.models.load import load_config
 from metier.models.shapes import Shape
 from metier.recipe.pretrain import Pretrain
 from metier.training.loop import Schedule
@@ -27,6 +33,26 @@ def shape_of(choice: Pretrain, vocabulary: int) -> Shape:
     except MetierError as error:
         where = f"recipe, {(error.where or 'model').replace('model', 'pretrain')}"
         raise MetierError(error.what, where=where, fix=error.fix) from error
+
+
+def outline(choice: Pretrain, vocabulary: int, base: Path | None) -> Any:
+    """The model that will be trained on the meta device: its shape without its numbers, which take no memory.
+
+    Errors: :class:`MetierError` as :func:`shape_of`, and for a base with fewer tokens than the ``vocabulary``.
+    """
+    if base is None:
+        with torch.device("meta"):
+            return empty(shape_of(choice, vocabulary))
+    config = load_config(base)
+    rows = config.get_text_config().vocab_size
+    if vocabulary > rows:
+        raise MetierError(
+            f"the base has {rows:,} tokens, the tokenizer {vocabulary:,}",
+            where="recipe, corpus.tokenizer",
+            fix="curate with the base's own tokenizer, or extend the base's vocabulary first",
+        )
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
 
 
 def schedule_of(choice: Pretrain, seed: int) -> Schedule:
@@ -48,6 +74,36 @@ def schedule_of(choice: Pretrain, seed: int) -> Schedule:
 def batch_of(choice: Pretrain) -> BatchSizes:
     """Sequences an optimizer step, with their warm-up."""
     return BatchSizes(choice.batch_sequences, choice.first_batch_sequences or 0, choice.batch_warmup_steps)
+
+
+def declared_steps(choice: Pretrain) -> int:
+    """Optimizer steps that the recipe asks for, by itself or by its tokens."""
+    return choice.steps or batch_of(choice).steps_for(int(choice.tokens or 0) // choice.sequence_length)
+
+
+def planned_steps(choice: Pretrain, mixture: Mixture) -> int:
+    """Steps as declared, and no more than the mixture has sequences for.
+
+    Errors: :class:`MetierError` where there is not one batch.
+    """
+    batch, steps = batch_of(choice), declared_steps(choice)
+    most = steps if mixture.sequences is None else min(steps, batch.steps_for(mixture.sequences))
+    if most < 1:
+        raise MetierError(
+            f"there is not one batch of {batch.at(0)} sequences of {choice.sequence_length} tokens",
+            where="recipe, pretrain.batch_sequences",
+            fix="give more text or tokens, smaller batches or shorter sequences",
+        )
+    return most
+
+
+def planned_sources(choice: Pretrain, mixture: Mixture) -> dict[str, dict[str, Any]]:
+    """For each source its weight in the mixture, its tokens, and how many epochs of it the planned steps take."""
+    epochs = mixture.epochs(batch_of(choice).before(planned_steps(choice, mixture)))
+    return {
+        name: {"weight": weight, "tokens": mixture.shards[name].tokens, "epochs": round(epochs[name], 4)}
+        for name, weight in mixture.weights.items()
+    }
 
 
 def same_tokenizer(shards: dict[str, TokenShards]) -> dict[str, Any]:

@@ -136,8 +136,9 @@ class Workbench:
         return axis
 
     def complete(self, rater: str, item: str) -> bool:
-        """Whether every axis of an item was judged."""
-        return len(self.said(rater).get(item, {})) == len(self.rubric.axes)
+        """Whether every axis of an item was judged; a machine's words without a choice are no judgement."""
+        said = self.said(rater).get(item, {})
+        return all(said.get(axis.name) is not None for axis in self.rubric.axes)
 
     def done(self, rater: str) -> int:
         """How many items a rater has judged on every axis."""
@@ -168,10 +169,10 @@ class Workbench:
         known = self.raters[same].machine if same else None
         if same and known == about:
             return self.raters[same]
-        if same and (known is None or self.said(same)):
+        if same and (known is None or any(v is not None for said in self.said(same).values() for v in said.values())):
             what = "a person" if known is None else "another judge: model, address or prompt differ"
             raise MetierError(f"the name '{same}' is taken by {what}", fix="give this judge its own --name")
-        if same:  # it never judged anything, as where its address was wrong
+        if same:  # it never judged anything, as where its address was wrong or nothing could be read
             del self.raters[same]
             (self.folder / "raters" / f"{same}.json").unlink()
         # each question of a comparison is shown to a judge as its file says; half of them change places

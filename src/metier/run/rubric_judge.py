@@ -15,6 +15,7 @@ from metier.inference.endpoint import Endpoint, chat
 from metier.run.rubric import Item, Workbench
 
 _KEPT = 4000  # characters of what a judge wrote
+_SHOWN = 200  # of them, where nothing could be read
 _TASK = {
     "independent": "You judge an answer to a question. Below are the question and the answer.",
     "pairwise": "You compare two answers to a question, A and B. Below are the question and the answers.",
@@ -92,7 +93,9 @@ def judge(
     at_once: int = 1,
     tick: Callable[[int], None] = lambda count: None,
 ) -> Judged:
-    """Ask about every item that was not judged yet; each answer is kept as soon as it comes.
+    """Ask about every item that was not judged on every axis yet; each answer is kept as soon as it comes.
+
+    What was read once stays; an item of which something could not be read is asked about again the next time.
 
     Args:
         bench: the workbench.
@@ -102,7 +105,8 @@ def judge(
         tick: called with 1 after each item.
 
     Raises:
-        MetierError: an endpoint that fails for good; what was judged is kept, and the same command continues.
+        MetierError: an endpoint that fails for good (what was judged is kept, and the same command continues); a judge
+            of whom nothing at all could be read.
     """
     blank = Item("", "", ("",) if bench.rubric.mode == "independent" else ("", ""))
     about = {
@@ -114,10 +118,14 @@ def judge(
     }
     rater = bench.add_machine(name, about)
     waiting = [item for item in rater.items if not bench.complete(name, item)]
+    wrote: list[str] = []
 
     def ask(item: str) -> None:
-        text = chat(endpoint, prompt_for(bench.rubric, bench.shown(name, item)))
-        bench.record(name, item, read_choices(bench.rubric, text), output=_clean(text))
+        text = _clean(chat(endpoint, prompt_for(bench.rubric, bench.shown(name, item))))
+        wrote.append(text)
+        before = bench.said(name).get(item, {})
+        choices = {axis: before.get(axis) or value for axis, value in read_choices(bench.rubric, text).items()}
+        bench.record(name, item, choices, output=text)
 
     with ThreadPoolExecutor(at_once) as pool:
         running = [pool.submit(ask, item) for item in waiting]
@@ -129,7 +137,15 @@ def judge(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     said = [value for values in bench.said(name).values() for value in values.values()]
-    return Judged(len(waiting), len(said), sum(value is not None for value in said))
+    read = sum(value is not None for value in said)
+    if wrote and not read:
+        raise MetierError(
+            f"nothing that the judge wrote about {len(wrote)} items could be read; first it wrote: "
+            f"{' '.join(wrote[0].split())[:_SHOWN]!r}",
+            where=f"{endpoint.model} at {endpoint.url}",
+            fix="use a --model that follows instructions, or give it more --max-tokens, then run the command again",
+        )
+    return Judged(len(waiting), len(said), read)
 
 
 def _clean(text: str) -> str:

@@ -175,7 +175,7 @@ def _ordered(mine: Sequence[_Blind], seed: str, rubric: Rubric) -> dict[str, boo
 def _notes(questions: Sequence[Question], blind: Sequence[_Blind], shares: dict[str, set[str]]) -> list[str]:
     load = Counter(name for names in shares.values() for name in names)
     notes = [f"{name}: {count} questions" for name, count in sorted(load.items())]
-    systems = list(questions[0].answers)
+    systems = [name for name in questions[0].answers if len(name) > 2 or not name.isalpha()]  # but not: a
     told = [
         (question, system)
         for question in questions

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from metier.errors import MetierError, nearest
 from metier.files import sha256_file
+from metier.run.progress import console
 from metier.sources import read_table, table_columns
+from metier.sources.encodings import decide_encoding
 
 _TEXT = (".txt", ".md", ".markdown")
 _TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".pq")
@@ -18,11 +20,12 @@ _PACKED = (".gz", ".zst")
 
 @dataclass(frozen=True)
 class TextSource:
-    """Files that are read as one source. ``column`` holds the text where they are tables."""
+    """Files that are read as one source. ``column`` holds the text where they are tables; ``skipped`` hold no text."""
 
     name: str
     files: tuple[Path, ...]
     column: str = "text"
+    skipped: tuple[Path, ...] = ()
 
     def texts(self) -> Iterator[str]:
         """Every text that is not blank, in the order of the files; those of txt and md end in a line break.
@@ -65,6 +68,8 @@ class TextSource:
 def find_sources(places: Sequence[str], column: str = "text") -> list[TextSource]:
     """One source for each place: a file, a folder (searched through) or a pattern; ``NAME=PLACE`` names it.
 
+    Of several files those are skipped that are called txt or md and hold no text: binary or empty.
+
     Raises:
         MetierError: a place that does not exist or holds no file of text.
     """
@@ -72,6 +77,14 @@ def find_sources(places: Sequence[str], column: str = "text") -> list[TextSource
     if not found:
         raise MetierError("there is no text", fix="name files, folders or patterns such as 'corpus/*.txt'")
     return found
+
+
+def tell_skipped(sources: Sequence[TextSource]) -> None:
+    """Say how many files of which source were skipped."""
+    for source in sources:
+        if source.skipped:
+            told = f"{source.name}: {len(source.skipped)} files hold no text and are skipped"
+            console.print(f"[yellow]note[/] {told}, such as {source.skipped[0].name}")
 
 
 def _source(place: str, column: str) -> TextSource:
@@ -88,8 +101,18 @@ def _source(place: str, column: str) -> TextSource:
     if not files:
         endings = ", ".join(_TEXT + _TABLES)
         raise MetierError("no file of text is there", where=rest, fix=f"name a file, folder or pattern with {endings}")
+    skipped = [file for file in files if _suffix(file) in _TEXT and not _holds_text(file)] if len(files) > 1 else []
+    if len(skipped) == len(files):
+        raise MetierError(f"none of {len(files)} files holds text", where=rest, fix="give files of text")
     stem = path.name.split(".")[0].strip("*?") or path.parent.name
-    return TextSource(name or stem, tuple(files), column)
+    return TextSource(name or stem, tuple(f for f in files if f not in skipped), column, tuple(skipped))
+
+
+def _holds_text(file: Path) -> bool:
+    try:
+        return bool(decide_encoding(file))
+    except MetierError:
+        return False
 
 
 def _suffix(file: Path) -> str:

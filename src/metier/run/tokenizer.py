@@ -16,7 +16,7 @@ from metier.files import sha256_file, write_dir, write_json
 from metier.recipe.tokenizer import TokenizerChoice
 from metier.report.tokenizers import plot_comparison, plot_sizes
 from metier.run.progress import Tick
-from metier.run.texts import find_sources
+from metier.run.texts import find_sources, tell_skipped
 from metier.tokenization import (
     Size,
     count_tokens,
@@ -48,7 +48,9 @@ def train_to_folder(
         MetierError: no text, a file that cannot be read, a size that the text does not support.
     """
     refuse_other_folder(out, "training.json")
-    return train_on(choice, find_sources(places, column), out, tick=tick)
+    sources = find_sources(places, column)
+    tell_skipped(sources)
+    return train_on(choice, sources, out, tick=tick)
 
 
 class Texts(Protocol):
@@ -185,7 +187,9 @@ def compare_tokenizers(
     if not tokenizers:
         raise MetierError("there is no tokenizer to compare", fix="name one or more: --tokenizer NAME")
     found: dict[str, dict[str, dict[str, Any]]] = {label: {} for label in tokenizers}
-    for source in find_sources(places, column):
+    sources = find_sources(places, column)
+    tell_skipped(sources)
+    for source in sources:
         if any(source.name in by_source for by_source in found.values()):
             raise MetierError(f"two sources are called '{source.name}'", fix="name one yourself: NAME=PLACE")
         texts = list(islice(source.texts(), documents))

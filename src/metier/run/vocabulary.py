@@ -18,7 +18,7 @@ from metier.models.device import choose_device, prepare_process
 from metier.models.forward import Runner
 from metier.models.load import load_model, load_tokenizer
 from metier.models.vocabulary import embedding_names, grow_vocabulary
-from metier.run.texts import find_sources
+from metier.run.texts import find_sources, tell_skipped
 from metier.run.tokenizer import refuse_other_folder
 from metier.tokenization import Term, add_terms, find_terms, given_terms
 from metier.tokenization.terms import MAX_WORDS, MIN_COUNT
@@ -53,6 +53,7 @@ def extend_base(
     """
     refuse_other_folder(out, "extension.json")
     sources = find_sources(places, column)
+    tell_skipped(sources)
     learn, held_out = _split([text for source in sources for text in source.texts()], documents, seed)
     base = resolve(name, offline=offline)
     tokenizer = load_tokenizer(base.path)

@@ -17,7 +17,7 @@ from metier.serving.wire import Limits, RefusedError
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _QUOTED = 500  # characters of a refusal
-_DRAINED = 10  # times the limit: so much of a body that is too long is read, that its sender sees the answer
+_DRAINED = 100  # times the limit: so much of a body that is too long is read, that its sender sees the answer
 
 
 def fault(
@@ -78,7 +78,9 @@ class Gate:
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes:
         most = self.limits.body_bytes
-        parts, size, more = [], 0, True
+        declared = int(headers.get("content-length", "0"))  # the server has seen to it that it is a number
+        waits = headers.get("expect", "").lower() == "100-continue"  # its sender asks first, and need not send at all
+        parts, size, more = [], 0, not (waits and declared > most)
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -90,8 +92,9 @@ class Gate:
             elif size > _DRAINED * most:
                 break
             more = message.get("more_body", False)
-        if size > most:
-            raise RefusedError(413, f"a request may have {most:,} bytes", fix="send fewer or shorter texts")
+        if max(size, declared) > most:
+            what = f"a request may have {most:,} bytes, this has {max(size, declared):,}"
+            raise RefusedError(413, what, fix="send fewer or shorter texts, or several requests")
         return b"".join(parts)
 
 

@@ -161,13 +161,15 @@ def _check(task: Task, one: str | Mapping[str, str | list[str]], where: str, cha
             raise RefusedError(422, what, where=where, fix=_send(task))
         one = {fields[0]: one}
     known = [*fields, *([PLACE] if chooses else [])]
+    reads = f"this specialist reads {' and '.join(known)}"
     for name in one:
         if name not in known:
-            raise RefusedError(422, f"there is no field '{name}'", where=where, fix=nearest(name, known))
+            guess = nearest(name, known).split(" known: ")[0]
+            fix = guess if guess.startswith("did you mean") else _send(task)
+            raise RefusedError(422, f"there is no field '{name}': {reads}", where=where, fix=fix)
     for name in known:
         if name not in one:
-            fix = f"this specialist reads {', '.join(known)}"
-            raise RefusedError(422, f"the field '{name}' is missing", where=where, fix=fix)
+            raise RefusedError(422, f"the field '{name}' is missing: {reads}", where=where, fix=_send(task))
     texts = [text for value in one.values() for text in ([value] if isinstance(value, str) else value)]
     if (length := sum(map(len, texts))) > characters:
         what = f"a text may have {characters:,} characters, this has {length:,}"
