@@ -91,9 +91,9 @@ def test_exemplars_are_learnt_and_never_what_is_measured(toy_base: Path, tmp_pat
         prepared(with_experts(tmp_path, toy_base, rows[1:2]))
     with pytest.raises(MetierError, match="unknown label"):
         prepared(with_experts(tmp_path, toy_base, [("x", "joyful")]))
+    weighted = with_experts(tmp_path, toy_base, rows)
+    weighted.write_text(weighted.read_text().replace("exemplars: experts.csv, ", ""))
     with pytest.raises(MetierError, match="'exemplar_weight' is for the rows of 'exemplars'"):
-        weighted = with_experts(tmp_path, toy_base, rows)
-        weighted.write_text(weighted.read_text().replace("exemplars: experts.csv, ", ""))
         load_recipe(weighted)
 
 
