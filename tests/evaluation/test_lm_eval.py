@@ -193,8 +193,8 @@ def test_every_task_with_the_real_base(real: tuple[Runner, Any, HFLM], name: str
             raise
         pytest.skip(f"{error.what} ({error.where})")
     some = sorted(loaded.examples, key=lambda e: (len(e.text), e.id))
-    some = [e for e in some if len(e.text) < 3000] or some[:4]  # prompts of thousands of tokens take minutes
-    some = some[:: max(1, len(some) // 4)][:4]  # short, middling and long ones
+    some = [e for e in some if len(e.text) < 2000] or some[:2]  # prompts of thousands of tokens take minutes
+    some = some[:: max(1, len(some) // 3)][:3]  # short, middling and long ones
     if loaded.task.kind == "perplexity":
         # within one window: lm-eval gives a longer document other windows
         check_documents(runner, tokenizer, hflm, [e.inputs["text"][:1500] for e in some])
