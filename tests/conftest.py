@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import os
 import sys
 from collections.abc import Callable
@@ -35,16 +34,6 @@ def _own_cache(
     """Hermetic: each test has an empty cache, unless it is marked to use the real base."""
     if request.node.get_closest_marker("real") is None:
         monkeypatch.setenv("METIER_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture(autouse=True)
-def _warnings_are_heard() -> None:
-    """Libraries that other tests import set the root logger's level, or switch off loggers that they do not know."""
-    logging.disable(logging.NOTSET)
-    logging.getLogger("metier").setLevel(logging.WARNING)
-    for name, logger in logging.root.manager.loggerDict.items():
-        if name.startswith("metier") and isinstance(logger, logging.Logger):
-            logger.disabled = False
 
 
 @pytest.fixture(scope="session")

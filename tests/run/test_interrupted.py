@@ -86,6 +86,8 @@ def test_kill_minus_nine_then_the_same_command_gives_the_same_bytes(
     assert process.returncode == 0, err + out
     same_specialist(undisturbed, folder / "out")
     assert scores(undisturbed) == scores(folder / "out")
+    manifest = json.loads((folder / "out" / "manifest.json").read_text())
+    assert manifest["stages"]["adapt"]["seconds"] >= manifest["training"]["seconds"]  # of all three attempts
 
 
 def test_ctrl_c_says_how_to_continue_and_loses_nothing(toy_base: Path, tmp_path: Path, undisturbed: Path) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,9 @@ from metier.run.progress import bar, console
 from metier.run.record import run_record, training_data
 from metier.run.selective import measure_shipped
 from metier.sources import fetch_file, read_table
-from metier.tasks import Example, Task, prepare
+from metier.tasks import Example, Loaded, Task, prepare
 from metier.tasks.prepare import key_of
+from metier.tasks.records import UnknownLabelError
 
 
 def evaluate(
@@ -63,12 +63,8 @@ def evaluate(
     names = dict(names or {})
     _check_names(names, trained)
     choice = _like_the_run(choice, recipe, trained, names, offline)
-    with _mappable(choice, trained.labels):
-        loaded = load(choice, data_root=data_root, lock=None, offline=offline)
-    examples = loaded.examples
-    if not choice.file:  # a table's labels are mapped as it is read
-        examples = [replace(e, target=names.get(e.target, e.target)) for e in examples]
-    prepared = prepare(examples)
+    loaded = _load(choice, trained, names, data_root, offline)
+    prepared = prepare(loaded.examples)
     _check_kind(loaded.task, trained)
     standin.refuse(recipe, loaded.task)
     if trained.kind == "classification":
@@ -188,15 +184,15 @@ def _check_names(names: Mapping[str, str], trained: Task) -> None:
             raise MetierError(what, where="--map", fix=nearest(known, trained.labels))
 
 
-@contextlib.contextmanager
-def _mappable(choice: TaskChoice, labels: list[str]) -> Iterator[None]:
-    """Where a table holds other labels than these, say how they can be given."""
+def _load(choice: TaskChoice, trained: Task, names: Mapping[str, str], data_root: Path | None, offline: bool) -> Loaded:
+    """The data, its labels under the specialist's names."""
     try:
-        yield
-    except MetierError as error:
-        if not choice.file or not error.what.startswith("unknown label"):
-            raise
-        raise MetierError(error.what, where=error.where, fix=_map_onto(labels)) from error
+        loaded = load(choice, data_root=data_root, lock=None, offline=offline)
+    except UnknownLabelError as error:
+        raise MetierError(error.what, where=error.where, fix=_map_onto(trained.labels)) from error
+    if choice.file:  # a table's labels are mapped as it is read
+        return loaded
+    return replace(loaded, examples=[replace(e, target=names.get(e.target, e.target)) for e in loaded.examples])
 
 
 def _map_onto(labels: list[str]) -> str:

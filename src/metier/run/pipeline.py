@@ -207,7 +207,7 @@ class _Run(Measuring):
         )  # fmt: skip
         self.directory.record(training=summary)
         shutil.rmtree(self.checkpoints / "best", ignore_errors=True)
-        return {}
+        return {"seconds": summary["seconds"]}
 
     def _leave_as_it_is(self) -> dict[str, Any]:
         """The specialist is the base itself, with the task's prompt and its calibration."""

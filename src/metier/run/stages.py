@@ -72,7 +72,8 @@ class RunDirectory:
         """Do ``work`` unless it was done with the same ``reads`` and its outputs are there.
 
         Returns:
-            Whether it was done now. What ``work`` returns is kept in the stage's record.
+            Whether it was done now. What ``work`` returns is kept in the stage's record; ``seconds`` among it are those
+            of all its attempts, and count where they are more than those of this one.
         """
         key = self.sha(reads)
         done = self.manifest["stages"].get(name)
@@ -81,7 +82,8 @@ class RunDirectory:
         start = time.perf_counter()
         more = work() or {}
         seconds = round(time.perf_counter() - start, 2)
-        self.manifest["stages"][name] = {"key": key, "seconds": seconds, "finished": now(), **more}
+        seconds = max(seconds, more.get("seconds", 0.0))
+        self.manifest["stages"][name] = {"key": key, "finished": now(), **more, "seconds": seconds}
         self.record()
         return True
 

@@ -72,6 +72,13 @@ class Columns(BaseModel):
         return self
 
 
+_UNKNOWN = "unknown label"
+
+
+class UnknownLabelError(MetierError):
+    """A row's label is none of those that were declared."""
+
+
 @dataclass
 class _Faults:
     """The faults of one file, by kind; the first kind found is the one reported, with how often it occurs."""
@@ -88,9 +95,8 @@ class _Faults:
             found = f": found {places[0][1]}" if places[0][1] else ""
             times = f" in {len(places)} rows" if len(places) > 1 else ""
             plural = "s" if len(places) > 1 else ""
-            raise MetierError(
-                f"{what}{times}{found}", where=f"{self.file}, row{plural} {rows}, column {column!r}", fix=fix
-            )
+            kind = UnknownLabelError if what == _UNKNOWN else MetierError
+            raise kind(f"{what}{times}{found}", where=f"{self.file}, row{plural} {rows}, column {column!r}", fix=fix)
 
 
 @dataclass(frozen=True)
@@ -210,7 +216,7 @@ def _answer(
         return (), label
     folded = known.get(label.casefold())
     if folded is None:
-        faults.add("unknown label", source.label, nearest(label, known.values()), row.number, repr(written))
+        faults.add(_UNKNOWN, source.label, nearest(label, known.values()), row.number, repr(written))
         return (), label
     recased[label, folded] += 1
     return (), folded

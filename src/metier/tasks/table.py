@@ -96,12 +96,7 @@ def from_table(
         _refuse_labels(kind, labels, label_map, thresholds, instruction or (BY_LETTER if choosing else None))
     _check_options(choosing, options, answers)
     inputs = input_columns(text)
-    if label in inputs.values() and (kind != "generation" or len(inputs) > 1):
-        raise MetierError(
-            f"the column {label!r} is both text and label: the prompt would hold the answer",
-            where="recipe, task.label",
-            fix="name the column of the answers under label, or leave this one out of text",
-        )
+    _refuse_shown_answer(inputs, label, kind)
     template = _own_template(kind, instruction, tuple(inputs), answers)  # its faults show before any reading
     mapping = {str(key): str(value) for key, value in (label_map or {}).items()}
     declared = declared_labels(labels, mapping, thresholds)
@@ -209,6 +204,16 @@ def _other_sheets(path: Path, format: str | None, sheet: str | None) -> Iterator
             raise
         more = f"the first sheet was read; choose another with `sheet:` ({', '.join(names)}), and `header_row:`"
         raise MetierError(error.what, where=error.where, fix=f"{error.fix}; {more}" if error.fix else more) from error
+
+
+def _refuse_shown_answer(inputs: Mapping[str, str], label: str, kind: str) -> None:
+    """One column as text and label is a dialogue whose last turn is written; anything else would show the answer."""
+    if label in inputs.values() and (kind != "generation" or len(inputs) > 1):
+        raise MetierError(
+            f"the column {label!r} is both text and label: the prompt would hold the answer",
+            where="recipe, task.label",
+            fix="name the column of the answers under label, or leave this one out of text",
+        )
 
 
 def _refuse_labels(kind: str, labels: object, label_map: object, thresholds: object, instruction: str | None) -> None:

@@ -165,7 +165,8 @@ def _convert(ov: Any, engine: TorchEngine) -> Any:
 
 def _write_variants(ov: Any, nncf: Any, graph: Any, folder: Path) -> None:
     ov.save_model(graph, folder / "float32.xml", compress_to_fp16=False)
-    nncf.set_log_level(logging.ERROR)  # its handler holds the terminal since it was imported
+    # its handler holds the terminal since it was imported; its own set_log_level would also mute whoever listens to it
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     with _quiet():
         graph = nncf.compress_weights(graph, mode=nncf.CompressWeightsMode.INT8_ASYM)
     ov.save_model(graph, folder / "int8.xml", compress_to_fp16=False)
