@@ -174,6 +174,19 @@ def test_predict_a_table_keeps_all_columns(finished: Path, command: Run, tmp_pat
     assert [label for i, label in enumerate(labels) if i != 3] == [answer.label for answer in answers]
 
 
+def test_a_table_whose_name_does_not_say_its_format(finished: Path, command: Run, tmp_path: Path) -> None:
+    source, target = tmp_path / "news.log", tmp_path / "out.csv"
+    rows = [{"text": text, "label": "positive" if "rose" in text else "negative"} for text in TEXTS]
+    write_table(tmp_path / "news.csv", rows, ["text", "label"])
+    (tmp_path / "news.csv").rename(source)
+    code, _, err = command("predict", finished, "--in", source, "--out", target)
+    assert code == 2
+    assert "--format" in err
+    assert command("predict", finished, "--in", source, "--out", target, "--format", "csv")[0] == 0
+    assert target.exists()
+    assert command("evaluate", finished, "--in", source, "--format", "csv")[0] == 0
+
+
 def test_predict_finds_names_for_its_columns_in_its_own_output(finished: Path, command: Run, tmp_path: Path) -> None:
     tables = [tmp_path / f"{number}.csv" for number in range(4)]
     tables[0].write_text("text,label\nprofit rose,mine\n")

@@ -139,7 +139,7 @@ def test_absent_files_folders_and_unknown_extensions(tmp_path: Path) -> None:
         read_table(tmp_path / "d.csv")
     with pytest.raises(MetierError, match=r"'\.cvs'[\s\S]*did you mean '\.csv'"):
         read_table(tmp_path / "a.cvs")
-    with pytest.raises(MetierError, match=r"'\(none\)'[\s\S]*declare `format:`"):
+    with pytest.raises(MetierError, match=r"'\(none\)'[\s\S]*declare it"):
         read_table(tmp_path / "a")
     with pytest.raises(MetierError, match=r"save it as \.xlsx"):
         read_table(tmp_path / "a.xls")

@@ -16,6 +16,7 @@ Sheet = Annotated[str | None, typer.Option(help="Sheet of an xlsx; the first if 
 Options = Annotated[
     list[str] | None, typer.Option(help="Of multiple choice: columns of the options (repeat it), or one with a list.")
 ]
+Format = Annotated[str | None, typer.Option("--format", help="Format of the table, if its name does not say it.")]
 HeaderRow = Annotated[int | None, typer.Option(min=1, help="Row of an xlsx that holds its header.")]
 
 
@@ -39,6 +40,7 @@ def predict(
         float | None, typer.Option(help="Also give the labels that hold the right one this often, such as 0.9.")
     ] = None,
     sets_by: Annotated[str, typer.Option(help="lac for the smallest sets, aps for adaptive ones.")] = "lac",
+    table_format: Format = None,
     encoding: Annotated[str | None, typer.Option(help="Encoding of the table.")] = None,
     sheet: Sheet = None,
     header_row: HeaderRow = None,
@@ -49,6 +51,7 @@ def predict(
 
     A text a line: label, probability, with --sets the set, the text, and a referral where the text has a red flag.
     """
+    from metier.inference.asked import refuse_blank
     from metier.inference.files import check_paths
     from metier.inference.specialist import Specialist
 
@@ -60,13 +63,13 @@ def predict(
     if source and str(source) != "-":
         if out is None:
             raise MetierError("--in needs --out", fix="name the table to write: --out answers.csv")
-        check_paths(source, out)
+        check_paths(source, out, table_format)
         specialist = Specialist.load(run_path, offline=offline, engine=engine, many=True)
         _tell(specialist, asked)
-        reading = {"encoding": encoding, "sheet": sheet, "header_row": header_row, "choices": options}
-        _predict_table(specialist, source, out, column, reading | asked)
+        reading = {"format": table_format, "encoding": encoding, "sheet": sheet, "header_row": header_row}
+        _predict_table(specialist, source, out, column, reading | {"choices": options} | asked)
         return
-    if out or column or options or encoding or sheet or header_row:
+    if out or column or options or table_format or encoding or sheet or header_row:
         raise MetierError(
             "--out, --column, --options and how to read a table are for --in",
             fix="name the table to read: --in FILE",
@@ -76,6 +79,7 @@ def predict(
         raise MetierError(
             "there is no text to answer", fix='give it: metier predict RUN "text", or --in FILE --out FILE'
         )
+    refuse_blank(lines)
     specialist = Specialist.load(run_path, offline=offline, engine=engine)
     _tell(specialist, asked)
     for text, answer in zip(lines, specialist.predict(lines, **asked), strict=True):
@@ -95,6 +99,7 @@ def evaluate(
         list[str] | None,
         typer.Option("--map", metavar="GIVEN=KNOWN", help="A label of the data and the specialist's own (repeat it)."),
     ] = None,
+    table_format: Format = None,
     encoding: Annotated[str | None, typer.Option(help="Encoding of the table.")] = None,
     sheet: Sheet = None,
     header_row: HeaderRow = None,
@@ -109,7 +114,7 @@ def evaluate(
     if bool(task) == bool(source):
         raise MetierError("say what to evaluate on", fix="--task NAME, or --in FILE --column TEXT --gold LABEL")
     text: str | list[str] = (column or ["text"])[0] if len(column or []) < 2 else list(column or [])
-    reading: dict[str, Any] = {"encoding": encoding, "sheet": sheet, "header_row": header_row}
+    reading: dict[str, Any] = {"format": table_format, "encoding": encoding, "sheet": sheet, "header_row": header_row}
     if options:
         reading |= {"kind": "multiple_choice", "options": options[0] if len(options) == 1 else options}
     choice = (

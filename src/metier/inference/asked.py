@@ -16,6 +16,13 @@ def listed(texts: Iterable[str | Mapping[str, Any]]) -> list[str | Mapping[str, 
     return list(texts)
 
 
+def refuse_blank(texts: Sequence[str]) -> None:
+    """Errors: :class:`MetierError` for the first text that is blank."""
+    for number, text in enumerate(texts, 1):
+        if not text.strip():
+            raise _blank(f"text {number} of {len(texts)}")
+
+
 def text_fields(fields: Sequence[str], given: object, name: str) -> dict[str, str]:
     """The ``fields`` of one text, or of a mapping that may hold more; ``name`` says which it is, such as "text 2 of 3".
 
@@ -39,5 +46,9 @@ def text_fields(fields: Sequence[str], given: object, name: str) -> dict[str, st
             what = f"the field '{field}' is not a text, it is of type {type(given[field]).__name__}"
             raise MetierError(what, where=name, fix="give a text (str)")
     if not any(given[field].strip() for field in fields):
-        raise MetierError(f"{name} is empty", fix="give it words, or leave it out")
+        raise _blank(name)
     return {field: given[field] for field in fields}
+
+
+def _blank(name: str) -> MetierError:
+    return MetierError(f"{name} is empty", fix="give it words, or leave it out")

@@ -40,7 +40,7 @@ class Counts:
     renamed: dict[str, str] = field(default_factory=dict)
 
 
-def check_paths(source: Path, target: Path) -> None:
+def check_paths(source: Path, target: Path, format: str | None = None) -> None:
     """Refuse a table that cannot be read or written at all, before a model is loaded for it.
 
     Errors: :class:`MetierError` for a ``source`` that is not there, a folder or of an unknown ending, and a ``target``
@@ -50,7 +50,7 @@ def check_paths(source: Path, target: Path) -> None:
         raise MetierError("the table to answer does not exist", where=str(source), fix="check the path after --in")
     if source.is_dir():
         raise MetierError("a folder, where a table is needed", where=str(source), fix="name one file in it: --in FILE")
-    table_format(source)
+    table_format(source, format)
     writable_format(target)
 
 

@@ -54,9 +54,8 @@ def table_format(path: Path, declared: str | None = None) -> str:
     if suffix == ".xls":
         fix = "open it in a spreadsheet and save it as .xlsx"
     else:
-        fix = (
-            f"{nearest(suffix, _BY_SUFFIX) if suffix else ''} or declare `format:`, one of {', '.join(FORMATS)}".strip()
-        )
+        known = nearest(suffix, _BY_SUFFIX) + " or " if suffix else ""
+        fix = f"{known}declare it (`format:` in a recipe, --format), one of {', '.join(FORMATS)}"
     raise MetierError(f"no format is known for the extension {suffix or '(none)'!r}", where=str(path), fix=fix)
 
 
