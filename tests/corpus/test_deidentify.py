@@ -28,6 +28,37 @@ from metier.corpus.text import Tally, Text
         ("DOB: 03/04/1971, male", "DOB: [DATE_OF_BIRTH], male"),
         ("She was born on March 3, 1960 in Ohio", "She was born on [DATE_OF_BIRTH] in Ohio"),
         ("date of birth 3 March 1960", "date of birth [DATE_OF_BIRTH]"),
+        # a number behind it, in front of it, and several
+        ("card 4111 1111 1111 1111 12/27", "card [CARD] 12/27"),
+        ("card 4111-1111-1111-1111 123", "card [CARD] 123"),
+        ("until 4111 1111 1111 1111 2027", "until [CARD] 2027"),
+        ("4111 1111 1111 1111 5500 0000 0000 0004", "[CARD] [CARD]"),
+        ("123-45-6789 212-555-0123 4111 1111 1111 1111", "[SSN] [PHONE] [CARD]"),
+        ("Smith,John,123-45-6789,212-555-0123,4111111111111111", "Smith,John,[SSN],[PHONE],[CARD]"),
+        ("call 212 555 0123 4111 1111 1111 1111", "call [PHONE][CARD]"),  # where one ends cannot be told
+        ("$4111111111111111, no.4111111111111111", "$[CARD], no.[CARD]"),
+        # other blanks and hyphens, over a line's end
+        ("4111\xa01111\xa01111\xa01111, 4111–1111–1111–1111", "[CARD], [CARD]"),
+        ("4111 1111\n1111 1111", "[CARD]"),
+        ("DE89\xa03704\xa00044\xa00532\xa00130\xa000", "[IBAN]"),
+        ("DE89-3704-0044-0532-0130-00, de89370400440532013000", "[IBAN], [IBAN]"),
+        ("EG38 0019 0005 0000 0000 2631 8000 2", "[IBAN]"),
+        ("BE68 5390 0754 7034 GB82 WEST 1234 5698 7654 32 BIC", "[IBAN] [IBAN] BIC"),
+        # phones as they are written without a word in front
+        ("Ring (555) 123-4567 today", "Ring [PHONE] today"),
+        ("at 212 555 0123 or", "at [PHONE] or"),
+        ("00 44 20 7946 0958 and 020 7946 0958", "[PHONE] and [PHONE]"),
+        ("01632 960123, 0121 496 0123", "[PHONE], [PHONE]"),
+        ("+1.212.555.0123", "[PHONE]"),
+        # births
+        (
+            "DOB 12-Mar-1956, D.O.B. 3.12.56, dob:19560312",
+            "DOB [DATE_OF_BIRTH], D.O.B. [DATE_OF_BIRTH], dob:[DATE_OF_BIRTH]",
+        ),
+        ("Date of Birth (dd/mm/yyyy): 03/12/1956", "Date of Birth (dd/mm/yyyy): [DATE_OF_BIRTH]"),
+        ("Birthday: 3 March 1956", "Birthday: [DATE_OF_BIRTH]"),
+        ("born in Leeds on 3 March 1956", "born in Leeds on [DATE_OF_BIRTH]"),
+        ("İ MRN 12-34-56", "İ MRN [MRN]"),
     ],
 )
 def test_each_kind_is_replaced(text: str, clean: str) -> None:
@@ -45,6 +76,17 @@ def test_each_kind_is_replaced(text: str, clean: str) -> None:
         "opened on 03/04/1971",  # a date, but nobody's birth
         "ISBN 978-3-16-148410-0, 666-12-3456",
         "at home @ noon",
+        "1999-2000 2000-2001 2001-2002",
+        "2019 2018 2017 2016; 2015\n2014\n2013\n2012",
+        "Production 52700 62408 23238; 40000000 6000000 = 6.67",  # rows whose check digit is right by chance
+        "Net 4040\n4040\n1648\n1648\n",  # a column
+        "Held to maturity 482 885 1544 900, $212.555.0123, 848 827 2010",
+        "pages 212-555, 1234-1250; vol. 345-678-9012-345",
+        "change +3.55 12.34 15.22 and 0.4111111111111111",
+        "revenue of 4,111,111,111,111,111",
+        "file 0001000180-10-000008, /web/20190828180344/",
+        "born in Leeds and died on 3 March 2001",
+        "fy12 34 of the 22 1234 5678 9012 in de12 3704 0044 0532 0130 00",
     ],
 )
 def test_what_is_not_is_left(text: str) -> None:
@@ -63,6 +105,15 @@ def test_counts_by_kind_and_never_shows_what_was_there() -> None:
 def test_any_text_is_taken_and_a_second_pass_finds_no_checksummed_number(text: str) -> None:
     clean, _ = deidentify(text)
     assert not {"CARD", "IBAN", "NPI"} & set(deidentify(clean)[1])
+
+
+WORDS = st.text(st.characters(exclude_categories=["Nd", "Cs"]), max_size=40)
+
+
+@given(WORDS, st.sampled_from(["4111 1111 1111 1111", "123-45-6789", "(212) 555-0123"]), WORDS)
+def test_a_number_among_any_words_goes_and_they_stay(before: str, number: str, after: str) -> None:
+    clean, kinds = deidentify(f"{before} {number} {after}")
+    assert clean == f"{before} [{kinds[0]}] {after}"
 
 
 @given(st.integers(0, 10**15))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import unicodedata
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metier.corpus import folded
-from metier.corpus.folded import cut
+from metier.corpus.folded import Piece, cut, fold
 from metier.corpus.overlap import WIDTHS, Found, Questions
 from tests.corpus.prose import prose
 
@@ -19,6 +20,7 @@ WORD_SETS = (
     "patient’s fever café β-blocker 37.0°C x-ray naïve 12 mg/dl Σ",
     "of the a in to is and for it on",
     "dihydrofolatereductase immunoelectrophoresis hypertriglyceridaemia methylenetetrahydrofolate",
+    "ﬁbrillation Größe de\u0301bit ｆｅｖｅｒ ﬃ ậ 혈압 ½",
     "发热 患者 糖尿病 高血压 治疗方案 最可能的诊断是什么 𠀀𠀁",
 )
 GAPS = (" ", " ", " ", "  ", "\n", ", ", " (", ") ", "; ", "—", "\t\n ", "… ")
@@ -29,6 +31,13 @@ def text_of(generator: random.Random, words: int) -> str:
     return "".join(generator.choice(vocabulary) + generator.choice(GAPS) for _ in range(words))
 
 
+def apart(letter: str) -> str:
+    parts = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", letter).casefold())
+    if ord(letter) >= 1 << 16 or any(unicodedata.category(part)[0] not in "LNM" for part in parts):
+        return letter
+    return parts
+
+
 def naive(text: str) -> tuple[str, list[int], list[int]]:
     """Folded by hand, with the begin and end of each place."""
     codes, begin, end = " ", [0], [0]
@@ -37,8 +46,10 @@ def naive(text: str) -> tuple[str, list[int], list[int]]:
         if kind == "Cf":
             continue
         if kind[0] in "LNM":
-            low = letter.casefold() if len(letter.casefold()) == 1 and ord(letter) < 1 << 16 else letter
-            codes, begin, end = codes + low, [*begin, place], [*end, place + 1]
+            low = apart(letter)
+            more = len(low) - 1  # a part of a letter is none of its characters
+            codes += low
+            begin, end = [*begin, place, *[place + 1] * more], [*end, *[place] * more, place + 1]
         elif codes[-1] == " ":
             end[-1] = place + 1
         else:
@@ -92,7 +103,8 @@ def test_just_what_a_search_of_all_places_finds(seed: int) -> None:
             begin = generator.randrange(len(question))
             size = generator.choice([5, 60, 117, 118, 119, 120, 121, 122, 123, 140, 511, 512, 513, len(question)])
             part = question[begin : begin + size] if generator.random() < 0.8 else question
-            parts.append(part.upper() if generator.random() < 0.2 else part)
+            form = generator.choice([str, str, str.upper, lambda text: unicodedata.normalize("NFD", text)])
+            parts.append(form(part))
         texts.append("".join([*parts, text_of(generator, generator.randrange(8))]))
     index = Questions({"task": questions}, shortest=1)
     found = list(index.search(piece for n, text in enumerate(texts) for piece in cut(n, [text], index.margin)))
@@ -100,6 +112,60 @@ def test_just_what_a_search_of_all_places_finds(seed: int) -> None:
         here = [one for one in found if one.piece.document == number]
         for question in range(3):
             assert widths_of(here, question) == by_hand(questions[question], text), (question, text)
+
+
+ENGLISH = (
+    "A 54-year-old man has difficulty swallowing; after first taking efficient flecainide for five days he flushes."
+)
+GERMAN = (
+    "Ein Patient klagt über Müdigkeit, Übelkeit und plötzliche Schwäche in der großen Straße; "
+    "was ist zu tun, Herr Weiß?"
+)
+KOREAN = (
+    "환자는 이틀 전부터 가슴에 심한 통증과 발열 및 기침이 있으며 혈압이 높습니다. "
+    "다음 중 가장 적절한 치료는 무엇입니까? 하나를 고르십시오."
+)
+
+
+def ligatures(text: str) -> str:
+    for letters, one in (("ffi", "ﬃ"), ("fi", "ﬁ"), ("fl", "ﬂ"), ("ff", "ﬀ")):
+        text = text.replace(letters, one)
+    return text
+
+
+def full_width(text: str) -> str:
+    return "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in text)
+
+
+@pytest.mark.parametrize("form", [ligatures, full_width, str.upper, lambda text: unicodedata.normalize("NFD", text)])
+@pytest.mark.parametrize("question", [ENGLISH, GERMAN, KOREAN])
+@pytest.mark.parametrize("swap", [False, True])
+def test_a_question_is_found_however_it_was_encoded(question: str, form: Callable[[str], str], swap: bool) -> None:
+    asked, written = (form(question), question) if swap else (question, form(question))
+    text = f"Vor ﬁelem Text: {written} Und dahinter."
+    (found,) = Questions({"task": [asked]}).find([text])
+    match = next(one for one in found if "whole question" in one.widths)
+    assert text[match.begin : match.end] == written.rstrip("?.？．")
+
+
+def test_part_of_a_letter_at_an_edge_is_none_of_the_characters() -> None:
+    same = prose("same", 14)
+    text = f"Ra é{same}ﬁ x"
+    (found,) = Questions({"task": [f"xe\u0300{same}fu"]}, shortest=20).find([text])
+    assert {text[one.begin : one.end] for one in found} == {same}
+
+
+MARKED = st.text(
+    st.sampled_from("aeosAEßzậéñṩḍ̇ṩ가각힣がパשּׂאלﻻأ\u0300\u0301\u0323\u0302\u0327\u0307\u05c1\u05bc .\u00ad"),
+    max_size=30,
+)
+
+
+@given(MARKED)
+def test_texts_that_unicode_calls_the_same_fold_to_the_same(text: str) -> None:
+    composed, decomposed = (fold([Piece(0, unicodedata.normalize(form, text))]) for form in ("NFC", "NFD"))
+    assert composed.codes.tolist() == decomposed.codes.tolist()
+    assert (np.diff(composed.raw) >= 0).all()
 
 
 @pytest.mark.parametrize("seed", range(3))

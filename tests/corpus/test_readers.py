@@ -69,6 +69,31 @@ def test_columns_are_joined_and_a_missing_one_is_named(tmp_path: Path) -> None:
         read(write(tmp_path / "b.jsonl", '{"text": "a"}\n{"text": \n'))
 
 
+def test_a_list_under_the_text_field_is_joined_and_an_object_is_an_error(tmp_path: Path) -> None:
+    rows = [{"text": ["one", "two"]}, {"text": ["three"]}]
+    write(tmp_path / "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    write(tmp_path / "a.json", json.dumps(rows))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    for path in sorted(tmp_path.iterdir()):
+        assert [t.text for t in read(path)[0]] == ["one\ntwo", "three"], path.name
+    missing = write(tmp_path / "b.jsonl", '{"text": NaN}\n{"text": null}\n{"text": 5}\n')
+    assert [t.text for t in read(missing)[0]] == ["", "", "5"]
+    for value in ('{"a": "b"}', '["a", 1]'):
+        with pytest.raises(MetierError, match=r"the field 'text' holds(.|\n)*line 2"):
+            read(write(tmp_path / "c.jsonl", f'{{"text": "a"}}\n{{"text": {value}}}\n'))
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_json_nested_too_deeply_is_an_error_and_no_traceback(tmp_path: Path, name: str) -> None:
+    def nested(depth: int) -> Path:
+        record = f'{{"text": {"[" * depth}"a"{"]" * depth}}}'
+        return write(tmp_path / name, record if name == "a.jsonl" else f"[{record}]")
+
+    assert [t.text for t in read(nested(500), text=("*",))[0]] == ["a"]
+    with pytest.raises(MetierError, match="nested too deeply"):
+        read(nested(100_000), text=("*",))
+
+
 def test_10k_items_are_documents_of_one_company(tmp_path: Path) -> None:
     filing = {"cik": "7", "filing_date": "2010-02-25", "item_1": "Business", "item_9C": "", "item_7": "Results"}
     found, tally = read(write(tmp_path / "7_10K.json", json.dumps(filing)))
@@ -109,6 +134,21 @@ def test_html_keeps_the_article_and_its_day(tmp_path: Path) -> None:
     assert prose(2, 60) in found[0].text
     assert "Cookie" not in found[0].text
     assert found[0].date == "2021-05-03"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        '<html><head><meta charset="iso-8859-2">',
+        "<html><head><meta http-equiv='Content-Type' content='text/html; charset=ISO-8859-2'>",
+        '<?xml version="1.0" encoding="iso-8859-2"?><html><head>',
+    ],
+)
+def test_html_in_the_encoding_that_it_states(tmp_path: Path, head: str) -> None:
+    text = "Zażółć gęślą jaźń. " * 20
+    page = f"{head}</head><body><article><p>{text}</p></article></body></html>"
+    (tmp_path / "a.html").write_bytes(page.encode("iso-8859-2"))
+    assert read(tmp_path / "a.html")[0][0].text == text.strip()
 
 
 def pdf(text: str) -> bytes:
@@ -156,8 +196,22 @@ def test_xml_by_path_expressions(tmp_path: Path) -> None:
         read(file, records="//chapter")
     with pytest.raises(MetierError, match="not a path expression"):
         read(file, records="//[")
+    assert [t.text for t in read(file, records="//para/text()")[0]] == ["Money is a ", " of\nexchange.", "Banks lend."]
+    for name, expression in [("records", "count(//para)"), ("records", "string(//para)"), ("text", "count(.)")]:
+        options: dict[str, object] = {"records": "//para", name: (expression,) if name == "text" else expression}
+        with pytest.raises(MetierError, match=rf"gives (a number|text), not elements(.|\n)*'s', {name}"):
+            read(file, **options)
+    with pytest.raises(MetierError, match="gives text, not elements, in which text could be looked for"):
+        read(file, records="//para/text()", text=(".",))
     with pytest.raises(MetierError, match="not well-formed"):
         read(write(tmp_path / "b.xml", "<a><b></a>"))
+
+
+def test_a_path_expression_may_give_text(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.cnxml", CNXML)
+    found, _ = read(file, records="//para", text=("string(.)",), id="concat('x-', @id)", date="string(//date)")
+    assert [(t.id, t.date) for t in found] == [("x-p1", "2020-02-03"), ("x-p2", "2020-02-03")]
+    assert found[1].text == "Banks lend."
 
 
 def test_entities_of_xml_are_not_resolved(tmp_path: Path) -> None:
@@ -228,3 +282,25 @@ def test_paths_folders_and_globs_from_the_first_root_that_has_them(tmp_path: Pat
         expand("dosc", [one])
     with pytest.raises(MetierError, match="holds no file to read"):
         expand("pictures", [write(one / "pictures" / "x.png", "x").parent.parent])
+
+
+def test_a_link_is_read_by_its_own_name(tmp_path: Path) -> None:
+    blob = write(tmp_path / "blobs" / "3fa9c0", '{"text": "a"}\n')
+    link = tmp_path / "snap" / "2020-05-01-data.jsonl"
+    link.parent.mkdir()
+    link.symlink_to(blob)
+    for pattern in ("snap", "snap/*.jsonl", "snap/2020-05-01-data.jsonl"):
+        [file] = expand(pattern, [tmp_path])
+        assert file == link.parent.resolve() / link.name
+    assert [(t.id, t.text, t.date) for t in read(file)[0]] == [("s/2020-05-01-data.jsonl#0", "a", "2020-05-01")]
+    plain = write(tmp_path / "b.txt", "b")
+    (tmp_path / "current").symlink_to(plain)
+    assert expand("current", [tmp_path]) == [plain.resolve()]  # only the target's name says a format
+
+
+@pytest.mark.parametrize("name", ["data [2020]", "[x", "a*b", "why?"])
+def test_a_glob_in_a_folder_with_signs_of_a_glob_in_its_name(tmp_path: Path, name: str) -> None:
+    file = write(tmp_path / name / "sub" / "a.txt", "a").resolve()
+    assert expand("**/*.txt", [tmp_path / name]) == [file]
+    assert expand(f"{name}/sub/*.txt", [tmp_path]) == [file]
+    assert expand(f"{tmp_path}/{name}/*/[a].txt", []) == [file]

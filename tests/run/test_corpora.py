@@ -55,6 +55,31 @@ def test_from_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (out / "specialist" / "model.safetensors").read_bytes() == before
 
 
+def test_a_source_that_is_taken_out_is_neither_learnt_nor_measured(folder: Path) -> None:
+    (folder / "letters").mkdir()
+    for number in range(40):
+        (folder / "letters" / f"{number}.txt").write_text(prose(f"letter {number}", 120), "utf-8")
+    path = recipe(
+        folder, "method: scratch, layers: 1, hidden: 16, heads: 2", "tokenizer: {kind: bpe, vocab_size: 300}\n"
+    )
+    path.write_text(path.read_text("utf-8").replace("  tokenizer: base\n", "  stop: repeat\n"), "utf-8")
+    alone = path.read_text("utf-8")
+    path.write_text(alone.replace("[speeches]", "[speeches, letters]"), "utf-8")
+    out = run(path)
+    assert set(json.loads((out / "evidence" / "scores.json").read_text("utf-8"))) == {"letters", "speeches"}
+    before = (out / "specialist" / "model.safetensors").read_bytes()
+    path.write_text(alone, "utf-8")
+    run(path)
+    assert set(json.loads((out / "evidence" / "scores.json").read_text("utf-8"))) == {"speeches"}
+    manifest = json.loads((out / "manifest.json").read_text("utf-8"))
+    assert set(manifest["sources"]) == {"speeches"}
+    assert manifest["pretrain"]["stop"] == json.loads((out / "ledger.json").read_text("utf-8"))["stop"] == "repeat"
+    assert (out / "specialist" / "model.safetensors").read_bytes() != before
+    assert not list(out.rglob("letters*"))
+    for page in ("report.html", "specialist/README.md", "evidence/samples.json"):
+        assert "letters" not in (out / page).read_text("utf-8")
+
+
 def test_a_base_is_continued_and_a_task_is_learnt_on_top(folder: Path) -> None:
     write_table(folder / "table.csv")
     more = (

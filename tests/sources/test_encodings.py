@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,25 @@ def test_mixed_encodings_are_named(tmp_path: Path, utf8: int, latin: int) -> Non
     data = b"text\n" + "München\n".encode() * utf8 + "Köln\n".encode("latin-1") * latin
     with pytest.raises(MetierError, match=rf"mixed encodings: line 2 is UTF-8 and line {utf8 + 2} is not[\s\S]*offset"):
         _read(tmp_path / "a.csv", data)
+
+
+@pytest.mark.parametrize(
+    ("data", "codec"),
+    [
+        (b"<meta charset=iso-8859-2>" + "Zażółć gęślą jaźń".encode("iso-8859-2"), "iso8859-2"),
+        (b"<meta charset=iso-8859-1>" + "5 € – “x”".encode("cp1252"), "cp1252"),  # as browsers read it
+        (b"<meta charset=iso-8859-1>" + b"\x81\xe9", "iso8859-1"),
+        (b"<meta charset=shift_jis>" + "①髙".encode("cp932"), "cp932"),
+        (b"<meta charset=iso-8859-2>" + "Zażółć".encode(), "utf-8"),  # saved anew as UTF-8
+        (b"\xef\xbb\xbf<meta charset=iso-8859-2>x", "utf-8-sig"),
+        (b"<meta charset=nonsense>" + "Umsatz für München".encode("cp1252"), "cp1252"),
+        (b"<meta charset=hex>" + "Umsatz für München".encode("cp1252"), "cp1252"),
+        (b"<meta charset=utf-8>" + "Umsatz für München".encode("cp1252"), "cp1252"),
+    ],
+)
+def test_what_the_file_states_counts_where_it_is_not_utf8(tmp_path: Path, data: bytes, codec: str) -> None:
+    (tmp_path / "a.html").write_bytes(data)
+    assert decide_encoding(tmp_path / "a.html", stated=re.compile(rb"charset=([\w-]+)")) == codec
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\n"), min_size=1))

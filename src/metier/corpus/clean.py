@@ -8,8 +8,11 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import IO, cast
+
+import numpy as np
 
 from metier.corpus.decontaminate import overlap_step
 from metier.corpus.deidentify import deidentify_step
@@ -21,9 +24,10 @@ from metier.corpus.readers import read_source
 from metier.corpus.repair import repair_step
 from metier.corpus.source import Source
 from metier.corpus.text import Step, Tally, Text, Texts, batched
+from metier.errors import MetierError
 from metier.files import replacing, write_json
 
-VERSION = 3  # of what the steps do; part of the key of what they made
+VERSION = 4  # of what the steps do; part of the key of what they made
 
 
 def steps_of(source: Source, questions: Questions | None = None) -> list[Step]:
@@ -67,7 +71,7 @@ def clean(source: Source, questions: Questions | None, folder: Path, rank: int =
         replacing(folder / f"{rank}.signatures") as signed,
         open(spilled, "wb") as raw,
         open(signed, "wb") as signatures,
-        zstandard.ZstdCompressor(level=1).stream_writer(raw, closefd=False) as packed,
+        zstandard.ZstdCompressor(level=1, write_checksum=True).stream_writer(raw, closefd=False) as packed,
     ):
         for batch in batched(texts):
             lines = [json.dumps([t.order, t.id, t.text, t.date, t.group], ensure_ascii=False) for t in batch]
@@ -77,13 +81,39 @@ def clean(source: Source, questions: Questions | None, folder: Path, rank: int =
 
 
 def read_clean(path: Path) -> Iterator[Text]:
-    """The texts that :func:`clean` wrote."""
+    """The texts that :func:`clean` wrote.
+
+    Raises:
+        MetierError: the file is not as it was written.
+    """
     import zstandard
 
-    with open(path, "rb") as raw:
-        stream = zstandard.ZstdDecompressor().stream_reader(cast(IO[bytes], raw), read_size=1 << 20)
-        for line in io.TextIOWrapper(io.BufferedReader(cast(io.RawIOBase, stream), 1 << 20), "utf-8", newline="\n"):
-            yield Text(*json.loads(line))
+    try:
+        with open(path, "rb") as raw:
+            stream = zstandard.ZstdDecompressor().stream_reader(cast(IO[bytes], raw), read_size=1 << 20)
+            lines = io.BufferedReader(cast(io.RawIOBase, stream), 1 << 20)
+            for line in io.TextIOWrapper(lines, "utf-8", newline="\n"):
+                yield Text(*json.loads(line))
+    except (zstandard.ZstdError, ValueError, TypeError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def read_kept(path: Path, dropped: np.ndarray) -> Iterator[Text]:
+    """The texts that :func:`clean` wrote, without those whose mark in ``dropped``, ``(documents,)``, is not 0.
+
+    Raises:
+        MetierError: the file is not as it was written, or holds another number of texts.
+    """
+    for text, drop in zip_longest(read_clean(path), dropped.tolist()):
+        if text is None or drop is None:
+            raise _damaged(path, f"{len(dropped):,} texts were written to it")
+        if not drop:
+            yield text
+
+
+def _damaged(path: Path, why: str) -> MetierError:
+    fix = "delete it and curate again (metier curate RECIPE): it is made again"
+    return MetierError(f"the cleaned texts are damaged: {why}", where=str(path), fix=fix)
 
 
 def read_tally(folder: Path, world_size: int) -> Tally:

@@ -5,11 +5,17 @@ run_with(work, lambda pipeline, tasks, logs: RayPipelineExecutor(pipeline=pipeli
 
 from __future__ import annotations
 
+import hashlib
+import pickle
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
+from metier.corpus.clean import VERSION
 from metier.corpus.repair import missing
 from metier.corpus.work import Work
+from metier.files import sha256_file, sha256_json, write_text
 
 try:
     from datatrove.pipeline.base import PipelineStep
@@ -58,13 +64,36 @@ class CorpusStep(PipelineStep):  # type: ignore[misc]
 
 
 def run_with(work: Work, make: MakeExecutor) -> None:
-    """Carry out all phases, one executor after another.
+    """Carry out all phases, one executor after another; tasks that were done with the same inputs are not done again.
 
     Args:
         work: what to do; its folder must be in reach of every worker.
         make: makes an executor, whose ``run`` returns when all its tasks are done.
     """
+    logs, now = work.folder / "logs", _key(work)  # marks of finished tasks are in it: they hold for these inputs alone
+    key, moving = logs / "key", logs / "assembling"
+    if logs.exists() and not (key.exists() and key.read_text("utf-8") == now):
+        shutil.rmtree(logs)
+    elif moving.exists():  # it was stopped while it moved what was packed
+        for done in ("pack", "assemble"):
+            shutil.rmtree(logs / done, ignore_errors=True)
+    write_text(key, now)
     phases: tuple[Phase, ...] = ("clean", "deduplicate", "pack", "assemble")
     for phase in phases:
         tasks = work.world_size if phase in ("clean", "pack") else 1
-        make([CorpusStep(work, phase)], tasks, str(work.folder / "logs" / phase)).run()
+        if phase == "assemble":
+            write_text(moving, "")
+        make([CorpusStep(work, phase)], tasks, str(logs / phase)).run()
+    moving.unlink()
+    work.remove_others()
+
+
+def _key(work: Work) -> str:
+    """The hash of all that the result depends on."""
+    sources = [
+        [source.settings(), source.domain, source.licence, source.redistributable, *map(sha256_file, source.files)]
+        for source in (replace(one, labels={}) for one in work.sources)  # an executor writes the work as JSON: no paths
+    ]
+    encoder = work.encoder and [work.encoder.sha256, work.encoder.vocabulary, work.encoder.end]
+    questions = hashlib.sha256(pickle.dumps(work.questions)).hexdigest()
+    return sha256_json([VERSION, sources, encoder, vars(work.hold_out), questions, work.world_size])

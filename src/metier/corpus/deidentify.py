@@ -15,41 +15,80 @@ from metier.corpus.text import Step, Tally, Texts
 Span = tuple[int, int, str]
 Finder = Callable[[str], Iterator[Span]]
 
-_EMAIL = re.compile(r"[\w.+%'-]{1,64}@(?:[\w-]{1,63}\.)+[A-Za-z]{2,24}\b")
+_EMAIL = re.compile(r"(?<![\w.+%'-])[\w.+%'-]+@(?:[\w-]{1,63}\.)+[A-Za-z]{2,24}\b")
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
 _DAY = r"\d{1,2}(?:st|nd|rd|th)?"
-_DATE = rf"(?:\d{{1,4}}[/.-]\d{{1,2}}[/.-]\d{{1,4}}|{_MONTH} {_DAY},? \d{{4}}|{_DAY}(?: of)? {_MONTH},? \d{{4}})"
-_BIRTH = re.compile(rf"\b(?:dob|d\.o\.b\.?|date of birth|birth ?date|born(?: on)?)[\s:=\-–()]{{0,4}}({_DATE})", re.I)
-_MRN = re.compile(
-    r"\b(?:mrn|mr ?#|medical record(?: number| no\.?| #)?|(?:patient|hospital)(?: id| number| no\.?))"
-    r"(?: is)?[\s:#=]{0,4}([A-Z]{0,4}-?\d[\dA-Z-]{3,14})\b",
-    re.I,
+_DATE = (
+    r"(?:\d{1,4} ?[/.-] ?\d{1,2} ?[/.-] ?\d{1,4}|(?:19|20)\d{6}"
+    rf"|{_MONTH}[ -]?{_DAY},?[ -]\d{{4}}|{_DAY}(?: of)?[ .-]{{0,2}}{_MONTH},?[ -]?\d{{2,4}})(?!\d)"
 )
-_NPI = re.compile(r"\bnpi(?: number| no\.?| is)?[\s:#=()]{0,4}(\d{10})\b", re.I)
-_SSN_NAMED = re.compile(
-    r"\b(?:ssn|social security(?: number| no\.?)?)(?: is)?[\s:#=]{0,4}(\d{3}[- ]?\d{2}[- ]?\d{4})\b", re.I
-)
-_PHONE_NAMED = re.compile(
-    r"\b(?:tel|telephone|phone|fax|mobile|cell|call)\b\.?(?: number| no\.?| at| us at)?[\s:]{0,3}"
-    r"(\+?\(?\d[\d ().\-]{5,18}\d)\b",
-    re.I,
-)
-_IBAN = re.compile(r"\b[A-Z]{2}\d{2} ?(?:[A-Z0-9]{4} ?){2,7}[A-Z0-9]{0,4}\b")
-# every number that could be a card, an SSN or a phone; looked at closely afterwards
-_DIGITS = re.compile(r"(?<![\w.,$])[+(]?\d[\d ().\xa0-]{7,30}\d(?![\w,])")
-_CARD = re.compile(r"(?<![\d-])[2-6](?:[ -]?\d){12,18}(?![\d-])")
-_SSN = re.compile(r"(?<![\d-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])")
-_PHONE = re.compile(
-    r"(?<![\d-])(?:\+\d{1,3}[ .-]?(?:\(0?\d{1,4}\)|\d{1,4})(?:[ .-]?\d{2,4}){2,4}"
-    r"|(?:1[ .-]?)?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[.-])[2-9]\d{2}[ .-]\d{4})(?![\d-])"
-)
-# lengths of the IBAN registry (SWIFT, release 99) for the countries whose accounts are met most
-_IBAN_LENGTHS = {
-    **{"AT": 20, "BE": 16, "BG": 22, "CH": 21, "CY": 28, "CZ": 24, "DE": 22, "DK": 18, "EE": 20, "ES": 24, "FI": 18},
-    **{"FR": 27, "GB": 22, "GR": 27, "HR": 21, "HU": 28, "IE": 22, "IS": 26, "IT": 27, "LI": 21, "LT": 20, "LU": 20},
-    **{"LV": 21, "MC": 27, "MT": 31, "NL": 18, "NO": 15, "PL": 28, "PT": 25, "RO": 24, "SE": 24, "SI": 19, "SK": 24},
-    **{"AE": 23, "IL": 23, "SA": 24, "TR": 26, "BR": 29, "QA": 29, "KW": 30, "UA": 29},
+# (dd/mm/yyyy); in Leeds
+_OF = r"(?:\s{0,3}\([a-z/. -]{2,14}\)| in(?:(?! and | but | is | was | who | which )[^\d\n;:]){2,30}?)?"
+_IS = r"(?: number\b| no\b)?\.?(?: is\b)?"
+# by kind: the words that name a number, and what stands behind them up to its end; all in lower case
+_NAMED = {
+    "DATE_OF_BIRTH": (
+        ("dob", "d.o.b", "date of birth", "birth date", "birthdate", "birthday", "born"),
+        re.compile(rf"\.?{_OF}(?: on| is)?[\s:=()|*,-]{{0,6}}({_DATE})"),
+    ),
+    "MRN": (
+        (
+            *("mrn", "mr #", "mr#", "medical record", "patient id", "patient number", "patient no"),
+            *("hospital id", "hospital number", "hospital no"),
+        ),
+        re.compile(rf"{_IS}[\s:#=]{{0,4}}([a-z]{{0,4}}-?\d[\da-z-]{{3,14}})\b"),
+    ),
+    "NPI": (("npi",), re.compile(rf"{_IS}[\s:#=()]{{0,4}}(\d{{10}})\b")),
+    "SSN": (
+        ("ssn", "social security"),
+        re.compile(rf"{_IS}[\s:#=(),]{{0,4}}(\d{{3}}[- ]?\d{{2}}[- ]?\d{{4}})\b"),
+    ),
+    "PHONE": (
+        ("tel", "telephone", "phone", "fax", "mobile", "cell", "call"),
+        re.compile(rf"{_IS}(?: at| us at)?[\s:]{{0,3}}(\+?\(?\d[\d ().-]{{5,18}}\d)\b"),
+    ),
 }
+_IBAN = re.compile(r"\d\d(?<=(?<!\w)[a-z]{2}\d\d)")  # found by its digits: a text has more letters
+# every row of digits that could hold a card, an SSN or a phone; looked at closely afterwards
+_DIGITS = re.compile(r"[+(\d](?<!\d\d)(?:[ .()\n-]{0,3}\d){8,}")
+
+
+def _number(*forms: str, before: str = "", after: str = "") -> re.Pattern[str]:
+    """Forms of a number that is no part of a word, a longer number or a decimal; its group is all of it."""
+    return re.compile(rf"(?<![\w-])(?<!\d\.){before}(?=({'|'.join(forms)})(?![\w-]|\.\d){after})")
+
+
+_CARD = _number(r"[2-6]\d{3}(?:\d{9,15}|[ .\n-]\d{6}[ .\n-]\d{4,5}|(?:[ .\n-]\d{4}){3})")
+_LONG_CARD = _number(r"[2-6]\d{3}(?:[ .\n-]\d{4}){3}[ .\n-]\d{1,3}")  # or a card and the code on its back
+_SSN = _number(r"(?!000|666|9)\d{3}-(?!00)\d\d-(?!0000)\d{4}")
+_PHONE = _number(
+    r"\+(?=(?:[ ().-]{0,3}\d){9})\d{1,3}(?:[ -]?(?:\(0?\d{1,4}\)|\d{1,4})(?:[ -]?\d{2,4}){2,4}|(?:\.\d{2,4}){2,4})",
+    r"(?:1[ .-]?)?\(\d{3}\)[ -]{0,2}\d{3}[.-]\d{4}",
+    r"(?:1[ .-]?)?\([2-9]\d\d\) ?[2-9]\d\d \d{4}",
+    r"(?:1[ .-]?)?[2-9]\d\d([.-])[2-9]\d\d\2\d{4}",
+    before=r"(?<!\$)",
+)
+_PHONE_IN_BLANKS = _number(
+    r"0(?:0|11) ?[1-9]\d{0,2}(?: \d{2,5}){2,4}",  # as it is dialled abroad
+    r"[2-9]\d\d [2-9]\d\d (?!19|20)\d{4}",  # in North America; no year at its end
+    r"\(?0[1-9]\d\)? \d{4} \d{4}|\(?0[1-9]\d\d\)? \d{3} \d{4}|\(?0[1-9]\d{3}\)? (?:\d{6}|\d{3} \d{3})",  # in Britain
+    before=r"(?<!\$)(?<!\d[ ,\n])",  # a row of a table goes on
+    after=r"(?![ ,\n]\d)",
+)
+_IN_DIGITS = ((_CARD, "CARD"), (_LONG_CARD, "CARD"), (_SSN, "SSN"), (_PHONE, "PHONE"), (_PHONE_IN_BLANKS, "PHONE"))
+_ISSUED = re.compile(  # lengths by the first digits: Visa; Mastercard; American Express; JCB; Diners; others
+    r"4(?:\d{12}|\d{15}|\d{18})|(?:5[1-5]|2[2-7])\d{14}|3[47]\d{13}|35\d{14,17}|3(?:0[0-5]|[68]\d)\d{11,16}"
+    r"|(?:6\d|5[0678])\d{11,17}"
+)
+# the IBAN registry (SWIFT): countries by the length of their accounts
+_IBAN_COUNTRIES = {
+    **{15: "NO", 16: "BE", 18: "DK FI FK FO GL NL SD", 19: "MK SI", 20: "AT BA EE KZ LT LU MN XK"},
+    **{21: "CH HR LI LV", 22: "BG BH CR DE GB GE IE ME RS VA", 23: "AE GI IL IQ OM SO TL"},
+    **{24: "AD CZ ES MD PK RO SA SE SK TN VG", 25: "LY PT ST", 26: "IS TR", 27: "BI DJ FR GR IT MC MR SM"},
+    **{28: "AL AZ BY CY DO GT HN HU LB NI PL SV", 29: "BR EG PS QA UA", 30: "JO KW MU YE", 31: "MT SC", 32: "LC"},
+    33: "RU",
+}
+_IBAN_LENGTHS = {country: length for length, names in _IBAN_COUNTRIES.items() for country in names.split()}
 
 
 def deidentify_step(finder: Finder | None = None) -> Step:
@@ -75,7 +114,7 @@ def deidentify(text: str, finder: Finder | None = None) -> tuple[str, list[str]]
         return text, []
     pieces, kinds, done = [], [], 0
     for begin, end, kind in sorted(spans, key=lambda span: (span[0], -span[1])):
-        if begin >= done:  # of two that overlap the first holds
+        if end > done:  # of two that overlap nothing is left
             pieces += [text[done:begin], f"[{kind}]"]
             kinds.append(kind)
             done = end
@@ -87,29 +126,42 @@ def find(text: str) -> Iterator[Span]:
     if "@" in text:
         for match in _EMAIL.finditer(text):
             yield *match.span(), "EMAIL"
-    if not _DIGITS.search(text) and not re.search(r"\d{4}", text):
+    if not re.search(r"\d", text):
         return
+    text = _plain(text)
     lower = text.lower()
-    named = (
-        (("birth", "dob", "d.o.b", "born"), _BIRTH, "DATE_OF_BIRTH", None),
-        (("mrn", "mr #", "mr#", "medical record", "patient", "hospital"), _MRN, "MRN", None),
-        (("npi",), _NPI, "NPI", is_npi),
-        (("ssn", "social security"), _SSN_NAMED, "SSN", None),
-        (("tel", "phone", "fax", "mobile", "cell", "call"), _PHONE_NAMED, "PHONE", None),
-    )
-    for words, pattern, kind, check in named:
-        if any(word in lower for word in words):
-            for match in pattern.finditer(text):
-                if check is None or check(match[1]):
+    yield from _named(lower)
+    for match in _IBAN.finditer(lower):
+        begin = match.start() - 2
+        if length := iban_length(lower[begin : begin + 70]):
+            yield begin, begin + length, "IBAN"
+    for row in _DIGITS.finditer(text):
+        for pattern, kind in _IN_DIGITS:
+            for match in pattern.finditer(text, row.start(), row.end() + 2):
+                if kind != "CARD" or is_card(match[1]):
                     yield *match.span(1), kind
-    for match in _IBAN.finditer(text):
-        if length := iban_length(match[0]):
-            yield match.start(), match.start() + length, "IBAN"
-    for number in _DIGITS.finditer(text):
-        for pattern, kind in ((_CARD, "CARD"), (_SSN, "SSN"), (_PHONE, "PHONE")):
-            for match in pattern.finditer(text, *number.span()):
-                if kind != "CARD" or is_card(match[0]):
-                    yield *match.span(), kind
+
+
+def _plain(text: str) -> str:
+    """As long a text with the blanks and hyphens of a keyboard, all of whose letters stay one in lower case."""
+    if not text.isascii():
+        for signs, plain in (("\xa0\u2007\u2009\u202f", " "), ("\u2010\u2011\u2012\u2013\u2212", "-"), ("İ", "I")):
+            for sign in signs:
+                text = text.replace(sign, plain)
+    return text
+
+
+def _named(lower: str) -> Iterator[Span]:
+    """Numbers behind the words that say what they are."""
+    for kind, (words, behind) in _NAMED.items():
+        for word in words:
+            end = 0
+            while (begin := lower.find(word, end)) >= 0:
+                end = begin + len(word)
+                alone = not lower[begin - 1 : begin].isalnum() and not lower[end : end + 1].isalnum()
+                match = behind.match(lower, end) if alone else None
+                if match and (kind != "NPI" or is_npi(match[1])):
+                    yield *match.span(1), kind
 
 
 def luhn(digits: str) -> bool:
@@ -119,9 +171,10 @@ def luhn(digits: str) -> bool:
 
 
 def is_card(number: str) -> bool:
-    """A payment card's number: 13 to 19 digits, not all alike, with its check digit."""
-    digits = re.sub(r"\D", "", number)
-    return 13 <= len(digits) <= 19 and len(set(digits)) > 1 and luhn(digits)
+    """A payment card's number: as long as its issuer makes it, evenly parted, not all alike, with its check digit."""
+    digits, parted = re.sub(r"\D", "", number), re.sub(r"\d", "", number)
+    even = parted.count("\n") < 2 and len(set(parted) - {"\n"}) < 2
+    return even and _ISSUED.fullmatch(digits) is not None and len(set(digits)) > 1 and luhn(digits)
 
 
 def is_npi(number: str) -> bool:
@@ -130,11 +183,15 @@ def is_npi(number: str) -> bool:
 
 
 def iban_length(found: str) -> int:
-    """Characters of ``found`` that are an IBAN with a valid checksum; 0 if none is."""
-    length, kept = _IBAN_LENGTHS.get(found[:2], 0), ""
-    for place, character in enumerate(found, 1):
-        kept += character if character != " " else ""
+    """Characters at the beginning of ``found`` that are an IBAN with a valid checksum; 0 if none are."""
+    length, kept = _IBAN_LENGTHS.get(found[:2].upper(), 0), ""
+    for place, character in enumerate(found if length else "", 1):
+        if character.isascii() and character.isalnum():
+            kept += character
+        elif character not in " -\n":
+            break
         if len(kept) == length:
             number = "".join(str(int(c, 36)) for c in kept[4:] + kept[:4])
-            return place if int(number) % 97 == 1 else 0
+            whole = not found[place : place + 1].isalnum() and sum(map(str.isdigit, kept)) >= 8
+            return place if whole and int(number) % 97 == 1 else 0
     return 0

@@ -19,6 +19,7 @@ from metier.sources.compression import explained, open_bytes
 _BLOCKS = {"p", "para", "title", "item", "li", "list", "section", "sec", "note", "div", "table", "row", "tr", "caption"}
 _BLOCKS |= {"abstract", "figure", "equation", "exercise", "problem", "solution", "example", "h1", "h2", "h3", "h4"}
 _STATES_THE_DAY = "//meta[not(@itemprop='copyrightYear')] | //time | //script[@type='application/ld+json']"
+_CHARSET = re.compile(rb"""<(?:meta\s[^>]*?charset|\?xml[^>]*?encoding)\s*=\s*["']?\s*([\w-]+)""", re.I)
 _SPACE = re.compile(r"\s+")
 
 
@@ -32,7 +33,7 @@ def read_html(path: Path, source: Source, mine: Mine, tally: Tally) -> Iterator[
         from trafilatura import bare_extraction
     except ImportError as error:
         raise missing("trafilatura") from error
-    encoding = text_encoding(path, source, tally, mine)
+    encoding = text_encoding(path, source, tally, mine, _CHARSET)
     if encoding is None:
         return
     with explained(path), io.TextIOWrapper(cast(io.BufferedReader, open_bytes(path)), encoding) as file:
@@ -86,6 +87,8 @@ def read_xml(path: Path, source: Source, mine: Mine, tally: Tally) -> Iterator[R
         for element in root.iter("*"):
             element.tag = etree.QName(element).localname
         records = root.xpath(source.records) if source.records else [root]
+        if not isinstance(records, list):
+            raise _no_nodes(source, "records", str(source.records), records)
         for row, record in enumerate(records):
             if mine(row):
                 yield _from_xml(row, record, source)
@@ -101,12 +104,27 @@ def read_xml(path: Path, source: Source, mine: Mine, tally: Tally) -> Iterator[R
 
 
 def _from_xml(row: int, record: Any, source: Source) -> Raw:
-    def at(expression: str | None) -> str | None:
-        found = record.xpath(expression) if expression else []
-        return "\n".join(_plain(one) for one in found) if isinstance(found, list) and found else None
+    def at(field: str, expression: str | None) -> str | None:
+        if expression is None:
+            return None
+        if not hasattr(record, "xpath"):
+            raise _no_nodes(source, "records", str(source.records), record, f", in which {field} could be looked for")
+        found = record.xpath(expression)
+        if not isinstance(found, (list, str)):
+            raise _no_nodes(source, field, expression, found)
+        return ("\n".join(map(_plain, found)) if isinstance(found, list) else str(found)) or None
 
-    text = "\n".join(filter(None, map(at, source.text))) if source.text else _plain(record)
-    return Raw(row, text, parse_date(at(source.date)), at(source.id), at(source.group))
+    text = "\n".join(filter(None, (at("text", one) for one in source.text))) if source.text else _plain(record)
+    return Raw(row, text, parse_date(at("date", source.date)), at("id", source.id), at("group", source.group))
+
+
+def _no_nodes(source: Source, field: str, expression: str, found: Any, why: str = "") -> MetierError:
+    kind = "text" if isinstance(found, str) else "a truth value" if isinstance(found, bool) else "a number"
+    wanted = "elements" + why if field == "records" else "elements or text"
+    fix = "write a path to them, such as //para" if field == "records" else "write a path, or string(…) around it"
+    return MetierError(
+        f"{expression!r} gives {kind}, not {wanted}", where=f"the source '{source.name}', {field}", fix=fix
+    )
 
 
 def _plain(found: Any) -> str:

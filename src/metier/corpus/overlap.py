@@ -73,7 +73,8 @@ class Questions:
         self.words = np.diff(np.append(self._blank, len(self._text.blanks))) - 1
         """``(questions,)``: words of each; below ``shortest`` it is not looked for."""
         self._shortest = max(1, shortest)
-        self.margin = min(MOST_MARGIN, 2 * max(map(len, texts), default=0) + 256)
+        longest = max([*map(len, texts), *(self._end - self._begin).tolist()], default=0)  # a text may be taken apart
+        self.margin = min(MOST_MARGIN, 2 * longest + 256)
         """Characters that pieces of a long text share."""
         self._by_words = {n: _Table(*self._word_seeds(n)) for n in sorted(set(self._seed_words().tolist())) if n}
         places = np.array(self._character_seeds(), np.int64)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from metier.corpus.clean import read_clean
+from metier.corpus.clean import read_kept
 from metier.corpus.encoder import Encoder
 from metier.corpus.holdout import SPLITS, HoldOut
 from metier.corpus.shards import ShardWriter, write_index
@@ -65,8 +65,7 @@ def pack(clean: Path, dropped: np.ndarray, encoder: Encoder, hold_out: HoldOut, 
     """
     with write_dir(out / str(rank)) as place, contextlib.ExitStack() as stack:
         splits: dict[str, _Open] = {}
-        numbered = zip(read_clean(clean / f"{rank}.jsonl.zst"), dropped.tolist(), strict=True)
-        for batch in batched(text for text, drop in numbered if not drop):
+        for batch in batched(read_kept(clean / f"{rank}.jsonl.zst", dropped)):
             for text, ids in zip(batch, encoder.encode([text.text for text in batch]), strict=True):
                 split = hold_out.split(text)
                 if split not in splits:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +15,7 @@ from metier.corpus.text import Tally, Text, Texts
 from metier.errors import MetierError, nearest
 from metier.sources.compression import explained, open_bytes
 from metier.sources.encodings import decide_encoding
+from metier.sources.lines import load_json
 from metier.sources.tables import read_table
 
 BINARY, TOO_LONG, UNREADABLE = "not text", "too long", "unreadable file"
@@ -79,10 +80,16 @@ def _reader(path: Path, source: Source) -> Reader:
     return readers.get(str(kind), _table)
 
 
-def text_encoding(path: Path, source: Source, tally: Tally, mine: Mine) -> str | None:
-    """The encoding of a file of text, or None, counted, if it is none (binary under a text's name, or empty)."""
+def text_encoding(
+    path: Path, source: Source, tally: Tally, mine: Mine, stated: re.Pattern[bytes] | None = None
+) -> str | None:
+    """The encoding of a file of text, or None, counted, if it is none (binary under a text's name, or empty).
+
+    Args:
+        stated: as :func:`~metier.sources.encodings.decide_encoding` takes it.
+    """
     try:
-        return decide_encoding(path, source.encoding)
+        return decide_encoding(path, source.encoding, stated)
     except MetierError as error:
         if mine(0):
             tally.read.update({"documents": 1, "bytes": path.stat().st_size})
@@ -140,7 +147,7 @@ def _jsonl(path: Path, source: Source, mine: Mine, tally: Tally) -> Iterator[Raw
             yield Raw(number, line)
             continue
         try:
-            value = json.loads(line)
+            value = load_json(line, once=False)
         except ValueError as error:
             fix = "write one object a line, or leave the file out"
             raise MetierError(f"not JSON: {error}: {line[:60]!r}", where=where, fix=fix) from error
@@ -155,7 +162,7 @@ def _json(path: Path, source: Source, mine: Mine, tally: Tally) -> Iterator[Raw]
         return
     with explained(path), io.TextIOWrapper(cast(io.BufferedReader, open_bytes(path)), encoding) as file:
         try:
-            value = json.load(file)
+            value = load_json(file.read(), once=False)
         except ValueError:
             value = None  # JSON lines under another name, or a fault that read_table explains
     if isinstance(value, dict) and "filing_date" in value and any(key.startswith("item_") for key in value):
@@ -180,7 +187,18 @@ def _table(path: Path, source: Source, mine: Mine, tally: Tally) -> Iterator[Raw
     kind = source.format or format_of(path)
     for number, row in enumerate(read_table(path, format=kind, encoding=source.encoding)):
         if mine(number):
-            yield _record(number, row.values, source, f"{path}, row {row.number}")
+            nested = kind in ("json", "parquet")  # which give a list as its JSON
+            values = {name: _list(value) for name, value in row.values.items()} if nested else row.values
+            yield _record(number, values, source, f"{path}, row {row.number}")
+
+
+def _list(value: Any) -> Any:
+    """The list of text that a value of a table is the JSON of, or else the value itself."""
+    if isinstance(value, str) and value[:2] == '["':
+        with contextlib.suppress(ValueError):
+            found = load_json(value)
+            return found if all(isinstance(part, str) for part in found) else value
+    return value
 
 
 def _record(number: int, values: dict[str, Any], source: Source, where: str) -> Raw:
@@ -193,23 +211,34 @@ def _record(number: int, values: dict[str, Any], source: Source, where: str) -> 
     if not columns:
         fix = f"name it: text: one of {', '.join(list(values)[:12])}"
         raise MetierError("which field holds the text is not clear", where=where, fix=fix)
-    text = "\n".join(str(values[name]) for name in columns if values[name] is not None)
+    text = "\n".join(_said(values[name], name, where) for name in columns if values[name] is not None)
     day = source.date or next((name for name in DATE_COLUMNS if name in values), None)
     id, group = (str(values[name]) if name and values[name] is not None else None for name in (source.id, source.group))
     return Raw(number, text, parse_date(values[day]) if day else None, id, group)
 
 
+def _said(value: Any, name: str, where: str) -> str:
+    """The text of a field: of a list its strings, a line each."""
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return "\n".join(value)
+    if isinstance(value, (list, dict)):
+        kind = "an object" if isinstance(value, dict) else "a list of other things than text"
+        fix = "name a field of text, or text: '*' for every string of a record"
+        raise MetierError(f"the field {name!r} holds {kind}", where=where, fix=fix)
+    return str(value)
+
+
 def _strings(value: Any) -> Iterator[str]:
     """The strings in a value of JSON, in order; tables hold nested values as JSON text."""
-    if isinstance(value, str):
-        nested = None
-        if value[:1] in ("[", "{"):
+    waiting = [value]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, str) and found[:1] in ("[", "{"):
+            nested = None
             with contextlib.suppress(ValueError):
-                nested = json.loads(value)
-        if isinstance(nested, (list, dict)):
-            yield from _strings(nested)
-        else:
-            yield value
-    elif isinstance(value, (list, dict)):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from _strings(inner)
+                nested = load_json(found, once=False)
+            found = nested if isinstance(nested, (list, dict)) else found
+        if isinstance(found, str):
+            yield found
+        elif isinstance(found, (list, dict)):
+            waiting += reversed(list(found.values() if isinstance(found, dict) else found))

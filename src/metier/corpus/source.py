@@ -83,14 +83,11 @@ def expand(pattern: str, roots: Sequence[Path]) -> list[Path]:
     for root in [Path()] if Path(pattern).is_absolute() else roots:
         whole = root / pattern
         if whole.is_file():
-            return [whole.resolve()]
+            return [_placed(whole)]
         if whole.is_dir():
             return _readable(whole)
-        if any(sign in pattern for sign in "*?["):
-            base = Path(whole.anchor) if whole.is_absolute() else Path()
-            found = sorted(path.resolve() for path in base.glob(str(whole.relative_to(base))) if path.is_file())
-            if found:
-                return found
+        if any(sign in pattern for sign in "*?[") and (found := _matched(root, Path(pattern))):
+            return found
     last = (roots[0] if roots else Path()) / pattern
     beside = [path.name for path in last.parent.iterdir()] if last.parent.is_dir() else []
     looked = ", ".join(str(root.resolve()) for root in roots)
@@ -98,11 +95,26 @@ def expand(pattern: str, roots: Sequence[Path]) -> list[Path]:
     raise MetierError(f"no file is named by {pattern!r}", where=f"looked in {looked}", fix=fix)
 
 
+def _placed(path: Path) -> Path:
+    """The whole path; of a link its own name, which says the format and the day, unless only its target's does."""
+    named, target = path.parent.resolve() / path.name, path.resolve()
+    return target if format_of(named) is None and format_of(target) else named
+
+
+def _matched(root: Path, pattern: Path) -> list[Path]:
+    """The files of a glob. Folders that are there are taken by their names, even where these have signs of a glob."""
+    base = root / pattern.anchor
+    parts = list(pattern.relative_to(pattern.anchor).parts)
+    while (base / parts[0]).is_dir():
+        base /= parts.pop(0)
+    return sorted(_placed(path) for path in base.glob("/".join(parts)) if path.is_file())
+
+
 def _readable(folder: Path) -> list[Path]:
     """Files below a folder whose names say a format; hidden ones are left out."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     shown = [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    found = [path.resolve() for path in shown if format_of(path) is not None]
+    found = [_placed(path) for path in shown if format_of(path) is not None]
     if not found:
         names = ", ".join(path.name for path in shown[:5]) or "nothing"
         fix = f"a folder holds files of {', '.join(FORMATS)}; name others one by one with `format:`"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -21,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from metier.corpus.clean import clean, read_clean, read_tally
+from metier.corpus.clean import clean, read_clean, read_kept, read_tally
 from metier.corpus.duplicates import EXACT, NEAR, find_duplicates
 from metier.corpus.encoder import Encoder
-from metier.corpus.holdout import HoldOut
+from metier.corpus.holdout import SPLITS, HoldOut
 from metier.corpus.ledger import duplicate_counts, entry
 from metier.corpus.overlap import Questions
 from metier.corpus.pack import assemble, pack
@@ -116,18 +117,34 @@ class Work:
         """The texts of a source that are in ``split``, in the order they are packed in."""
         source = self.sources[number]
         for rank in range(self.world_size):
-            dropped = np.load(self.marks(source, rank)).tolist()
-            for text, drop in zip(read_clean(self.clean_folder(source) / f"{rank}.jsonl.zst"), dropped, strict=True):
-                if not drop and self.hold_out.split(text) == split:
+            dropped = np.load(self.marks(source, rank))
+            for text in read_kept(self.clean_folder(source) / f"{rank}.jsonl.zst", dropped):
+                if self.hold_out.split(text) == split:
                     yield text.text
 
     def assemble(self, number: int) -> None:
         """Join the parts of a source, and account for it in ``tokens/<source>.json``."""
         source = self.sources[number]
+        self.entry_file(source).unlink(missing_ok=True)  # what is half of one curation, half of another, has no row
         splits = assemble(self.parts_folder(source), self.tokens, source.name, self.world_size)
         marks = [np.load(self.marks(source, rank)) for rank in range(self.world_size)]
         tally = read_tally(self.clean_folder(source), self.world_size)
         write_json(self.entry_file(source), entry(source, tally, duplicate_counts(marks), splits))
+
+    def remove_others(self) -> None:
+        """Remove what was made of sources and parts that are none of this work any more."""
+        names = {source.name for source in self.sources}
+        rooms = [self.folder / room for room in ("fetched", "clean", "duplicates", "parts")]
+        rooms += [self.tokens / split for split in SPLITS]
+        for folder in [path for room in rooms for path in room.glob("*") if path.is_dir() and path.name not in names]:
+            shutil.rmtree(folder)
+        for row in [row for row in self.tokens.glob("*.json") if row.stem not in names]:
+            row.unlink()
+        for source in self.sources:
+            for file in [*self.clean_folder(source).glob("*.*"), *self.marks(source, 0).parent.glob("*.npy")]:
+                rank = file.name.partition(".")[0]
+                if rank.isdecimal() and int(rank) >= self.world_size:
+                    file.unlink()
 
     @property
     def tokens(self) -> Path:
@@ -174,25 +191,32 @@ class Work:
 
 
 def spread(
-    jobs: Sequence[tuple[Callable[..., None], tuple[Any, ...]]], processes: int, tick: Callable[[], None]
+    jobs: Sequence[tuple[Callable[..., None], tuple[Any, ...]]], processes: int, tick: Callable[[int], None]
 ) -> None:
     """Do jobs that do not depend on each other, several at a time, each by a process that starts afresh.
 
-    The first error ends it: what is done stays done.
+    The first error ends it: what is under way then is finished.
+
+    Args:
+        tick: told the number of each job as it is done, whatever becomes of the others.
     """
     if processes <= 1 or len(jobs) <= 1:
-        for function, arguments in jobs:
+        for number, (function, arguments) in enumerate(jobs):
             function(*arguments)
-            tick()
+            tick(number)
         return
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor, as_completed
 
     with ProcessPoolExecutor(min(processes, len(jobs)), mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(function, *arguments) for function, arguments in jobs]
+        left = {pool.submit(function, *arguments): number for number, (function, arguments) in enumerate(jobs)}
         try:
-            for future in as_completed(futures):
+            for future in as_completed(list(left)):
+                number = left.pop(future)
                 future.result()
-                tick()
+                tick(number)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            for future, number in left.items():
+                if future.done() and not future.cancelled() and not future.exception():
+                    tick(number)

@@ -61,7 +61,8 @@ class CorpusChoice(Part):
     )
     weights: dict[str, float] | None = Field(default=None, description="shares of the mixture; by size if left out")
     stop: Literal["first-exhausted", "repeat", "error"] | int = Field(
-        default="first-exhausted", description="when a source runs out: stop, repeat it, an error, or so many epochs"
+        default="first-exhausted",
+        description="when a source runs out: stop, repeat it, an error, or so many epochs; pretrain.stop wins",
     )
     language: str = Field(default="en", description="what texts are in (ISO 639-1), or `any`")
     quality: Rules = Field(default="standard", description="rules of Gopher; `web` adds those of C4 and FineWeb")

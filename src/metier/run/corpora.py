@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Container
 from pathlib import Path
 
 from metier.errors import MetierError
-from metier.files import write_text
+from metier.evaluation.evidence import read_scores
+from metier.files import write_json, write_text
 from metier.models.bases import resolve
 from metier.recipe import Recipe
 from metier.run.corpus_preflight import corpus_preflight
@@ -13,6 +16,7 @@ from metier.run.corpus_tokenizer import tokenizer_file
 from metier.run.curate import curate
 from metier.run.mixes import compare_mixes
 from metier.run.pretrain import Corpus, pretrain
+from metier.run.pretrain_parts import bits_file
 from metier.run.progress import console
 from metier.run.samples import write_samples
 from metier.sources import Lock
@@ -58,6 +62,8 @@ def learn_corpus(recipe_path: Path, recipe: Recipe, path: Path, *, data_root: Pa
             where=f"{recipe_path}, corpus.hold_out",
             fix="hold out a smaller share, or give more documents",
         )
+    if distributed.is_first():
+        _forget_others(out, corpus.hold_outs)
     if recipe.pretrain.mixes:
         learnt = compare_mixes(recipe, corpus, out, base=base)
     else:
@@ -78,6 +84,19 @@ def learn_corpus(recipe_path: Path, recipe: Recipe, path: Path, *, data_root: Pa
 
 
 def _folders(path: Path, split: str) -> dict[str, Path]:
-    """Token shards by source, of those that have a document in ``split``."""
-    found = sorted((path / "corpus" / "tokens" / split).glob("*/index.json"))
-    return {file.parent.name: file.parent for file in found}
+    """Token shards by source, of those in the ledger that have a document in ``split``."""
+    sources = json.loads((path / "ledger.json").read_text("utf-8"))["sources"]
+    return {n: path / "corpus" / "tokens" / split / n for n in sorted(sources) if split in sources[n]["splits"]}
+
+
+def _forget_others(out: Path, hold_outs: Container[str]) -> None:
+    """Of hold-outs that are none any more neither scores nor predictions stay, nor what was continued from them."""
+    for folder in [out, *out.glob("mixes/*")]:
+        scores = read_scores(folder / "evidence" / "scores.json")
+        others = [name for name in scores if name not in hold_outs]
+        for name in others:
+            for system in scores.pop(name):
+                bits_file(folder, name, system).unlink(missing_ok=True)
+        if others:
+            write_json(folder / "evidence" / "scores.json", scores)
+            (folder / "evidence" / "samples.json").unlink(missing_ok=True)

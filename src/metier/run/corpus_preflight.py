@@ -11,6 +11,7 @@ from metier.recipe import Recipe
 from metier.recipe.pretrain import Pretrain
 from metier.run.corpus_tokenizer import tokenizer_file
 from metier.run.pretrain_parts import outline
+from metier.run.pretrain_tokenizer import learnable
 from metier.sources.document import SCHEMES
 from metier.training.memory import Footprint, available_bytes, refuse_if_too_large
 
@@ -23,8 +24,8 @@ def corpus_preflight(path: Path, recipe: Recipe, *, data_root: Path | None, offl
 
     The time is 6 FLOPs a weight and token at ``SHARE`` of this machine's measured matmul rate.
 
-    Errors: :class:`MetierError` for files that are not there, an unknown tokenizer or base, sizes that do not go
-    together, and where the memory would not suffice.
+    Errors: :class:`MetierError` for files that are not there, an unknown tokenizer or base, two that do not belong
+    together, sizes that do not go together, and where the memory would not suffice.
     """
     assert recipe.corpus is not None
     roots = [path.parent, Path(), *([data_root] if data_root else [])]
@@ -43,15 +44,24 @@ def corpus_preflight(path: Path, recipe: Recipe, *, data_root: Path | None, offl
     else:
         from metier.corpus.encoder import tokenizer_encoder
 
-        vocabulary = tokenizer_encoder(tokenizer_file(recipe, Path(), roots, offline)).vocabulary
+        file = tokenizer_file(recipe, Path(), roots, offline)
+        vocabulary = tokenizer_encoder(file).vocabulary
+        if recipe.pretrain:
+            learnable(file, _base(recipe, offline))
         lines.append(f"tokenizer {recipe.corpus.tokenizer}: {vocabulary:,} tokens")
     return lines + (_learning(recipe, recipe.pretrain, vocabulary, offline) if recipe.pretrain else [])
 
 
+def _base(recipe: Recipe, offline: bool) -> Path | None:
+    """Folder of the base to continue from; None from nothing."""
+    if recipe.pretrain is None or recipe.pretrain.method == "scratch":
+        return None
+    return resolve(recipe.base, offline=offline, where="recipe, base").path
+
+
 def _learning(recipe: Recipe, choice: Pretrain, vocabulary: int, offline: bool) -> list[str]:
     device = choose_device(recipe.device, recipe.dtype)
-    base = None if choice.method == "scratch" else resolve(recipe.base, offline=offline, where="recipe, base").path
-    causal = outline(choice, vocabulary, base).to(device.torch_dtype)
+    causal = outline(choice, vocabulary, _base(recipe, offline)).to(device.torch_dtype)
     need = Footprint.of(
         causal,
         sequence_length=choice.sequence_length,

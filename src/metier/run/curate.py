@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from metier.corpus.work import Work, spread
 from metier.errors import MetierError
 from metier.files import sha256_file, sha256_json, write_json, write_text
 from metier.recipe import CorpusChoice, CorpusSource, Recipe, load_recipe
+from metier.run.checked import checked, is_done, record
+from metier.run.corpus_dates import undated
 from metier.run.corpus_tokenizer import tokenizer_file, train_in_run
 from metier.run.data import load
 from metier.run.progress import bar, console
@@ -86,6 +88,7 @@ def curate(
             done += train_in_run(recipe.tokenizer, work, run, keys)
             work = replace(work, encoder=tokenizer_encoder(tokenizer_file(recipe, run.path, roots, offline)))
         done += _pack(work, run, keys, processes)
+        _remove_others(work, run)
         write_json(folder / "inputs.json", inputs)
         found = _account(recipe, work, {task: len(texts) for task, texts in tasks.items()}, changes)
         write_json(run.path / "ledger.json", found)
@@ -104,20 +107,15 @@ def _judge(work: Work, run: RunDirectory, keys: list[str], processes: int) -> in
     """Clean texts and mark duplicates; returns how many units were done now."""
     units = [(n, rank) for n in range(len(work.sources)) for rank in range(work.world_size)]
 
-    def pending(stage: str, key: Any, outputs: list[Path]) -> bool:
-        found = run.manifest["stages"].get(stage)
-        return not (found and found["key"] == run.sha(key) and all(path.exists() for path in outputs))
+    def stage(unit: tuple[int, int]) -> tuple[str, str, list[Path]]:
+        return f"corpus/clean/{work.sources[unit[0]].name}/{unit[1]}", keys[unit[0]], work.clean_files(*unit)
 
-    def name(unit: tuple[int, int]) -> str:
-        return f"corpus/clean/{work.sources[unit[0]].name}/{unit[1]}"
-
-    todo = [unit for unit in units if pending(name(unit), keys[unit[0]], work.clean_files(*unit))]
-    _spread("reading and judging", [(work.clean, unit) for unit in todo], processes)
-    for unit in todo:
-        run.stage(name(unit), keys[unit[0]], work.clean_files(*unit), lambda: None)
+    todo = [unit for unit in units if not is_done(run, *stage(unit))]
+    jobs = [(work.clean, unit) for unit in todo]
+    _spread("reading and judging", jobs, processes, lambda number: record(run, *stage(todo[number])))
     marks = [work.marks(source, rank) for source in work.sources for rank in range(work.world_size)]
     marks += [work.duplicate_samples(source) for source in work.sources]
-    return len(todo) + run.stage("corpus/duplicates", keys, marks, work.deduplicate)
+    return len(todo) + checked(run, "corpus/duplicates", keys, marks, work.deduplicate)
 
 
 def _pack(work: Work, run: RunDirectory, keys: list[str], processes: int) -> int:
@@ -128,25 +126,32 @@ def _pack(work: Work, run: RunDirectory, keys: list[str], processes: int) -> int
         marks = [sha256_file(work.marks(source, rank)) for rank in range(work.world_size)]
         about = [source.domain, source.licence, source.redistributable]
         reads = [keys[number], marks, encoder, vars(work.hold_out), about]
-        if not _whole(work, source.name):
-            work.entry_file(source).unlink(missing_ok=True)
-
-        def tokenize(number: int = number, title: str = source.name) -> None:
-            jobs = [(work.pack, (number, rank)) for rank in range(work.world_size)]
-            _spread(f"tokenizing {title}", jobs, processes)
-            work.assemble(number)
-
-        done += run.stage(f"corpus/tokens/{source.name}", reads, [work.entry_file(source)], tokenize)
+        stage, row = f"corpus/tokens/{source.name}", [work.entry_file(source)]
+        if is_done(run, stage, reads, row) and _whole(work, source.name):
+            continue
+        start = time.perf_counter()
+        jobs = [(work.pack, (number, rank)) for rank in range(work.world_size)]
+        _spread(f"tokenizing {source.name}", jobs, processes)
+        work.assemble(number)
+        record(run, stage, reads, row, start)
+        done += 1
     return done
+
+
+def _remove_others(work: Work, run: RunDirectory) -> None:
+    """Neither files nor records of sources and parts that the recipe has no more: a text that was taken out is out."""
+    work.remove_others()
+    mine = {f"corpus/clean/{source.name}/{rank}" for source in work.sources for rank in range(work.world_size)}
+    mine |= {f"corpus/tokens/{source.name}" for source in work.sources}
+    stages = run.manifest["stages"]
+    for name in [name for name in stages if name.startswith(("corpus/clean/", "corpus/tokens/")) and name not in mine]:
+        run.forget(name)
 
 
 def _whole(work: Work, name: str) -> bool:
     """Whether the shards that the source's row speaks of are there and undamaged."""
-    file = work.tokens / f"{name}.json"
-    if not file.exists():
-        return False
     try:
-        for split in json.loads(file.read_text("utf-8"))["splits"]:
+        for split in json.loads((work.tokens / f"{name}.json").read_text("utf-8"))["splits"]:
             TokenShards.open(work.tokens / split / name)
     except MetierError as error:
         console.print(f"[yellow]again[/] {error}")
@@ -154,10 +159,14 @@ def _whole(work: Work, name: str) -> bool:
     return True
 
 
-def _spread(title: str, jobs: list[Any], processes: int) -> None:
+def _spread(title: str, jobs: list[Any], processes: int, done: Callable[[int], None] = lambda number: None) -> None:
+    def tick(number: int) -> None:
+        done(number)
+        advance(1)
+
     if jobs:
         with bar(title, len(jobs)) as advance:
-            spread(jobs, processes, partial(advance, 1))
+            spread(jobs, processes, tick)
 
 
 def _account(recipe: Recipe, work: Work, tasks: dict[str, int], changes: list[str]) -> dict[str, Any]:
@@ -179,10 +188,11 @@ def _account(recipe: Recipe, work: Work, tasks: dict[str, int], changes: list[st
         "tokenizer": {key: getattr(work.encoder, key) for key in ("vocabulary", "end", "sha256")},
         "hold_out": vars(work.hold_out),
         "weights": recipe.corpus.weights,
-        "stop": recipe.corpus.stop,
+        "stop": (recipe.pretrain or recipe.corpus).stop,
         "mixture": _mixture(recipe, work, entries),
         "evaluation_texts": tasks,
         "changes": changes,
+        "notes": undated(work, entries),
         "token_counts": "with the end-of-text token of every document; all splits together",
     }
     return ledger(recipe.name, entries, more)
@@ -291,7 +301,10 @@ def _changes(lock: Path, inputs: dict[str, Any]) -> list[str]:
     before: dict[str, Any] = json.loads(lock.read_text("utf-8"))
     found = []
     for name, files in before.items():
-        now = inputs.get(name, {})
+        if name not in inputs:
+            found.append(f"{name} is no source any more: what was made of it is removed")
+            continue
+        now = inputs[name]
         for file, was in files.items():
             if file not in now:
                 found.append(f"{name}: {file} is gone (it had {was['bytes']:,} bytes)")

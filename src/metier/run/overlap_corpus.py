@@ -12,7 +12,7 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from metier.corpus.clean import read_clean
+from metier.corpus.clean import read_kept
 from metier.corpus.holdout import HoldOut
 from metier.corpus.readers import EVERY, read_source, text_encoding
 from metier.corpus.source import Source, format_of
@@ -132,8 +132,8 @@ def _curated(run: Path) -> list[Part]:
 
 def _kept(file: Path, mark: Path, hold_out: HoldOut, tally: Tally) -> Iterator[Document]:
     """The texts of one part of a source that are trained on."""
-    for text, dropped in zip(read_clean(file), np.load(mark).tolist(), strict=True):
-        if not dropped and hold_out.split(text) == "train":
+    for text in read_kept(file, np.load(mark)):
+        if hold_out.split(text) == "train":
             yield Document(text.id, iter([text.text]))
 
 

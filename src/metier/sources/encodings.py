@@ -1,7 +1,8 @@
 """Deciding the encoding of a text file once, for the whole file, and never guessing silently.
 
-In order: what the user declared; a byte-order mark; UTF-8, strictly; what a detector finds. Nothing is ever replaced
-by a question mark: a file that does not decode from end to end is an error that names the byte and the line.
+In order: what the user declared; a byte-order mark; UTF-8, strictly; what the file states; what a detector finds.
+Nothing is ever replaced by a question mark: a file that does not decode from end to end is an error that names the byte
+and the line.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ _MARKS = (  # UTF-32's little-endian mark begins with UTF-16's
 )
 _told: set[tuple[Path, str]] = set()  # a table is opened more than once
 _BLOCK = 1 << 20
+_HEAD_BYTES = 4096  # browsers look for what a page states in 1,024
 _SAMPLE_BYTES = 1 << 18  # of lines that are not ASCII: the only ones that tell encodings apart
 _ENOUGH_BYTES = 60  # above ASCII; a detector's word on less is a guess
 _HIGH = bytes(range(0x80, 0x100))
@@ -36,11 +38,20 @@ _CANDIDATES = [
     *("iso8859_2", "cp1250", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257"),
     *("cp932", "euc_jp", "gb18030", "big5", "euc_kr", "cp949"),
 ]
+_BROWSERS = {  # what pages mean by a name: https://encoding.spec.whatwg.org/#names-and-labels
+    **{"ascii": "cp1252", "iso8859-1": "cp1252", "iso8859-9": "cp1254", "iso8859-11": "cp874", "tis-620": "cp874"},
+    **{"shift_jis": "cp932", "euc_kr": "cp949", "gb2312": "gb18030", "gbk": "gb18030"},
+}
 _MULTIBYTE = {"cp932", "euc_jp", "gb18030", "big5", "euc_kr", "cp949"}
 
 
-def decide_encoding(path: Path, declared: str | None = None) -> str:
+def decide_encoding(path: Path, declared: str | None = None, stated: re.Pattern[bytes] | None = None) -> str:
     """The name of the codec that decodes the whole of ``path`` (decompressed first if need be).
+
+    Args:
+        declared: by the user; the file must decode so.
+        stated: finds in the file's beginning what it says of itself, such as a page's ``<meta charset>``. That is
+            often out of date: it counts where the file is not UTF-8 and decodes so.
 
     Raises:
         MetierError: an empty file; an unknown codec; bytes that do not decode, with offset and line; a file that
@@ -48,16 +59,17 @@ def decide_encoding(path: Path, declared: str | None = None) -> str:
     """
     with explained(path):
         with open_bytes(path) as file:
-            start = file.read(4)
+            start = file.read(_HEAD_BYTES)
         if not start:
             raise MetierError("the file is empty", where=str(path), fix="give a file with at least one row")
         encoding = _declared(path, declared, start) or _marked(start)
         if encoding:
             _verify(path, encoding, declared)
             return encoding
-        if _decodes(path, "utf-8"):
-            _refuse_nul(path)
-            return "utf-8"
+        for codec in ["utf-8", *_stated(start, stated)]:
+            if _decodes(path, codec):
+                _refuse_nul(path)
+                return codec
         return _detect(path)
 
 
@@ -70,6 +82,20 @@ def _declared(path: Path, declared: str | None, start: bytes) -> str | None:
         fix = "use a name that Python knows: utf-8, latin-1, cp1252, utf-16, shift_jis, gb18030, …"
         raise MetierError(f"unknown encoding {declared!r}", where=str(path), fix=fix) from None
     return "utf-8-sig" if name == "utf-8" and start.startswith(codecs.BOM_UTF8) else name
+
+
+def _stated(start: bytes, pattern: re.Pattern[bytes] | None) -> list[str]:
+    """The codecs that the name which a page gives can mean: what browsers take it for, and itself."""
+    found = pattern.search(start) if pattern else None
+    if found is None:
+        return []
+    name = found[1].decode()
+    try:
+        ascii = b"<".decode(name) == "<"  # the name itself was read so; and some codecs are not of text
+    except (LookupError, UnicodeError):
+        return []
+    codec = codecs.lookup(name).name
+    return [_BROWSERS.get(codec, codec), codec] if ascii else []
 
 
 def _marked(start: bytes) -> str | None:

@@ -81,7 +81,7 @@ def read_json(path: Path, encoding: str) -> Rows:
     with explained(path), _text(path, encoding) as file:
         text = file.read()
     try:
-        value = _loads(text)
+        value = load_json(text)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data" and "\n" in text[: error.pos]:
             return read_jsonl(path, encoding)
@@ -145,16 +145,24 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _loads(text: str) -> Any:
-    # pandas and json.dump write a missing number as NaN, which is not JSON but is common
-    return json.loads(
-        text, object_pairs_hook=_object, parse_constant=lambda word: None if word == "NaN" else float(word)
-    )
+def load_json(text: str, *, once: bool = True) -> Any:
+    """A value of JSON. NaN is null: pandas and json.dump write a missing number so.
+
+    Raises:
+        ValueError: no JSON; nested too deeply; with ``once``, a key that stands twice in one object.
+    """
+    hook = _object if once else None
+    try:
+        return json.loads(
+            text, object_pairs_hook=hook, parse_constant=lambda word: None if word == "NaN" else float(word)
+        )
+    except RecursionError as error:
+        raise json.JSONDecodeError("nested too deeply", text, 0) from error
 
 
 def _parse(line: str, where: str) -> Any:
     try:
-        return _loads(line)
+        return load_json(line)
     except json.JSONDecodeError as error:
         raise _bad_json(error, f"{where}, column {error.colno}: {line.strip()[:60]}") from error
     except _TwiceError as error:
