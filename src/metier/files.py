@@ -41,9 +41,11 @@ def explain_os_errors(path: Path) -> Iterator[None]:
 
 
 def _os_error(error: Exception) -> int | None:
-    """The system's number of a failure, 0 if it is not told; libraries in Rust only write it into their message."""
+    """The system's number of a failure, 0 if it is not told; libraries in Rust and lxml only write it as words."""
     if isinstance(error, OSError):
         return error.errno or 0
+    if named := re.search(r"\bIO_(E[A-Z0-9]+)\b", str(error)):
+        return int(getattr(errno, named[1], 0))
     told = re.search(r"\(os error (\d+)\)", str(error))
     return int(told[1]) if told else None
 
@@ -91,15 +93,49 @@ def write_dir(path: Path) -> Iterator[Path]:
         try:
             yield temporary
             os.chmod(temporary, 0o755)
-            if path.exists():
-                old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".old"))
-                os.replace(path, old / "old")
-                os.replace(temporary, path)
-                shutil.rmtree(old)
-            else:
-                os.replace(temporary, path)
+            replace_dir(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def replace_dir(temporary: Path, path: Path) -> None:
+    """Rename a directory to ``path``, where another one may stand; a kill in between is mended by :func:`recover`."""
+    if not path.exists():
+        os.replace(temporary, path)
+        return
+    old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".old"))
+    os.replace(path, old / "old")
+    os.replace(temporary, path)
+    shutil.rmtree(old)
+
+
+def recover(root: Path) -> None:
+    """Put back what a killed process had moved away below ``root``, and remove what it had not finished.
+
+    To be called by the only process that writes there: below a folder with a ``.lock`` of its own it may be another.
+    """
+    for place, folders, files in os.walk(root):
+        here = Path(place)
+        if here != root and ".lock" in files:
+            folders.clear()
+            continue
+        for name in [*folders, *files]:
+            if found := _UNFINISHED.fullmatch(name):
+                _clear_away(here / name, here / found["target"])
+        folders[:] = [name for name in folders if not _UNFINISHED.fullmatch(name)]
+
+
+_UNFINISHED = re.compile(r"\.(?P<target>.+)\.(?:[a-z0-9_]{8}|parts)\.(?:tmp|old)")  # as mkstemp and mkdtemp name them
+
+
+def _clear_away(leftover: Path, target: Path) -> None:
+    with explain_os_errors(leftover):
+        if (leftover / "old").is_dir() and not target.exists():
+            os.replace(leftover / "old", target)
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
 
 
 def sha256_file(path: Path) -> str:

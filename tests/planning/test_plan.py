@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import get_args
 
@@ -159,8 +160,15 @@ def test_more_tokens_than_there_are_is_a_problem() -> None:
     ("request_", "where", "told"),
     [
         (Request(hardware=HardwareChoice(device="l4")), "budget, model", "nothing to plan from"),
-        (of_flops(1), "budget", "less than one step"),
-        (of_flops(1e38), "budget", "no shape has"),
+        (of_flops(1), "budget.flops", "less than one step"),
+        (of_flops(1e38), "budget.flops", "no shape has"),
+        (of_flops(1e300), "budget.flops", "which no training takes"),
+        (of_flops(1e17, data=DataChoice(tokens=1)), "data.tokens", "the text is too little"),
+        (of_flops(1e17, data=DataChoice(tokens=1, epochs=1e-320)), "data.tokens", "the text is too little"),
+        (Request(model=ModelChoice(parameters=1e5), hardware=HardwareChoice(device="l4")), "model.parameters",
+         "the smallest, one layer of 192 and a vocabulary of 4,096, has 1.23e+06"),
+        (Request(model=ModelChoice(parameters=1e7, vocabulary=10**6), hardware=HardwareChoice(device="l4")),
+         "model.parameters", "of which the vocabulary takes 1.92e+08"),
         (Request(hardware=HardwareChoice(device="a100")), "hardware.device", "did you mean 'a100-"),
         (Request(model=ModelChoice(parameters=1e7)), "hardware.tflops", "not measured"),
         (Request(budget=Budget(kind="dollars", amount=9), hardware=HardwareChoice(device="l4")),
@@ -175,6 +183,22 @@ def test_what_cannot_be_planned_names_the_field(request_: Request, where: str, t
         make_plan(request_, None)
     assert error.value.where == where
     assert told in str(error.value)
+
+
+@given(st.floats(1e5, 1e13), st.sampled_from([None, 256, 50_000, 10**6]))
+@settings(deadline=None, max_examples=60)
+def test_a_size_that_is_asked_for_is_kept_to_or_refused(parameters: float, vocabulary: int | None) -> None:
+    model = ModelChoice(parameters=parameters, vocabulary=vocabulary)
+    with contextlib.suppress(MetierError):
+        plan = make_plan(Request(model=model, hardware=HardwareChoice(device="l4")), None)
+        assert 1 / 1.5 <= plan.parameters / parameters <= 1.5
+
+
+@pytest.mark.parametrize(("flops", "told"), [(1e12, True), (1e17, False)])
+def test_a_budget_below_the_smallest_shape_is_told(flops: float, told: bool) -> None:
+    notes = fit.notes(make_plan(of_flops(flops), None))
+    assert notes == ([notes[0]] if told else [])
+    assert all("the smallest shape has 1.23M" in note for note in notes)
 
 
 def test_the_catalogue_has_a_source_for_every_figure() -> None:

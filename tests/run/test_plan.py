@@ -92,7 +92,7 @@ def test_more_compute_than_text_is_told_with_what_is_sensible(command: Run) -> N
         assert part in told
         assert part in err.replace("note: ", "")
     best = float(told.partition("fewer FLOPs: ")[2].split()[0])
-    found = planned(command, "--flops", best, "--parameters", "30e3", "--vocabulary", 256, "--data-tokens", "1e6")
+    found = planned(command, "--flops", best, "--parameters", "400e3", "--vocabulary", 256, "--data-tokens", "1e6")
     assert found["laws"][found["law"]]["tokens"] == pytest.approx(1e6, rel=0.05)
     assert not found["notes"]
     enough = ["--flops", "1e15", "--data-tokens", "40e6", "--sequence-length", 128]
@@ -181,7 +181,14 @@ def test_faults_of_a_recipe_name_line_and_field(
         (["--flops", "1e30", "--hours", "3"], "fix:   keep one of --gpu-hours"),
         (["--hours", "3", "--family", "gpt"], "option --family"),
         (["--hours", "1e-9"], "less than one step"),
-        (["--flops", "1e300"], "no shape has"),
+        (["--flops", "1e30"], "no shape has"),
+        (["--flops", "1e300"], "option --flops"),
+        (["--hours", "1e300"], "option --hours"),
+        (["--gpu-hours", "1e300"], "which no training takes"),
+        (["--dollars", "1e300"], "option --dollars"),
+        (["--hours", "8", "--devices", "1" + "0" * 400], "too large to reckon with"),
+        (["--hours", "8", "--data-tokens", "1"], "option --data-tokens"),
+        (["--parameters", "1e5"], "option --parameters"),
         (["--dollars", "5", "--device", "l4"], "option --dollars-per-hour"),
         (["--vocabulary", "1000"], "nothing to plan from"),
         (["none.yaml"], "no such recipe"),

@@ -168,3 +168,64 @@ def test_the_rate_rises_then_falls() -> None:
     assert rates[0] == pytest.approx(0.1)
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[-1] < 0.001
+
+
+def test_what_is_removed_is_told_before(toy_base: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        assert (tmp_path / "a" / "step-000010").is_dir()
+        said.append(text)
+
+    for key in ("one", "one", "two"):
+        train(work(lora(toy_base)), SCHEDULE, folder=tmp_path / "a", log=tmp_path / "l", key=key, say=say)
+    [told] = said
+    assert "up to step-000010" in told
+    assert "begins anew" in told
+
+
+@pytest.mark.parametrize("looks", ["few", "many"])
+def test_looks_at_something_else_keep_the_steps_and_choose_anew(toy_base: Path, tmp_path: Path, looks: str) -> None:
+    def look(metric: float) -> dict[str, float]:
+        return {"metric": metric}
+
+    def stop(progress: Progress, *_: object) -> None:
+        if progress.step == 5:
+            raise RuntimeError("stopped")
+
+    whole, resumed, steps = lora(toy_base), lora(toy_base), []
+    train(work(whole), SCHEDULE, folder=tmp_path / "a", log=tmp_path / "a.jsonl", key="k")
+    schedule = Schedule(learning_rate=0.02, checkpoint_every=2, seed=3, validate_every=2)
+    with pytest.raises(RuntimeError, match="stopped"):
+        train(work(lora(toy_base)), schedule, folder=tmp_path / "b", log=tmp_path / "b.jsonl", key="k", looks="few",
+              validate=lambda: look(0.9), report=stop)  # fmt: skip
+    progress = train(
+        work(resumed), schedule, folder=tmp_path / "b", log=tmp_path / "b.jsonl", key="k", looks=looks,
+        validate=lambda: look(0.1 + len(steps) / 100), report=lambda progress, *_: steps.append(progress.step),
+    )  # fmt: skip
+    assert steps == list(range(5, 11))
+    assert losses(tmp_path / "a.jsonl") == losses(tmp_path / "b.jsonl")
+    assert progress.best_step == (2 if looks == "few" else 10)  # 0.9 of few is nothing to 0.16 of many
+    if looks == "many":
+        assert all(torch.equal(value, weights(resumed)[name]) for name, value in weights(whole).items())
+
+
+def test_a_finished_training_that_is_measured_otherwise_is_measured_once_more(toy_base: Path, tmp_path: Path) -> None:
+    looks: list[str] = []
+    for what in ("few", "many", "many"):
+        runner = lora(toy_base)
+        progress = train(
+            work(runner), SCHEDULE, folder=tmp_path / "a", log=tmp_path / "l", key="k", looks=what,
+            validate=lambda what=what: looks.append(what) or {"metric": 0.5},  # type: ignore[misc, func-returns-value]
+        )  # fmt: skip
+        assert progress.best_step == 10
+    assert looks == ["few", "many"]
+
+
+def test_divergence_names_the_field_that_mends_it(
+    toy_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prompts, "accumulate", lambda *_: float("nan"))
+    schedule = Schedule(field="pretrain")
+    with pytest.raises(MetierError, match=r"lower pretrain\.learning_rate"):
+        train(work(lora(toy_base)), schedule, folder=tmp_path / "c", log=tmp_path / "l", key="k")

@@ -76,6 +76,19 @@ def test_soft_labels_without_the_column_are_refused(toy_base: Path, tmp_path: Pa
         prepare_data(recipe, data_root=None, lock=None, offline=True)
 
 
+def test_a_label_that_another_outvoted_is_refused(toy_base: Path, tmp_path: Path) -> None:
+    rows = [
+        {"text": f"sales {n}", "mood": ("up", "down", "flat")[n % 3], "agree": 0.2 if n == 7 else 1} for n in range(60)
+    ]
+    write_table(tmp_path / "votes.csv", rows, ["text", "mood", "agree"])
+    recipe = tmp_path / "recipe.yaml"
+    task = "task: {file: votes.csv, label: mood, agreement: agree}"
+    recipe.write_text(f"name: votes\nbase: {toy_base}\n{task}\nadapt: {{soft_labels: true}}\n")
+    with pytest.raises(MetierError, match="less than one vote in 3") as caught:
+        prepare_data(load_recipe(recipe), data_root=None, lock=None, offline=True)
+    assert "votes.csv:9" in str(caught.value)
+
+
 def test_phrasebank_knows_its_annotators(data_root: Path) -> None:
     from collections import Counter
 

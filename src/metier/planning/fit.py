@@ -35,7 +35,24 @@ def problems(plan: Plan) -> list[Problem]:
 
 
 def notes(plan: Plan) -> list[str]:
-    """What speaks against a plan even where it fits: more compute than its text can use, and what is sensible."""
+    """What speaks against a plan even where it fits."""
+    return [*_smallest(plan), *_little_text(plan)]
+
+
+def _smallest(plan: Plan) -> list[str]:
+    """A budget too small for the smallest shape there is."""
+    model, shape = plan.request.model, plan.shape
+    if model.layers is not None or shape.parameters <= 1.5 * plan.target:
+        return []
+    return [
+        f"the law wants {count(plan.target)} parameters for this budget, and the smallest shape has "
+        f"{count(shape.parameters)}, of which a vocabulary of {shape.vocabulary:,} takes {count(shape.embedding)}: "
+        "sensible would be a smaller vocabulary, or a larger budget"
+    ]
+
+
+def _little_text(plan: Plan) -> list[str]:
+    """More compute than the text can use, and what is sensible."""
     data, flops = plan.request.data, plan.budget_flops
     if not plan.data_limited or flops is None or data.tokens is None or data.available is None:
         return []

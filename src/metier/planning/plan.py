@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from metier.errors import MetierError
@@ -13,7 +14,9 @@ from metier.planning.laws import RECOMPUTE, Law, training_flops
 from metier.planning.memory import Attention, Memory, training_memory
 from metier.planning.schedule import Schedule, ScheduleChoice
 from metier.planning.shapes import ModelChoice
+from metier.planning.words import count
 
+MOST_FLOPS = 1e40
 PRICED = "a100-40gb"  # where GPU-hours or dollars are given and no device: BloombergGPT's
 
 
@@ -148,8 +151,9 @@ def _plan(request: Request, hardware: Hardware, checkpointing: bool) -> Plan:
     budget = None
     if request.budget is not None:
         budget = request.budget.training_flops(hardware, checkpointing=checkpointing)
+        _refuse_out_of_reach(request.budget, budget)
     target, why, limited = _size(request, law, budget)
-    shape = _shape(request.model, target)
+    shape = _shape(request, target, law, budget if limited else None)
     chosen, steps = _schedule(request, shape, law, budget, hardware)
     return Plan(
         request=request, hardware=hardware, law=law, shape=shape, target=target, why=why, data_limited=limited,
@@ -181,23 +185,56 @@ def _size(request: Request, law: Law, budget: float | None) -> tuple[float, str,
     parameters, tokens = law.optimum(budget)
     available = request.data.available
     if available is not None and tokens > available:
+        if available < 1:
+            raise _too_little_text(available, math.inf, law, budget)
         # all tokens are used; what they leave of the budget makes the model larger (Wu et al. 2023, section 3.2)
         return budget / laws.FLOPS_PER_PARAMETER_TOKEN / available, "C / (6·tokens there are): data-limited", True
     return parameters, law.formula, False
 
 
-def _shape(model: ModelChoice, target: float) -> Shape:
+def _shape(request: Request, target: float, law: Law, limited: float | None) -> Shape:
+    """The shape aimed at; ``limited`` is the budget where it is the data that decides the size."""
+    model = request.model
     if model.layers is not None:
         return shapes.build(model, model.layers)
     found = shapes.closest(model, target)
     if target > 1.5 * found.parameters:
+        if limited is not None:
+            raise _too_little_text(request.data.available or 0.0, target, law, limited)
         raise MetierError(
             f"no shape has {target:.3g} parameters: the largest, of {shapes.MOST_LAYERS} layers, has "
             f"{found.parameters:.3g}",
-            where="budget" if model.parameters is None else "model.parameters",
+            where="model.parameters" if request.budget is None or model.parameters else f"budget.{request.budget.kind}",
             fix="give less, or layers, hidden and heads of your own",
         )
+    if model.parameters is not None and found.parameters > 1.5 * target:
+        raise MetierError(
+            f"no shape has {target:.3g} parameters: the smallest, one layer of {found.hidden:,} and a vocabulary of "
+            f"{found.vocabulary:,}, has {found.parameters:.3g}, of which the vocabulary takes {found.embedding:.3g}",
+            where="model.parameters",
+            fix="give more, or a smaller vocabulary, or layers, hidden and heads of your own",
+        )
     return found
+
+
+def _too_little_text(available: float, target: float, law: Law, budget: float) -> MetierError:
+    return MetierError(
+        f"the text is too little for this budget: {count(available)} tokens leave a model of {target:.3g} parameters, "
+        "and no shape has so many",
+        where="data.tokens",
+        fix=f"give more text ({count(law.optimum(budget)[1])} tokens for this budget), or a smaller budget "
+        f"({laws.flops_for(law, available):.2g} FLOPs are compute-optimal for this text)",
+    )
+
+
+def _refuse_out_of_reach(budget: Budget, flops: float) -> None:
+    """A budget beyond all reckoning: its powers would overflow."""
+    if not 1 <= flops <= MOST_FLOPS:
+        raise MetierError(
+            f"{budget.amount:g} {budget.unit} pay for {flops:.3g} FLOPs, which no training takes",
+            where=f"budget.{budget.kind}",
+            fix=f"give what pays for 1 to {MOST_FLOPS:g} FLOPs",
+        )
 
 
 def _schedule(
@@ -216,7 +253,7 @@ def _schedule(
         raise MetierError(
             f"{tokens:,.0f} tokens are less than one step of {found.batch_tokens:,} "
             f"({sequences:,} sequences of {choice.sequence_length:,})",
-            where="budget" if budget is not None and choice.tokens is None else "schedule",
+            where=f"budget.{request.budget.kind}" if request.budget and choice.tokens is None else "schedule",
             fix="give a larger budget, a smaller model or vocabulary, fewer sequences or shorter ones",
         )
     return found, steps

@@ -196,6 +196,12 @@ def _work_out(name: str, choice: PlanChoice, named: Callable[[str], str], device
     except MetierError as error:
         where = ", ".join(dict.fromkeys(named(part) for part in (error.where or "model").split(", ")))
         raise MetierError(error.what, where=where, fix=error.fix) from error
+    except OverflowError as error:
+        raise MetierError(
+            "a number is too large to reckon with",
+            where=named("model"),
+            fix="count the zeros: no model and no machine is so large",
+        ) from error
 
 
 def _here(plan: Plan, device: Device, rate: Hardware | None) -> Here:

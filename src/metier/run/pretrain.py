@@ -19,10 +19,11 @@ from metier.evaluation.retention import write_bits
 from metier.files import sha256_file, sha256_json, write_dir
 from metier.models.adapters import train_everything
 from metier.models.architectures import build
-from metier.models.device import Device, choose_device, prepare_process
-from metier.models.load import load_model, load_tokenizer, parameters
+from metier.models.device import Device, prepare_process
+from metier.models.load import load_model, parameters
 from metier.models.sequences import SequenceModel
 from metier.recipe.pretrain import Pretrain
+from metier.run.pretrain_again import device_of, first_looks
 from metier.run.pretrain_parts import (
     batch_of,
     bits_file,
@@ -31,10 +32,12 @@ from metier.run.pretrain_parts import (
     perplexity_entry,
     planned_sources,
     planned_steps,
+    refuse_to_run_out,
     same_tokenizer,
     schedule_of,
     shape_of,
 )
+from metier.run.pretrain_tokenizer import learnable
 from metier.run.progress import bar, console
 from metier.run.stages import RunDirectory, now, open_run, versions
 from metier.training import distributed
@@ -81,11 +84,11 @@ def pretrain(
         ``evidence/scores.json``. What is done is not done again; a killed run continues.
 
     Errors: :class:`MetierError` before anything is computed for shards that do not fit the tokenizer or each other,
-    for a corpus that is too short, and where the memory would not suffice.
+    for a tokenizer that is not the base's, for a corpus that is too short, and where the memory would not suffice.
     """
     distributed.start()
     with _held(out) as directory:
-        work = _Pretraining(choice, corpus, out, base, seed, choose_device(device, dtype), directory)
+        work = _Pretraining(choice, corpus, out, base, seed, device_of(directory, device, dtype), directory)
         work.resolve()
         work.measure("base") if base else None
         work.train()
@@ -129,7 +132,7 @@ class _Pretraining:
     def resolve(self) -> None:
         """Open and check every shard, count the steps, and say what will be done."""
         prepare_process(self.device.device)
-        self.tokenizer = load_tokenizer(self.corpus.tokenizer)
+        self.tokenizer = learnable(self.corpus.tokenizer / "tokenizer.json", self.base)
         shards = {name: TokenShards.open(folder) for name, folder in self.corpus.sources.items()}
         held = {name: TokenShards.open(folder) for name, folder in self.corpus.hold_outs.items()}
         self.index = same_tokenizer({**shards, **held})
@@ -143,6 +146,7 @@ class _Pretraining:
         self.mixture = Mixture(shards, self.corpus.weights, self.choice.sequence_length, self.seed, self.choice.stop)
         self.batch = batch_of(self.choice)
         self.steps = planned_steps(self.choice, self.mixture)
+        refuse_to_run_out(self.choice, self.mixture)
         self.sources = planned_sources(self.choice, self.mixture)
         self.held = {
             name: HoldOut.of(name, found, most_tokens=self.choice.measure_tokens) for name, found in held.items()
@@ -150,9 +154,10 @@ class _Pretraining:
         self.looks = {
             name: HoldOut.of(name, found, most_tokens=self.choice.evaluate_tokens) for name, found in held.items()
         }
+        looks = first_looks(self.directory, self.choice)
         self.key = sha256_json(
             [
-                self.choice.model_dump(mode="json", exclude={"checkpoint_every", "measure_tokens"}),
+                self.choice.model_dump(mode="json", exclude={"checkpoint_every", "measure_tokens"}) | looks,
                 [(name, found.index["files"]) for name, found in {**shards, **held}.items()],
                 self.corpus.weights,
                 [sha256_file(file) for file in sorted(self.base.glob("*.safetensors"))] if self.base else None,
@@ -163,7 +168,9 @@ class _Pretraining:
         self.done = distributed.any_rank(done)
         if not self.done:
             self._refuse_if_too_large()
-        self._record(device=self.device.to_json(), versions=versions(), seed=self.seed, sources=self.sources)
+        self._record(
+            device=self.device.to_json(), versions=versions(), seed=self.seed, sources=self.sources, first_looks=looks
+        )
 
     def train(self) -> None:
         """The loop, then the specialist's folder."""
@@ -262,8 +269,10 @@ class _Pretraining:
                 folder=self.path / "checkpoints",
                 log=self.path / "log.jsonl",
                 key=self.key,
+                looks=f"{self.choice.evaluate_tokens} tokens of each hold-out",
                 validate=(lambda: self._look(model)) if self.looks else None,
                 report=report,
+                say=lambda text: _say(f"  {text}"),
             )
 
     def _look(self, model: SequenceModel) -> dict[str, float]:

@@ -67,6 +67,7 @@ def schedule_of(choice: Pretrain, seed: int) -> Schedule:
         validate_every=choice.evaluate_every,
         checkpoint_every=choice.checkpoint_every,
         seed=seed,
+        field="pretrain",
         spikes=SpikeRule(**choice.spikes.model_dump()) if choice.spikes else None,
     )
 
@@ -95,6 +96,19 @@ def planned_steps(choice: Pretrain, mixture: Mixture) -> int:
             fix="give more text or tokens, smaller batches or shorter sequences",
         )
     return most
+
+
+def refuse_to_run_out(choice: Pretrain, mixture: Mixture) -> None:
+    """Errors: :class:`MetierError` where no source may run out (``stop: error``) and one would."""
+    sequences = batch_of(choice).before(planned_steps(choice, mixture))
+    short = {name: found for name, found in mixture.epochs(sequences).items() if found > 1}
+    if choice.stop == "error" and short:
+        told = ", ".join(f"{name} after 1 of {found:.2f} epochs" for name, found in short.items())
+        raise MetierError(
+            f"a source would run out (stop: error): {told}",
+            where="recipe, pretrain.stop",
+            fix="train on fewer tokens, lower its weight, or declare stop: repeat or a number of epochs",
+        )
 
 
 def planned_sources(choice: Pretrain, mixture: Mixture) -> dict[str, dict[str, Any]]:

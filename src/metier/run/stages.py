@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from metier import __version__
 from metier.errors import MetierError
-from metier.files import explain_os_errors, sha256_json, write_json, write_text
+from metier.files import explain_os_errors, recover, sha256_json, write_json, write_text
 
 PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "scikit-learn", "numpy")
 
@@ -90,7 +90,10 @@ class RunDirectory:
 
 @contextlib.contextmanager
 def open_run(path: Path) -> Iterator[RunDirectory]:
-    """Hold the run directory; another process that holds it is named in the error."""
+    """Hold the run directory, mended of what a killed process has left half done.
+
+    Errors: :class:`MetierError` that names another process which holds it.
+    """
     with explain_os_errors(path):
         path.mkdir(parents=True, exist_ok=True)
     owner = path / ".owner"
@@ -106,6 +109,7 @@ def open_run(path: Path) -> Iterator[RunDirectory]:
                 fix="wait for it to finish, or give another --out",
             ) from None
     try:
+        recover(path)
         write_text(owner, f"process {os.getpid()} on {platform.node()} since {now()}: {' '.join(sys.argv)}\n")
         yield RunDirectory(path)
     finally:

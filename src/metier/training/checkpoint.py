@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from metier.files import explain_os_errors, write_dir
+from metier.files import explain_os_errors, replace_dir, write_dir
 from metier.training import distributed
 
 
@@ -45,8 +45,7 @@ def _save_parts(target: Path, tensors: dict[str, Tensor], state: dict[str, Any])
     save_parts(tensors, storage_writer=HuggingFaceStorageWriter(str(temporary), save_distributed=True))
     if distributed.is_first():
         _write_state(temporary, state)
-        shutil.rmtree(target, ignore_errors=True)
-        temporary.rename(target)
+        replace_dir(temporary, target)
     distributed.barrier()
 
 
@@ -93,6 +92,11 @@ def is_whole(path: Path, key: str) -> bool:
         return bool(files) and bool(state.get("key") == key)
     except (OSError, ValueError, AttributeError, SafetensorError):
         return False
+
+
+def last(folder: Path) -> str | None:
+    """The name of the newest checkpoint, whole or not, of any run."""
+    return max((path.name for path in folder.glob("step-*")), default=None)
 
 
 def clear(folder: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -16,6 +16,7 @@ from torch.distributed.tensor import DTensor
 
 from metier.models.layers import decoder_layers
 
+T = TypeVar("T")
 PATIENCE = datetime.timedelta(hours=12)  # the others wait while the first process measures
 
 
@@ -61,6 +62,15 @@ def sum_over_ranks(value: float) -> float:
 def any_rank(flag: bool) -> bool:
     """Whether it is set in any process: all must stop at the same step."""
     return sum_over_ranks(float(flag)) > 0
+
+
+def from_first(value: T) -> T:
+    """The first process's value, in every process."""
+    if not dist.is_initialized():
+        return value
+    held = [value]
+    dist.broadcast_object_list(held, src=0)
+    return held[0]
 
 
 def shard(model: Any) -> Any:

@@ -33,6 +33,7 @@ class Schedule:
         validate_every: 0 looks at the end only.
         patience: looks without a rise after which training ends; 0 never.
         spikes: None takes every step.
+        field: the recipe's part that says this, for messages.
     """
 
     learning_rate: float = 1e-3
@@ -46,6 +47,7 @@ class Schedule:
     checkpoint_every: int = 20
     seed: int = 0
     spikes: SpikeRule | None = None
+    field: str = "adapt"
 
     def rate(self, step: int, total: int) -> float:
         """Learning rate of ``step`` (from 0) of ``total``."""
@@ -58,6 +60,7 @@ class Progress:
     """Where a run stands; saved with every checkpoint."""
 
     key: str
+    looks: str = ""
     step: int = 0
     best_step: int = 0
     best_metric: float = -math.inf
@@ -104,6 +107,7 @@ class Work(Protocol):
 
 Validate = Callable[[], dict[str, float]]
 Report = Callable[[Progress, int, float, float], None]
+Say = Callable[[str], None]
 
 
 def train(
@@ -113,22 +117,31 @@ def train(
     folder: Path,
     log: Path,
     key: str,
+    looks: str = "",
     validate: Validate | None = None,
     report: Report | None = None,
+    say: Say = lambda _: None,
 ) -> Progress:
     """Take the steps of ``work``, or stop when validation no longer rises; leaves the best weights in place.
 
-    A checkpoint that carries the same ``key`` is continued: the same bytes come out as from an undisturbed run.
+    A checkpoint that carries the same ``key`` is continued: the same bytes come out as from an undisturbed run. Those
+    of another training are removed, and ``say`` tells it before.
+
+    Args:
+        looks: what ``validate`` measures on. A continued training that is measured on something else keeps its steps;
+            its best weights are those of looks from there on.
 
     Errors: :class:`MetierError` when loss or gradient is no longer finite (the last good checkpoint is kept);
     :class:`KeyboardInterrupt` after a checkpoint when the user stops the run.
     """
-    run = _Run(work, schedule, folder, log, key)
+    run = _Run(work, schedule, folder, log, key, say)
     progress, steps = run.progress, work.steps
     started = time.perf_counter()
     work.prepare(folder)
     progress.seconds += time.perf_counter() - started
     torch.manual_seed(schedule.seed)
+    if validate:
+        run.look_anew(looks, validate)
     with _stop_gently() as asked:
         while progress.step < steps and progress.stopped == "completed":
             loss, rate = run.step()
@@ -151,11 +164,11 @@ def train(
 class _Run:
     """What the steps of one training share."""
 
-    def __init__(self, work: Work, schedule: Schedule, folder: Path, log_file: Path, key: str) -> None:
+    def __init__(self, work: Work, schedule: Schedule, folder: Path, log_file: Path, key: str, say: Say) -> None:
         self.work, self.schedule, self.folder, self.log_file = work, schedule, folder, log_file
         named = work.model.named_parameters()
         self.optimizer = MasterAdamW(named, decay=schedule.weight_decay, betas=schedule.betas)
-        self.progress = self._resume(key)
+        self.progress = self._resume(key, say)
         if distributed.is_first():
             log.cut_back(log_file, self.progress.step)
 
@@ -207,6 +220,16 @@ class _Run:
         if self.schedule.patience and progress.waited >= self.schedule.patience:
             progress.stopped = "early"
 
+    def look_anew(self, looks: str, look: Validate) -> None:
+        """Forget a best that was measured otherwise: the two cannot be compared."""
+        progress = self.progress
+        changed = progress.looks not in ("", looks)
+        progress.looks = looks
+        if changed:
+            progress.best_metric, progress.best_step, progress.waited = -math.inf, 0, 0
+            self.validate(look)
+            self.save()
+
     def save(self) -> None:
         """A checkpoint of this step; the one before it is kept too."""
         name = f"step-{self.progress.step:06d}"
@@ -214,7 +237,7 @@ class _Run:
         checkpoint.keep_newest(self.folder, 2)
         give_back_memory()
 
-    def _resume(self, key: str) -> Progress:
+    def _resume(self, key: str, say: Say) -> Progress:
         found = checkpoint.newest(self.folder, key)
         if found is not None:
             tensors, state = checkpoint.load(found, self.optimizer.blank)
@@ -222,7 +245,11 @@ class _Run:
             if not progress.best_step or checkpoint.is_whole(self.folder / "best", key):
                 self.optimizer.load(tensors)
                 return progress
-        checkpoint.clear(self.folder)  # of another training, or without its best weights: they would pass for newer
+        if last := checkpoint.last(self.folder):
+            why = "of another recipe, data, number format or version of torch, or damaged"
+            why = "without their best weights" if found else why
+            say(f"the checkpoints up to {last} are {why}: they are removed, and training begins anew")
+        checkpoint.clear(self.folder)  # they would pass for newer
         return Progress(key)
 
     def _spike(self, loss: float, norm: float) -> str | None:
@@ -245,12 +272,12 @@ class _Run:
     def _refuse_non_finite(self, loss: float, norm: float) -> None:
         if math.isfinite(loss) and math.isfinite(norm):
             return
-        kept = sorted(path.name for path in self.folder.glob("step-*"))
         what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm}"
         raise MetierError(
             f"{what} at step {self.progress.step + 1}: training has diverged",
-            where=f"{self.folder} (last good checkpoint: {kept[-1] if kept else 'none yet'})",
-            fix="lower adapt.learning_rate (a third of it is a good first try) and run the same command again",
+            where=f"{self.folder} (last good checkpoint: {checkpoint.last(self.folder) or 'none yet'})",
+            fix=f"lower {self.schedule.field}.learning_rate (a third of it is a good first try) and run the same "
+            "command again",
         )
 
     def _log(self, **entry: Any) -> None:
