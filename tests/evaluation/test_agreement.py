@@ -67,11 +67,18 @@ def test_full_agreement_is_not_certainty() -> None:
 
 
 def test_no_interval_where_most_samples_have_no_kappa() -> None:
-    kappa = agreement(*spread([[9, 1, 0], [0, 0, 0], [0, 0, 0]]), LABELS, seed=0).kappa
+    kappa = agreement(*spread([[8, 1, 0], [1, 0, 0], [0, 0, 0]]), LABELS, seed=0).kappa
     assert kappa is not None
-    assert kappa.value == pytest.approx(0)
+    assert kappa.value == pytest.approx((0.8 - 0.82) / 0.18)
     assert kappa.low is None
     assert "only one label" in (kappa.reason or "")
+
+
+def test_one_label_alone_gives_no_certainty_of_no_agreement() -> None:
+    kappa = agreement(["x", "x", "x"], ["x", "y", "z"], ["x", "y", "z"], seed=0).kappa
+    assert kappa is not None
+    assert (kappa.value, kappa.low, kappa.high) == (0, None, None)
+    assert "single label" in (kappa.reason or "")
 
 
 def test_tables_at_once() -> None:

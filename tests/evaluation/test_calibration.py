@@ -82,7 +82,10 @@ def test_all_right_by_a_wide_margin_stops_at_the_bound_and_says_so() -> None:
     assert "3 examples" in found.warning
     # so certain already that no temperature makes a difference: left as it is
     assert fit_temperature(rows * 1e4, [0, 1, 0]).value == 1
-    assert fit_temperature(rows, [1, 0, 1]).value == 20
+    assert found.served == 1
+    # sure and wrong: as modest as can be, never left as it is
+    wrong = fit_temperature(rows, [1, 0, 1])
+    assert (wrong.value, wrong.served, wrong.at_bound) == (20, 20, True)
 
 
 def test_no_information_leaves_the_temperature_at_one() -> None:

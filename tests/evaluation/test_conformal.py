@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from metier.evaluation.conformal import (
     fewest_examples,
     measure_sets,
     prediction_sets,
+    strangeness,
     too_few,
 )
 from metier.evaluation.intervals import clopper_pearson
@@ -66,6 +68,26 @@ def test_the_coverage_of_one_calibration_lies_where_it_is_said_to() -> None:
         found.append(sets[np.arange(800), right].mean())
     assert np.mean([low - 0.02 <= f <= high + 0.02 for f in found]) >= 0.92
     assert np.mean(found) >= 0.89
+
+
+@given(st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=6), min_size=1, max_size=5))
+def test_an_answer_is_as_strange_as_all_that_is_at_least_as_likely(weights: list[list[int]]) -> None:
+    rows = [np.array(row) / max(1, sum(row)) for row in weights]
+    strange, inside = strangeness(rows, "aps")
+    for row, found, places in zip(rows, strange, inside, strict=True):
+        by_hand = [row[row >= one - 1e-9].sum() for one in row]
+        assert found[places] == pytest.approx(by_hand)
+        assert places.sum() == len(row)
+
+
+def test_memory_grows_with_the_labels_and_not_with_their_square() -> None:
+    rows = np.random.default_rng(0).dirichlet(np.ones(300), size=200)
+    tracemalloc.start()
+    try:
+        calibrate(rows, np.zeros(200, int), [0.9])
+        assert tracemalloc.get_traced_memory()[1] < 20 * rows.nbytes
+    finally:
+        tracemalloc.stop()
 
 
 def test_too_few_examples_give_all_labels_and_it_is_said() -> None:

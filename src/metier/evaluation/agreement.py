@@ -65,7 +65,7 @@ def agreement(
     κ has a percentile bootstrap over examples. Where the two agree on every example all bootstrap samples do too and
     would claim certainty: there the lower end is the κ that the lower Clopper-Pearson end of the raw agreement gives.
     Samples in which both gave one and the same label have no κ and are left out; where they are more than one in
-    twenty, there is no interval.
+    twenty, there is no interval, and none where one of the two gave a single label.
 
     Args:
         first: (n,), labels of the first.
@@ -87,6 +87,9 @@ def agreement(
         expected = float((table.sum(0) / n) @ (table.sum(1) / n))
         low = float(corrected(clopper_pearson(n, n)[0], expected))
         kappa = Score(value, min(low, value), value, n)
+    elif np.isfinite(value) and 1 in (np.count_nonzero(table.sum(0)), np.count_nonzero(table.sum(1))):
+        reason = "one of the two gave a single label: kappa is 0 then, whatever the other gave"
+        kappa = Score(value, None, None, n, reason=reason)
     elif np.isfinite(value):
         samples = resample_counts(table.ravel(), seed=seed, resamples=resamples).reshape(-1, k, k)
         kappa = with_interval(value, cohen_kappa(samples), n)

@@ -38,8 +38,8 @@ class Temperature:
 
     @property
     def served(self) -> float:
-        """The temperature that a specialist answers with: 1 where the fitted one says little."""
-        return 1.0 if self.at_bound else self.value
+        """The temperature that a specialist answers with: 1 where hardly anything speaks for being surer."""
+        return 1.0 if self.at_bound and self.value < 1 else self.value
 
     @property
     def warning(self) -> str | None:

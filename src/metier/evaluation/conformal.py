@@ -18,7 +18,8 @@ import numpy.typing as npt
 from scipy.special import betaincinv
 
 from metier.evaluation.confidence import Rows, padded
-from metier.evaluation.intervals import CONFIDENCE, Floats, proportion, ratio, require_examples
+from metier.evaluation.groups import share, summed
+from metier.evaluation.intervals import CONFIDENCE, Floats, Ints, ratio, require_examples
 
 Method = Literal["lac", "aps"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -40,8 +41,11 @@ def strangeness(rows: Rows, method: Method) -> tuple[Floats, npt.NDArray[np.bool
     inside = np.arange(table.shape[1]) < widths[:, None]
     if method == "lac":
         return 1 - table, inside
-    ahead = table[:, None, :] >= table[:, :, None] - _TOLERANCE
-    return np.asarray((table[:, None, :] * ahead).sum(axis=2)), inside
+    rising = np.sort(table, axis=1)
+    likeliest = rising[:, ::-1].cumsum(axis=1)  # of the likeliest 1, 2, …; empty places add nothing
+    pairs = zip(rising, table, strict=True)
+    ahead = np.array([np.searchsorted(ranked, row - _TOLERANCE) for ranked, row in pairs], np.int64)
+    return np.take_along_axis(likeliest, table.shape[1] - 1 - ahead.reshape(table.shape), axis=1), inside
 
 
 def fewest_examples(level: float) -> int:
@@ -126,7 +130,13 @@ def coverage_between(n: int, level: float) -> tuple[float, float]:
 
 
 def measure_sets(
-    conformal: Conformal, rows: Rows, gold: npt.ArrayLike, *, names: Sequence[str] | None = None, seed: int
+    conformal: Conformal,
+    rows: Rows,
+    gold: npt.ArrayLike,
+    *,
+    names: Sequence[str] | None = None,
+    groups: Ints | None = None,
+    seed: int,
 ) -> list[dict[str, Any]]:
     """Coverage and mean size of the sets on examples that had no part in the calibration, for each level and method.
 
@@ -135,6 +145,7 @@ def measure_sets(
         rows: probabilities of each example.
         gold: (n,), position of each right answer.
         names: labels by position, for the coverage of each label; None where positions have no meaning.
+        groups: (n,), of examples that are no independent draws: intervals are over these.
         seed: of the bootstrap.
 
     Returns:
@@ -150,18 +161,19 @@ def measure_sets(
             sets = prediction_sets(rows, threshold, method)
             held = sets[np.arange(len(places)), places]
             sizes = sets.sum(axis=1).astype(float)
+            counted = summed(np.stack([sizes, np.ones(len(sizes))], axis=1), groups).T.tolist()
             low, high = coverage_between(conformal.n, level)
             entry: dict[str, Any] = {"level": level, "method": method, "threshold": threshold,
                                      "calibrated_on": conformal.n, "between": [low, high],
-                                     "coverage": proportion(int(held.sum()), len(held)).to_json(),
-                                     "size": ratio(sizes.tolist(), [1.0] * len(sizes), seed=seed).to_json(),
+                                     "coverage": share(held, groups).to_json(),
+                                     "size": ratio(*counted, seed=seed).to_json() | {"n": len(sizes)},
                                      "alone": float((sizes == 1).mean())}  # fmt: skip
             if names:
-                of_label = {name: held[places == i] for i, name in enumerate(names)}
+                of_label = {name: places == i for i, name in enumerate(names)}
                 entry["by_label"] = {
-                    name: proportion(int(hits.sum()), len(hits)).to_json()
-                    for name, hits in of_label.items()
-                    if len(hits)
+                    name: share(held[own], None if groups is None else groups[own]).to_json()
+                    for name, own in of_label.items()
+                    if own.any()
                 }
             if threshold is None:
                 entry["note"] = too_few(conformal.n, level)

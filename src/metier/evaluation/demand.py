@@ -24,6 +24,8 @@ def in_words(found: Mapping[str, Any]) -> str:
     if found["threshold"] is None:
         return f"{demand}: no threshold promises it ({found['reason']}), so it abstains from everything"
     test, told = found["test"], f"{found['by']} ≥ {found['threshold']:.3f}"
+    if found.get("drawn_from"):
+        told += f" (from {found['n']} of {found['drawn_from']} examples, one a group)"
     if test["accuracy"] is None:
         return f"{demand}: {told}, and none of these examples reaches it"
     score, coverage = test["accuracy"], test["coverage"]

@@ -18,10 +18,11 @@ from metier.evaluation.calibration import (
     risk_coverage,
 )
 from metier.evaluation.confidence import at_temperature
-from metier.evaluation.intervals import proportion, require_examples
+from metier.evaluation.groups import TEST, groups_of, share
+from metier.evaluation.intervals import Ints, require_examples
 from metier.evaluation.metrics import classification_metrics, confusion, majority_share, per_class
-from metier.evaluation.paired import accuracy_difference, difference, mcnemar_exact
-from metier.evaluation.scores import Prediction
+from metier.evaluation.paired import McNemar, accuracy_difference, difference, mcnemar_exact
+from metier.evaluation.scores import Prediction, Score
 from metier.evaluation.selective import curves
 from metier.files import replacing, write_json
 
@@ -137,7 +138,7 @@ def evaluate_classification(
         MetierError: nothing to score, an undeclared label, or another system that answered other examples.
     """
     golds, answers = [p.gold for p in predictions], [p.answer for p in predictions]
-    scores = classification_metrics(golds, answers, labels, seed=seed)
+    scores = classification_metrics(golds, answers, labels, seed=seed, groups=groups_of(predictions))
     if slices:
         scores = {AVERAGE: average_weighted_f1(predictions, labels, slices, seed=seed), **scores}
     entry = head(predictions) | {
@@ -171,7 +172,7 @@ def evaluate_choices(
     Arguments and errors as in :func:`evaluate_classification`; without ``deferral`` no curves of what abstaining buys.
     """
     require_examples(len(predictions))
-    right = proportion(sum(p.correct for p in predictions), len(predictions))
+    right = share([p.correct for p in predictions], groups_of(predictions))
     entry = head(predictions) | {"metrics": {"accuracy": right.to_json()}, "left_out": {"confusion": NO_CONFUSION}}
     if deferral:
         entry |= _deferral(predictions, None, seed)
@@ -206,23 +207,31 @@ def against(
 
     Returns:
         ``{"only_this", "only_other", "p", "metric", "difference"}``: examples that only one system answers
-        rightly, the two-sided exact McNemar p value, and this system's metric minus the other's.
+        rightly, the two-sided exact McNemar p value, and this system's metric minus the other's; where rows come in
+        groups the p value is that of the ``test`` that is named.
 
     Raises:
         MetierError: the systems did not answer the same examples, or disagree about a right label.
     """
     pairs = paired(this, other)
     right_a, right_b = [a.correct for a, _ in pairs], [b.correct for _, b in pairs]
-    test = mcnemar_exact(right_a, right_b)
+    groups = groups_of(this)
+    test = mcnemar_exact(right_a, right_b, groups)
     if metric == "accuracy":
-        gap = accuracy_difference(right_a, right_b, seed=seed)
+        gap = accuracy_difference(right_a, right_b, seed=seed, groups=groups)
     elif metric == AVERAGE and slices:
         gap = average_difference([a for a, _ in pairs], [b for _, b in pairs], labels, slices, seed=seed)
     else:
         golds, a, b = [p.gold for p in this], [a.answer for a, _ in pairs], [b.answer for _, b in pairs]
-        gap = difference(golds, a, b, labels, metric=metric, seed=seed)
+        gap = difference(golds, a, b, labels, metric=metric, seed=seed, groups=groups)
+    return pair_record(test, metric, gap, groups)
+
+
+def pair_record(test: McNemar, metric: str, gap: Score, groups: Ints | None) -> dict[str, Any]:
+    """What ``scores.json`` says of two systems; of grouped rows also which test the p value is of."""
     record = {"only_this": test["only_a"], "only_other": test["only_b"], "p": test["p"]}
-    return record | {"metric": metric, "difference": gap.to_json()}
+    named = {} if groups is None else {"test": TEST}
+    return record | named | {"metric": metric, "difference": gap.to_json()}
 
 
 def paired(this: Sequence[Prediction], other: Sequence[Prediction]) -> list[tuple[Prediction, Prediction]]:
@@ -255,10 +264,14 @@ def _by_id(predictions: Sequence[Prediction]) -> dict[str, Prediction]:
 
 
 def head(predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """``status``, ``parse_rate`` and ``majority``: what every entry begins with."""
+    """``status``, ``parse_rate``, ``majority`` and, where rows share groups, how many ``groups``: what every entry
+    begins with.
+    """
+    groups = groups_of(predictions)
     parsed = sum(p.parsed for p in predictions)
-    share = majority_share([p.gold for p in predictions])
-    return {"status": "ok", "parse_rate": parsed / len(predictions), "majority": share}
+    most = majority_share([p.gold for p in predictions])
+    found = {"status": "ok", "parse_rate": parsed / len(predictions), "majority": most}
+    return found if groups is None else found | {"groups": int(groups.max()) + 1}
 
 
 def speed(predictions: Sequence[Prediction], seconds: float | None = None) -> dict[str, float]:

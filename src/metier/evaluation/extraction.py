@@ -11,15 +11,9 @@ from fractions import Fraction
 import numpy as np
 
 from metier.errors import MetierError
-from metier.evaluation.intervals import (
-    RESAMPLES,
-    Floats,
-    clopper_pearson,
-    percentile_score,
-    proportion,
-    require_examples,
-    resample_sums,
-)
+from metier.evaluation.groups import extreme_share, interval, share, summed
+from metier.evaluation.intervals import RESAMPLES, Floats, Ints, require_examples, resample_sums
+from metier.evaluation.paired import no_difference
 from metier.evaluation.scores import Score
 from metier.tasks import Entity, parse_entities
 
@@ -48,7 +42,12 @@ def same_entities(gold: Sequence[Entity], answer: Answer) -> bool:
 
 
 def extraction_metrics(
-    golds: Sequence[Sequence[Entity]], answers: Sequence[Answer], *, seed: int, resamples: int = RESAMPLES
+    golds: Sequence[Sequence[Entity]],
+    answers: Sequence[Answer],
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
+    groups: Ints | None = None,
 ) -> dict[str, Score]:
     """``entity_f1``, ``entity_precision``, ``entity_recall`` and ``exact_match`` with 95 % intervals.
 
@@ -64,14 +63,15 @@ def extraction_metrics(
     Args:
         golds: (n,), the right entities of each sentence.
         answers: (n,), the given ones; None where the answer could not be read.
+        groups: (n,), of sentences that are no independent draws: whole groups are drawn then.
 
     Raises:
         MetierError: no sentences, or not one entity in them.
     """
     counts = _counts(golds, answers)
     totals, n = counts.sum(0), len(counts)
-    samples = resample_sums(counts, seed=seed, resamples=resamples)
-    right = sum(same_entities(gold, answer) for gold, answer in zip(golds, answers, strict=True))
+    samples = resample_sums(summed(counts, groups), seed=seed, resamples=resamples)
+    right = [same_entities(gold, answer) for gold, answer in zip(golds, answers, strict=True)]
     scores = {}
     for name, measure in _MEASURES.items():
         if np.isnan(value := float(measure(totals[None])[0])):
@@ -79,11 +79,10 @@ def extraction_metrics(
         if n == 1:
             scores[name] = Score(value, None, None, n, reason="one sentence has no spread to measure")
         elif value in (0.0, 1.0):
-            low, high = clopper_pearson(int(value) * n, n)
-            scores[name] = Score(value, float(low), float(high), n)
+            scores[name] = extreme_share(value, n, groups)
         else:
-            scores[name] = percentile_score(value, _known(measure(samples)), n)
-    return scores | {"exact_match": proportion(right, n)}
+            scores[name] = interval(value, _known(measure(samples)), n, groups)
+    return scores | {"exact_match": share(right, groups)}
 
 
 def entity_f1_difference(
@@ -93,6 +92,7 @@ def entity_f1_difference(
     *,
     seed: int,
     resamples: int = RESAMPLES,
+    groups: Ints | None = None,
 ) -> Score:
     """``entity_f1(this) - entity_f1(other)`` with the percentile interval of a bootstrap over sentences, both systems
     on the same sample.
@@ -102,12 +102,10 @@ def entity_f1_difference(
     a, b = _counts(golds, this), _counts(golds, other)
     n = len(a)
     if np.array_equal(a, b):
-        bound = float(clopper_pearson(0, n)[1])
-        return Score(0.0, -bound, bound, n)
-    totals = np.concatenate([a, b], axis=1)
-    samples = resample_sums(totals, seed=seed, resamples=resamples)
+        return no_difference(n, groups)
+    samples = resample_sums(summed(np.concatenate([a, b], axis=1), groups), seed=seed, resamples=resamples)
     value = float(_f1(a.sum(0)[None])[0] - _f1(b.sum(0)[None])[0])
-    return percentile_score(value, _known(_f1(samples[:, :3]) - _f1(samples[:, 3:])), n)
+    return interval(value, _known(_f1(samples[:, :3]) - _f1(samples[:, 3:])), n, groups, ends=(-1.0, 1.0))
 
 
 def _counts(golds: Sequence[Sequence[Entity]], answers: Sequence[Answer]) -> Floats:
@@ -176,6 +174,6 @@ def exact(gold: str, answer: str | None) -> bool:
     return answer is not None and normalised_answer(gold) == normalised_answer(answer)
 
 
-def exact_match(golds: Sequence[str], answers: Sequence[str | None]) -> Score:
-    """Share of answers equal to the right one (:func:`normalised_answer`), with its Clopper-Pearson interval."""
-    return proportion(sum(exact(gold, answer) for gold, answer in zip(golds, answers, strict=True)), len(golds))
+def exact_match(golds: Sequence[str], answers: Sequence[str | None], groups: Ints | None = None) -> Score:
+    """Share of answers equal to the right one (:func:`normalised_answer`), with its interval."""
+    return share([exact(gold, answer) for gold, answer in zip(golds, answers, strict=True)], groups)

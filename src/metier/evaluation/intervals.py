@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betaincinv, ndtri
+from scipy.special import betaincinv, ndtr, ndtri, stdtrit
 
 from metier.errors import MetierError
 from metier.evaluation.scores import Score
@@ -28,7 +28,7 @@ def clopper_pearson(
     probability for every n, and is never of no width: 0 of 20 gives [0, 0.168].
 
     Args:
-        successes: how many of the trials succeeded, any shape.
+        successes: how many of the trials succeeded, any shape; neither need be a whole number.
         n: number of trials, at least 1, same shape or broadcastable to it.
         confidence: coverage, between 0 and 1.
 
@@ -40,8 +40,8 @@ def clopper_pearson(
         raise ValueError("a proportion needs n >= 1 and 0 <= successes <= n")
     tail = (1 - confidence) / 2
     # the beta quantiles are undefined exactly where the interval is known to end at 0 or at 1
-    low = np.where(x == 0, 0.0, betaincinv(np.maximum(x, 1), total - x + 1, tail))
-    high = np.where(x == total, 1.0, betaincinv(x + 1, np.maximum(total - x, 1), 1 - tail))
+    low = np.where(x == 0, 0.0, betaincinv(np.where(x == 0, 1, x), total - x + 1, tail))
+    high = np.where(x == total, 1.0, betaincinv(x + 1, np.where(x == total, 1, total - x), 1 - tail))
     return low, high
 
 
@@ -110,15 +110,20 @@ def resample_counts(counts: Ints, *, seed: int, resamples: int = RESAMPLES) -> F
     return generator.multinomial(n, counts / n, size=resamples).astype(np.float64)
 
 
-def percentile_score(value: float, resampled: Floats, n: int) -> Score:
+def percentile_score(value: float, resampled: Floats, n: int, *, units: int | None = None) -> Score:
     """The percentile interval (Efron 1979) around ``value``, widened where needed so that it contains it.
 
     Args:
         value: the statistic of the data themselves.
         resampled: (resamples,), the statistic of each bootstrap sample.
         n: examples behind the value.
+        units: where few are resampled, at least 2: the tails are those of a t interval (the expanded percentile
+            interval, Hesterberg 2015, arXiv:1411.5279, section 5.3), for the plain one is too narrow then.
     """
     tail = 50 * (1 - CONFIDENCE)
+    if units is not None:
+        reach = stdtrit(units - 1, 0.5 + CONFIDENCE / 2) * np.sqrt(units / (units - 1))
+        tail = 100 * float(ndtr(-reach))
     low, high = np.percentile(resampled, [tail, 100 - tail])
     return Score(value, min(float(low), value), max(float(high), value), n)
 

@@ -15,13 +15,11 @@ from typing import Any
 import numpy as np
 
 from metier.errors import MetierError, nearest
+from metier.evaluation.groups import extreme_share, interval, resample_cells, share
 from metier.evaluation.intervals import (
     RESAMPLES,
     Floats,
     Ints,
-    clopper_pearson,
-    percentile_score,
-    proportion,
     require_examples,
     resample_counts,
 )
@@ -110,6 +108,14 @@ def distinct(columns: Sequence[Ints], size: int) -> tuple[list[Ints], Ints]:
     return rows, counts.astype(np.int64)
 
 
+def resampled(columns: Sequence[Ints], size: int, groups: Ints | None, *, seed: int, resamples: int) -> Floats:
+    """How often each of the :func:`distinct` rows occurs in bootstrap samples of rows or groups, (resamples, cells)."""
+    if groups is None:
+        return resample_counts(distinct(columns, size)[1], seed=seed, resamples=resamples)
+    _, cells = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
+    return resample_cells(cells.ravel(), int(cells.max()) + 1, groups, seed=seed, resamples=resamples)
+
+
 def tally(counts: Floats, gold: Ints, answer: Ints, k: int) -> Tally:
     """Add up distinct rows.
 
@@ -131,12 +137,13 @@ def classification_metrics(
     *,
     seed: int,
     resamples: int = RESAMPLES,
+    groups: Ints | None = None,
 ) -> dict[str, Score]:
     """``accuracy``, ``weighted_f1`` and ``macro_f1`` with 95 % intervals.
 
     Accuracy has the Clopper-Pearson interval, F1 a percentile bootstrap over examples. Where all answers
     are right, or all wrong, every bootstrap sample is the same and would claim certainty: there F1 takes the
-    interval of accuracy, which it then equals.
+    interval of accuracy, which it then equals. With groups both are a bootstrap over groups.
 
     Args:
         golds: (n,), right labels.
@@ -144,6 +151,7 @@ def classification_metrics(
         labels: the task's labels.
         seed: seed of the bootstrap.
         resamples: bootstrap samples.
+        groups: (n,), of rows that are no independent draws.
 
     Raises:
         MetierError: nothing to score, or a label that the task does not declare.
@@ -152,16 +160,16 @@ def classification_metrics(
     _same_length(golds, answers)
     (cell_gold, cell_answer), counts = distinct([gold, answer], len(labels) + 1)
     whole = tally(counts.astype(np.float64), cell_gold, cell_answer, len(labels))
-    samples = tally(resample_counts(counts, seed=seed, resamples=resamples), cell_gold, cell_answer, len(labels))
+    drawn = resampled([gold, answer], len(labels) + 1, groups, seed=seed, resamples=resamples)
+    samples = tally(drawn, cell_gold, cell_answer, len(labels))
     n, hits = len(golds), int(whole.hits.sum())
-    scores = {"accuracy": proportion(hits, n)}
+    scores = {"accuracy": share(gold == answer, groups)}
     for name in ("weighted_f1", "macro_f1"):
         value = float(METRICS[name](whole))
         if hits in (0, n):
-            low, high = clopper_pearson(hits, n)
-            scores[name] = Score(value, float(low), float(high), n)
+            scores[name] = extreme_share(value, n, groups)
         else:
-            scores[name] = percentile_score(value, METRICS[name](samples), n)
+            scores[name] = interval(value, METRICS[name](samples), n, groups)
     return scores
 
 

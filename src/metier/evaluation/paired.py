@@ -8,14 +8,9 @@ from typing import TypedDict
 import numpy as np
 from scipy.special import bdtr
 
-from metier.evaluation.intervals import (
-    RESAMPLES,
-    clopper_pearson,
-    percentile_score,
-    require_examples,
-    resample_counts,
-)
-from metier.evaluation.metrics import METRICS, distinct, encode, encode_golds, tally
+from metier.evaluation.groups import extreme_share, interval, sign_flip_exact, summed
+from metier.evaluation.intervals import RESAMPLES, Ints, require_examples
+from metier.evaluation.metrics import METRICS, distinct, encode, encode_golds, resampled, tally
 from metier.evaluation.scores import Score
 
 
@@ -27,21 +22,26 @@ class McNemar(TypedDict):
     p: float
 
 
-def mcnemar_exact(correct_a: Sequence[bool], correct_b: Sequence[bool]) -> McNemar:
+def mcnemar_exact(correct_a: Sequence[bool], correct_b: Sequence[bool], groups: Ints | None = None) -> McNemar:
     """Whether two systems differ in accuracy, judged by the examples on which just one is right (McNemar 1947).
 
     If they do not differ, each such example is a fair coin; p is the two-sided binomial probability of a split
-    at least as uneven. Without any such example p is 1.
+    at least as uneven. Without any such example p is 1. With groups the coin is thrown for a whole group, for how many
+    more of its examples one system is right on (:func:`~metier.evaluation.groups.sign_flip_exact`).
 
     Args:
         correct_a: (n,), whether the first system is right on each example.
         correct_b: (n,), the same for the second system, in the same order.
+        groups: (n,), of examples that are no independent draws.
     """
     a, b = np.asarray(correct_a, bool), np.asarray(correct_b, bool)
     if a.shape != b.shape:
         raise ValueError(f"the systems answered different numbers of examples: {a.shape} and {b.shape}")
     require_examples(len(a))
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    if groups is not None:
+        gaps = summed((a.astype(np.float64) - b)[:, None], groups)[:, 0].astype(np.int64)
+        return {"only_a": only_a, "only_b": only_b, "p": sign_flip_exact(gaps)}
     p = 2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5))
     return {"only_a": only_a, "only_b": only_b, "p": min(1.0, p)}
 
@@ -55,6 +55,7 @@ def difference(
     metric: str = "weighted_f1",
     seed: int,
     resamples: int = RESAMPLES,
+    groups: Ints | None = None,
 ) -> Score:
     """``metric(this) - metric(other)`` with the percentile interval of a bootstrap over examples.
 
@@ -70,6 +71,7 @@ def difference(
         metric: ``accuracy``, ``weighted_f1`` or ``macro_f1``.
         seed: seed of the bootstrap.
         resamples: bootstrap samples.
+        groups: (n,), of examples that are no independent draws: whole groups are drawn then.
 
     Raises:
         MetierError: nothing to score, or a label that the task does not declare.
@@ -79,20 +81,30 @@ def difference(
     k, n, measure = len(labels), len(golds), METRICS[metric]
     columns = [encode_golds(labels, golds), encode(labels, this, "answer"), encode(labels, other, "answer")]
     if np.array_equal(columns[1], columns[2]):
-        bound = float(clopper_pearson(0, n)[1])
-        return Score(0.0, -bound, bound, n)
+        return no_difference(n, groups)
     (gold, a, b), counts = distinct(columns, k + 1)
     weights = counts.astype(np.float64)
     value = float(measure(tally(weights, gold, a, k)) - measure(tally(weights, gold, b, k)))
-    samples = resample_counts(counts, seed=seed, resamples=resamples)
+    samples = resampled(columns, k + 1, groups, seed=seed, resamples=resamples)
     spread = measure(tally(samples, gold, a, k)) - measure(tally(samples, gold, b, k))
-    return percentile_score(value, spread, n)
+    return interval(value, spread, n, groups, ends=(-1.0, 1.0))
+
+
+def no_difference(n: int, groups: Ints | None) -> Score:
+    """0, with the Clopper-Pearson upper end of 0 of as many units to both sides."""
+    bound = extreme_share(0.0, n, groups).high or 0.0
+    return Score(0.0, -bound, bound, n)
 
 
 def accuracy_difference(
-    correct_this: Sequence[bool], correct_other: Sequence[bool], *, seed: int, resamples: int = RESAMPLES
+    correct_this: Sequence[bool],
+    correct_other: Sequence[bool],
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
+    groups: Ints | None = None,
 ) -> Score:
     """:func:`difference` in accuracy where only right and wrong are known, as in multiple choice."""
     right = ["right"]
     a, b = ([right[0] if correct else None for correct in side] for side in (correct_this, correct_other))
-    return difference(right * len(a), a, b, right, metric="accuracy", seed=seed, resamples=resamples)
+    return difference(right * len(a), a, b, right, metric="accuracy", seed=seed, resamples=resamples, groups=groups)

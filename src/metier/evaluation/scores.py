@@ -64,6 +64,7 @@ class Prediction:
         tokens: tokens that the system read and wrote for this example; 0 for a system without tokens.
         seconds: time spent on this example.
         output: what the system wrote, word for word; None for one that does not write.
+        group: of rows that are no independent draws, such as those of one patient; not kept on disk.
     """
 
     example_id: str
@@ -76,6 +77,7 @@ class Prediction:
     tokens: int
     seconds: float
     output: str | None = None
+    group: str | None = None
 
     def __post_init__(self) -> None:
         if self.parsed != (self.answer is not None):

@@ -14,12 +14,8 @@ from scipy.stats import binom
 from metier.evaluation.calibration import risk_coverage
 from metier.evaluation.confidence import BY, By, Rows
 from metier.evaluation.confidence import confidence as sureness
-from metier.evaluation.intervals import (
-    CONFIDENCE,
-    percentile_score,
-    proportion,
-    require_examples,
-)
+from metier.evaluation.groups import share
+from metier.evaluation.intervals import CONFIDENCE, Ints, percentile_score, proportion, require_examples
 from metier.evaluation.scores import Score
 
 MEDPALM_DEFERRAL = 0.45
@@ -148,7 +144,10 @@ def choose_threshold(
     """The threshold that answers most, such that the accuracy of what is answered is at least ``accuracy``.
 
     With probability at least ``confidence`` over the examples drawn, that accuracy holds for new examples of the same
-    kind. Each of 10 candidates answers what is surer than the (m+1)-th surest example, with m fixed by n alone. Given
+    kind. The examples must be independent draws: of rows that come in groups one a group
+    (:func:`~metier.evaluation.groups.one_of_each`), and the accuracy is then that of any one row of a new group.
+
+    Each of 10 candidates answers what is surer than the (m+1)-th surest example, with m fixed by n alone. Given
     that example, those above it are independent draws from what the candidate answers, so that the number of right
     ones is binomial (Geifman & El-Yaniv 2017, arXiv:1705.08500), and "its accuracy is lower than that" is rejected by
     the exact one-sided test, which is Clopper & Pearson's lower bound. A tenth of the error for each test (Bonferroni)
@@ -188,12 +187,16 @@ def choose_threshold(
 
 @dataclass(frozen=True)
 class Promise:
-    """What was demanded of the answers that are given, and the threshold of confidence that was found for it."""
+    """What was demanded of the answers that are given, and the threshold of confidence that was found for it.
+
+    ``drawn_from`` counts the examples of which one a group was drawn for it; None where all were used.
+    """
 
     accuracy: float
     confidence: float
     by: By
     found: Threshold
+    drawn_from: int | None = None
 
     @classmethod
     def make(cls, rows: Rows, correct: Sequence[bool], *, accuracy: float, confidence: float, by: By) -> Promise:
@@ -212,8 +215,8 @@ class Promise:
             return np.zeros(len(rows), bool)
         return np.asarray(sureness(rows, self.by) >= self.found.value)
 
-    def measure(self, rows: Rows, correct: Sequence[bool]) -> dict[str, Any]:
-        """Whether the promise held on examples that had no part in it.
+    def measure(self, rows: Rows, correct: Sequence[bool], groups: Ints | None = None) -> dict[str, Any]:
+        """Whether the promise held on examples that had no part in it; with ``groups`` intervals are over these.
 
         Returns:
             ``{"coverage": score, "accuracy": score or null, "held"}``: ``held`` is ``shown`` where the whole 95 %
@@ -223,17 +226,21 @@ class Promise:
         right, answered = np.asarray(correct, bool), self.answers(rows)
         require_examples(len(right))
         count = int(answered.sum())
-        coverage = proportion(count, len(right)).to_json()
+        coverage = share(answered, groups).to_json()
         if not count:
             return {"coverage": coverage, "accuracy": None, "held": "nothing answered"}
-        score = proportion(int(right[answered].sum()), count).to_json()
+        score = share(right[answered], None if groups is None else groups[answered]).to_json()
         reached = (word for end, word in _HELD if score[end] >= self.accuracy)
         return {"coverage": coverage, "accuracy": score, "held": next(reached, "no")}
 
     def to_json(self) -> dict[str, Any]:
-        """``{"accuracy", "confidence", "by", "threshold", "n", "answered", "right", "reason"}``."""
+        """``{"accuracy", "confidence", "by", "threshold", "n", "answered", "right", "reason"}``.
+
+        Also ``"drawn_from"`` where one example a group was drawn.
+        """
         about = dict(vars(self.found))
         about["threshold"] = about.pop("value")
+        about |= {} if self.drawn_from is None else {"drawn_from": self.drawn_from}
         return {"accuracy": self.accuracy, "confidence": self.confidence, "by": self.by, **about}
 
     @classmethod
@@ -242,7 +249,8 @@ class Promise:
         found = Threshold(record["threshold"], record["n"], record["answered"], record["right"], record.get("reason"))
         if record["by"] not in BY:
             raise ValueError(f"unknown confidence {record['by']!r}")
-        return cls(float(record["accuracy"]), float(record["confidence"]), record["by"], found)
+        demand = float(record["accuracy"]), float(record["confidence"]), record["by"]
+        return cls(*demand, found, record.get("drawn_from"))
 
 
 _HELD = (("low", "shown"), ("value", "yes"), ("high", "not refuted"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from metier.evaluation.evidence import head, paired, speed
+from metier.evaluation.evidence import head, pair_record, paired, speed
 from metier.evaluation.extraction import (
     entity_f1_difference,
     exact,
@@ -14,6 +14,7 @@ from metier.evaluation.extraction import (
     read_golds,
     same_entities,
 )
+from metier.evaluation.groups import groups_of
 from metier.evaluation.paired import accuracy_difference, mcnemar_exact
 from metier.evaluation.scores import Prediction, Score
 from metier.tasks import parse_entities
@@ -53,11 +54,12 @@ def evaluate_written(
     Errors: :class:`MetierError` for nothing to score, a right answer in another form, other examples.
     """
     golds, answers = [p.gold for p in predictions], [p.answer for p in predictions]
+    groups = groups_of(predictions)
     if kind == "extraction":
         read = [None if answer is None else parse_entities(answer, types) for answer in answers]
-        scores = extraction_metrics(read_golds(golds, types), read, seed=seed)
+        scores = extraction_metrics(read_golds(golds, types), read, seed=seed, groups=groups)
     else:
-        scores = {"exact_match": exact_match(golds, answers)}
+        scores = {"exact_match": exact_match(golds, answers, groups)}
     entry = head(predictions) | {
         "metrics": {name: score.to_json() for name, score in scores.items()},
         "left_out": dict.fromkeys(("confusion", "calibration", "abstaining"), LEFT_OUT),
@@ -72,7 +74,8 @@ def _against(
 ) -> dict[str, Any]:
     pairs = paired(this, other)
     right_a, right_b = ([is_right(kind, pair[side]) for pair in pairs] for side in (0, 1))
-    test = mcnemar_exact(right_a, right_b)
+    groups = groups_of([a for a, _ in pairs])
+    test = mcnemar_exact(right_a, right_b, groups)
     gap: Score
     if kind == "extraction":
         golds = read_golds([a.gold for a, _ in pairs], types)
@@ -80,8 +83,7 @@ def _against(
             [None if p.answer is None else parse_entities(p.answer, types) for p in side]
             for side in zip(*pairs, strict=True)
         ]
-        metric, gap = "entity_f1", entity_f1_difference(golds, read[0], read[1], seed=seed)
+        metric, gap = "entity_f1", entity_f1_difference(golds, read[0], read[1], seed=seed, groups=groups)
     else:
-        metric, gap = "exact_match", accuracy_difference(right_a, right_b, seed=seed)
-    record = {"only_this": test["only_a"], "only_other": test["only_b"], "p": test["p"]}
-    return record | {"metric": metric, "difference": gap.to_json()}
+        metric, gap = "exact_match", accuracy_difference(right_a, right_b, seed=seed, groups=groups)
+    return pair_record(test, metric, gap, groups)

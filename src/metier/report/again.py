@@ -33,6 +33,8 @@ def sizes(run: Run) -> View | None:
         "rows": points,
         "metric": metric(run.curve["metric"]),
         "wins_from": run.curve["wins_from"],
+        "steps": run.part("training").get("steps"),
+        "same_steps": (run.part("recipe").get("adapt") or {}).get("steps"),
         "tfidf": "tfidf" in names,
         "methods": {name: METHODS.get(method, method) for name, method in methods.items()},
         "rivals": rivals,

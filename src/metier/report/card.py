@@ -119,7 +119,7 @@ def metadata(run: Run) -> ModelCardData:
     if base_on_hub(run):
         more["base_model_relation"] = "adapter" if adapter else "finetune"
     return ModelCardData(
-        language=run.task["language"] or "en",
+        language=run.task["language"],
         library_name="peft" if adapter else "transformers",
         # a causal model that is read by label likelihoods: this tag names what loads it, the other what it is for
         pipeline_tag="text-generation",
@@ -160,7 +160,7 @@ def _usage(run: Run) -> dict[str, Any]:
         "adapter": _is_adapter(run),
         "written": is_written(run),
         "end": prompt["end"],
-        "room": max([n for n in (prompt["answer_tokens"] or {}).values() if isinstance(n, int)], default=0) * 4 + 32,
+        "room": run.part("training")["max_new_tokens"] or 512,
     }
 
 

@@ -9,6 +9,7 @@ from metier.report.read import Json, Run
 from metier.report.words import count, metric, number, p_value, percent, span, system_key, system_title
 
 SIGNIFICANT = 0.05
+MCNEMAR = "exact McNemar test"
 Outcome = Literal["better", "worse", "tie", "unclear", "unknown"]
 
 
@@ -26,6 +27,7 @@ class Comparison:
     p: float | None
     only_this: int | None
     only_other: int | None
+    test: str = MCNEMAR  # what p is of
 
     @property
     def title(self) -> str:
@@ -58,6 +60,10 @@ def _agreed(signs: list[int]) -> Outcome:
     return names[signs[0]]
 
 
+def _test(pair: Json) -> str:
+    return str(pair.get("test") or MCNEMAR)
+
+
 def _basis(pair: Json, metric_name: str) -> str:
     parts = []
     difference = pair.get("difference")
@@ -69,7 +75,7 @@ def _basis(pair: Json, metric_name: str) -> str:
     if pair.get("p") is not None:
         parts.append(
             f"right alone on {count(pair.get('only_this', 0))} against {count(pair.get('only_other', 0))}, "
-            f"exact McNemar {p_value(pair['p'])}"
+            f"{_test(pair).replace(' test', '')} {p_value(pair['p'])}"
         )
     return "; ".join(parts)
 
@@ -96,8 +102,9 @@ def compare(run: Run, other: str, *, task: str | None = None, metric_name: str |
     if not signs:
         outcome, basis = _unpaired(run.score("specialist", name, task), run.score(other, name, task), up)
     return Comparison(
-        other, outcome, basis, pair.get("difference"), pair.get("p"), pair.get("only_this"), pair.get("only_other")
-    )
+        other, outcome, basis, pair.get("difference"), pair.get("p"), pair.get("only_this"), pair.get("only_other"),
+        _test(pair),
+    )  # fmt: skip
 
 
 def comparisons(run: Run) -> list[Comparison]:

@@ -74,12 +74,12 @@ def demand(run: Run) -> str | None:
     asked += f"{percent(found['confidence'], 0)} confidence."
     if found["threshold"] is None:
         return (
-            f"{asked} No threshold promises that on the {count(found['n'])} examples set aside for it: "
+            f"{asked} No threshold promises that on the {_chosen_on(found)} set aside for it: "
             f"{found['reason']}. The specialist therefore abstains from everything, unless it is told to answer all "
             "(--answer-all)."
         )
     told = (
-        f"{asked} On {count(found['n'])} examples set aside for it the threshold {number(found['threshold'])} of the "
+        f"{asked} On {_chosen_on(found)} set aside for it the threshold {number(found['threshold'])} of the "
         f"{found['by']} was chosen ({count(found['right'])} of {count(found['answered'])} right above it); below it "
         "the specialist abstains."
     )
@@ -90,6 +90,16 @@ def demand(run: Run) -> str | None:
     return (
         f"{told} On the test part it answers {percent(share['value'])} {_ends(share, 1)}, with an accuracy of "
         f"{number(score['value'])} {span(score)} (n{NBSP}={NBSP}{count(score['n'])}): {HELD[test['held']]}."
+    )
+
+
+def _chosen_on(found: Json) -> str:
+    """The examples of a threshold; where rows come in groups one of each, and what the promise is of then."""
+    if not found.get("drawn_from"):
+        return f"{count(found['n'])} examples"
+    return (
+        f"{count(found['n'])} examples (one a group of {count(found['drawn_from'])}, since those of a group are not "
+        "independent: the promise is of any one example of a new group)"
     )
 
 

@@ -123,8 +123,8 @@ def _against(outcome: str, group: list[Comparison]) -> str:
         parts.append(f"{_prose(c.other)}{by}")
     names = joined(parts)
     return {
-        "better": f"It beats {names}: beyond chance by the exact McNemar test.",
-        "worse": f"It loses to {names}: beyond chance by the exact McNemar test.",
+        "better": f"It beats {names}: beyond chance by the {group[0].test}.",
+        "worse": f"It loses to {names}: beyond chance by the {group[0].test}.",
         "tie": f"Between it and {names} this test sees no difference.",
         "unclear": f"Whether it differs from {names} is not settled: the two tests disagree.",
         "unknown": f"Whether it differs from {names} is not settled: {group[0].basis}.",

@@ -15,6 +15,7 @@ from metier.evaluation.averaged import Slices
 from metier.evaluation.calibration import Temperature, fit_temperature, log_probabilities, probability_matrix
 from metier.evaluation.choices import places
 from metier.evaluation.evidence import evaluate_choices, evaluate_classification, read_predictions
+from metier.evaluation.groups import in_groups
 from metier.evaluation.scores import Prediction
 from metier.evaluation.written import evaluate_written, not_applicable
 from metier.tasks import Example, Task
@@ -28,16 +29,17 @@ def score_systems(
 ) -> dict[str, Any]:
     """Every system on the examples of the ``test`` part, as the task's kind has it."""
     if task.written:
-        return _score_written(predictions, task, systems, seed)
+        return _score_written(predictions, task, systems, test, seed)
     if task.kind == "multiple_choice":
-        return _score_choices(predictions, task, systems, seed)
-    return score_labels(predictions, task, systems, seed, slices=Slices.of(task, test))
+        return _score_choices(predictions, task, systems, test, seed)
+    return score_labels(predictions, task, systems, test, seed, slices=Slices.of(task, test))
 
 
 def score_labels(
     predictions: Path,
     task: Task,
     systems: Sequence[str],
+    test: Sequence[Example],
     seed: int,
     *,
     on: str | None = None,
@@ -50,7 +52,7 @@ def score_labels(
             on its validation answers to ``task`` nevertheless.
         slices: where the task's metric is an average over parts of the data.
     """
-    found = {name: _answers(predictions, on or task.name, name, "test") for name in systems}
+    found = {name: _tested(predictions, on or task.name, name, test) for name in systems}
     entries: dict[str, Any] = {}
     for name in systems:
         temperature = None
@@ -66,8 +68,10 @@ def score_labels(
     return entries
 
 
-def _score_choices(predictions: Path, task: Task, systems: Sequence[str], seed: int) -> dict[str, Any]:
-    found = {name: _answers(predictions, task.name, name, "test") for name in systems if name != "tfidf"}
+def _score_choices(
+    predictions: Path, task: Task, systems: Sequence[str], test: Sequence[Example], seed: int
+) -> dict[str, Any]:
+    found = {name: _tested(predictions, task.name, name, test) for name in systems if name != "tfidf"}
     entries: dict[str, Any] = {"tfidf": not_applicable(NO_TFIDF_OF_OPTIONS)}
     for name, answers in found.items():
         temperature, others = None, None
@@ -79,8 +83,10 @@ def _score_choices(predictions: Path, task: Task, systems: Sequence[str], seed: 
     return {name: entries[name] for name in systems}
 
 
-def _score_written(predictions: Path, task: Task, systems: Sequence[str], seed: int) -> dict[str, Any]:
-    found = {name: _answers(predictions, task.name, name, "test") for name in systems if name != "tfidf"}
+def _score_written(
+    predictions: Path, task: Task, systems: Sequence[str], test: Sequence[Example], seed: int
+) -> dict[str, Any]:
+    found = {name: _tested(predictions, task.name, name, test) for name in systems if name != "tfidf"}
     entries: dict[str, Any] = {"tfidf": not_applicable(NO_TFIDF_IN_WORDS)}
     for name, answers in found.items():
         others = {other: p for other, p in found.items() if other != name} if name == "specialist" else {}
@@ -88,7 +94,7 @@ def _score_written(predictions: Path, task: Task, systems: Sequence[str], seed: 
     return {name: entries[name] for name in systems}
 
 
-def score_generated(predictions: Path, task: Task, seed: int) -> dict[str, Any]:
+def score_generated(predictions: Path, task: Task, test: Sequence[Example], seed: int) -> dict[str, Any]:
     """``base-generated`` and ``specialist-generated`` of a classification task.
 
     Each is held against the likelihood scores of the same model; the specialist's also against the base's.
@@ -98,7 +104,7 @@ def score_generated(predictions: Path, task: Task, seed: int) -> dict[str, Any]:
         "specialist-generated": ["specialist", "base-generated"],
     }
     known = [name for name in ("base", "specialist", *rivals) if _file(predictions, task.name, name).exists()]
-    found = {name: _answers(predictions, task.name, name, "test") for name in known}
+    found = {name: _tested(predictions, task.name, name, test) for name in known}
     return {
         name: evaluate_classification(
             task.labels,
@@ -124,6 +130,10 @@ def fitted_temperature(task: Task, validation: Sequence[Prediction]) -> Temperat
 
 def _file(predictions: Path, task: str, system: str) -> Path:
     return predictions / f"{task}.{system}.parquet"
+
+
+def _tested(predictions: Path, task: str, system: str, test: Sequence[Example]) -> list[Prediction]:
+    return in_groups(_answers(predictions, task, system, "test"), test)
 
 
 def _answers(predictions: Path, task: str, system: str, part: str) -> list[Prediction]:

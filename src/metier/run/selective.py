@@ -3,11 +3,14 @@
 A demand sets half of the validation part aside, as ``calibration``: nothing else is chosen there, so that its answers
 are like those to new texts. Without a demand the thresholds of sets come from the validation part, which also chose the
 training step and the temperature, so that its answers look a little better; the test part says how much that matters.
+
+Thresholds ask for independent examples. Of examples that come in groups one a group is taken, drawn by the seed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from metier.errors import MetierError
 from metier.evaluation.calibration import apply_temperature, log_probabilities, probability_matrix
 from metier.evaluation.confidence import Rows, at_temperature
 from metier.evaluation.conformal import Conformal, calibrate, measure_sets
+from metier.evaluation.groups import groups_of, one_of_each
 from metier.evaluation.scores import Prediction
 from metier.evaluation.selective import CANDIDATES, Promise, fewest_all_right
 from metier.files import write_json
@@ -41,11 +45,13 @@ def check_demand(recipe: Recipe, data: Data) -> list[str]:
             fix="leave the field out",
         )
     needed = fewest_all_right(demand.accuracy, (1 - demand.confidence) / CANDIDATES)
-    have = len(data.part(CALIBRATION))
+    examples = data.part(CALIBRATION)
+    have = len({("group", e.group) if e.group else ("id", e.id) for e in examples})
     if have >= needed:
         return []
+    kind = "examples" if have == len(examples) else "groups of examples"
     return [
-        f"an accuracy of {demand.accuracy:g} cannot be shown on {have} examples (half of the validation part), even if "
+        f"an accuracy of {demand.accuracy:g} cannot be shown on {have} {kind} (half of the validation part), even if "
         f"all are right: it takes {needed}; the specialist will abstain from everything"
     ]
 
@@ -76,16 +82,19 @@ def calibrate_answers(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Conformal thresholds and the demanded one from calibration answers, both measured on test answers.
 
-    Without a calibration part they come from validation.
+    Without a calibration part they come from validation. Of answers in groups one a group is taken.
 
     Returns:
         what belongs into the specialist's ``calibration.json``, and into its entry of ``scores.json``.
     """
     parts = {part: [p for p in predictions if p.split == part] for part in (CALIBRATION, "validation", "test")}
-    held = parts[CALIBRATION] or parts["validation"]
+    part = parts[CALIBRATION] or parts["validation"]
+    held = one_of_each(part, seed)
     rows = calibrated(held, labels, temperature)
     conformal = calibrate(rows, _gold(held, labels))
     promise = Promise.make(rows, [p.correct for p in held], **demand.model_dump()) if demand else None
+    if promise and len(held) < len(part):
+        promise = replace(promise, drawn_from=len(part))
     shipped = {"conformal": conformal.to_json(), "selective": promise and promise.to_json()}
     return shipped, measure_shipped(conformal, promise, parts["test"], labels, temperature, seed)
 
@@ -99,13 +108,14 @@ def measure_shipped(
     seed: int,
 ) -> dict[str, Any]:
     """``conformal`` and ``selective`` of an entry: what a specialist's thresholds do on examples it has not seen."""
-    rows = calibrated(predictions, labels, temperature)
+    rows, groups = calibrated(predictions, labels, temperature), groups_of(predictions)
     found: dict[str, Any] = {}
     if conformal:
         gold = _gold(predictions, labels)
-        found["conformal"] = measure_sets(conformal, rows, gold, names=labels or None, seed=seed)
+        found["conformal"] = measure_sets(conformal, rows, gold, names=labels or None, groups=groups, seed=seed)
     if promise:
-        found["selective"] = {**promise.to_json(), "test": promise.measure(rows, [p.correct for p in predictions])}
+        measured = promise.measure(rows, [p.correct for p in predictions], groups)
+        found["selective"] = {**promise.to_json(), "test": measured}
     return found
 
 
