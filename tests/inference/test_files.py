@@ -1,4 +1,4 @@
-"""Tables that are answered row by row."""
+"""Tables that are answered row by row: read as they were learnt."""
 
 from __future__ import annotations
 
@@ -7,20 +7,91 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from metier.inference.answers import TextAnswer
-from metier.inference.files import predict_table
+from metier.inference.files import Counts, predict_table
+from metier.sources import write_table
+from metier.tasks import Task, from_table
+from metier.tasks.cells import CLEANERS
+from metier.tasks.task import Reading
 
 
-def test_dialogues_are_read_as_they_were_learnt(tmp_path: Path) -> None:
+def ask(task: Task, source: Path, columns: list[str]) -> tuple[list[dict[str, str]], Counts]:
+    """The inputs that a specialist of ``task`` is asked of a table."""
     asked: list[dict[str, str]] = []
 
     def predict(inputs: list[dict[str, str]], **_: Any) -> list[TextAnswer]:
-        asked.extend(inputs)
+        asked.extend(dict(one) for one in inputs)
         return [TextAnswer("Rest.", True) for _ in inputs]
 
-    task = SimpleNamespace(kind="generation", template=SimpleNamespace(fields=lambda: ["text"]))
     specialist: Any = SimpleNamespace(bundle=SimpleNamespace(task=task), writes=True, guard=None, predict=predict)
-    turns = [{"role": "user", "content": "I cough."}, {"role": "assistant", "content": "Since when?"}]
-    (tmp_path / "in.jsonl").write_text("\n".join(json.dumps({"m": cell}) for cell in (turns, "plain")))
-    predict_table(specialist, tmp_path / "in.jsonl", tmp_path / "out.jsonl", columns=["m"])
-    assert asked == [{"text": "User: I cough.\nAssistant: Since when?"}, {"text": "plain"}]
+    return asked, predict_table(specialist, source, source.parent / "out.jsonl", columns=columns)
+
+
+CELLS = st.none() | st.booleans() | st.sampled_from([0, 0.0, 2.0, 1.5, "", " a ", "b\n c", '["d", "e"]'])
+
+
+@settings(max_examples=25, deadline=None)
+@given(rows=st.lists(st.tuples(CELLS, CELLS, CELLS), min_size=1, max_size=5))
+def test_several_fields_are_read_as_they_were_learnt(rows: list[tuple[Any, Any, Any]], tmp_path_factory: Any) -> None:
+    table = tmp_path_factory.mktemp("t") / "t.jsonl"
+    names = ["one", "two", "three"]
+    said = [dict(zip(names, cells, strict=True)) for cells in rows]
+    write_table(table, [{**one, "three": "z", "label": "x"} for one in said], [*names, "label"])
+    learnt = from_table("own", table, text=names, kind="generation", instruction="Go on.")
+    asked, counts = ask(learnt.task, table, names)
+    assert asked == [example.inputs for example in learnt.examples]
+    assert counts.empty == 0
+    write_table(table, said, names)
+    asked, counts = ask(learnt.task, table, names)
+    assert all(any(one.values()) for one in asked)
+    assert counts.empty == len(rows) - len(asked)
+
+
+DIALOGUE = [
+    {"role": "user", "content": "I cough."},
+    {"role": "assistant", "content": "Since when?"},
+    {"role": "user", "content": "Since May,\n\nI think."},
+    {"role": "assistant", "content": "Rest."},
+]
+
+
+def dialogues(folder: Path, *cells: object) -> Path:
+    (folder / "in.jsonl").write_text("\n".join(json.dumps({"m": cell, "about": "lung"}) for cell in cells))
+    return folder / "in.jsonl"
+
+
+def test_a_dialogue_is_asked_without_the_answer_that_was_learnt(tmp_path: Path) -> None:
+    table = dialogues(tmp_path, DIALOGUE, DIALOGUE[:2])
+    learnt = from_table("own", table, text="m", label="m", kind="generation", instruction="Answer.")
+    asked, counts = ask(learnt.task, table, ["m"])
+    assert asked == [example.inputs for example in learnt.examples]
+    assert asked[1] == {"text": "I cough."}
+    assert counts.answered == 2
+    # one that waits for its answer is asked whole; an answer to nothing leaves nothing to ask
+    asked, counts = ask(learnt.task, dialogues(tmp_path, DIALOGUE[:3], "plain", DIALOGUE[3:]), ["m"])
+    assert asked == [
+        {"text": "User: I cough.\nAssistant: Since when?\nUser: Since May,\n\n  I think."},
+        {"text": "plain"},
+    ]
+    assert (counts.answered, counts.empty) == (1, 1)
+
+
+def test_a_dialogue_that_was_learnt_whole_is_asked_whole(tmp_path: Path) -> None:
+    table = dialogues(tmp_path, DIALOGUE, DIALOGUE[:2])
+    learnt = from_table("own", table, text="m", label="about", kind="generation", instruction="What is it about?")
+    asked, counts = ask(learnt.task, table, ["m"])
+    assert asked == [example.inputs for example in learnt.examples]
+    assert asked[1] == {"text": "User: I cough.\nAssistant: Since when?"}
+    assert counts.answered == 0
+
+
+def test_texts_are_left_to_the_specialist_to_clean(tmp_path: Path) -> None:
+    reading = Reading(clean=["entities", "outer_quotes"])
+    task = Task(name="own", version=1, kind="generation", title="Own", reading=reading)
+    assert set(reading.clean) <= set(CLEANERS)
+    asked, counts = ask(task, dialogues(tmp_path, "&amp;#039;", "&#32;", '""'), ["m"])
+    assert asked == [{"text": "&amp;#039;"}]  # cleaned once, not twice
+    assert counts.empty == 2

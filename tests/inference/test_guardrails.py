@@ -40,6 +40,51 @@ def test_what_raises_a_flag(text: str, category: str | None) -> None:
         assert flag.referral == medicine.referrals[str(category)]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I want to kill\nmyself",
+        "I want to\r\nkill myself",
+        "I want to ki\u200bll my\u00adself",
+        "I want to kill my self",
+        "I can\u00b4t breathe",
+        "I can\u02bct breathe",
+        "I can\u2032t breathe",
+        "I cant\u2028breathe",
+        "My son wont wake up, he went limp",
+        "I have crushing pain\nin my chest",
+        "How many mg of ibuprofen\ncan I take?",
+        "I have crushing chest pain and think these are symptoms of a heart attack",
+        "I want to die, I most likely will do it tonight",
+        "I want to kill myself; what are the symptoms of overdose",
+        "I want to end my life because my studies go badly",
+    ],
+)
+def test_layout_typography_and_asides_hide_nothing(text: str) -> None:
+    medicine = guard("medicine")
+    assert medicine
+    assert medicine.check(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "My chest of drawers is heavy",
+        "The choking hazard label on my toy",
+        "Is it fitting now to discuss seizure of assets?",
+        "- my chest of papers\n- it hurts to see it",
+        "A chest freezer\n\nIt hurts my back",
+        "The most likely cause is suicide among farmers who are in debt, say they",
+        "Our study of patients found that suicide was rare",
+        "Which of the following is said most often: I want to die, or I want to live?",
+    ],
+)
+def test_what_only_sounds_like_one_raises_none(text: str) -> None:
+    medicine = guard("medicine")
+    assert medicine
+    assert medicine.check(text) is None
+
+
 def test_cues_of_two_sentences_are_not_put_together_and_every_field_is_looked_at() -> None:
     medicine = guard("medicine")
     assert medicine

@@ -69,6 +69,20 @@ def test_unknown_names_get_the_nearest() -> None:
         load_task("twitter-financial-news", "large")
 
 
+def test_the_steps_that_clean_its_texts_are_kept_with_a_task(tmp_path: Path) -> None:
+    folder = tmp_path / "medicine" / "drug_reviews"
+    folder.mkdir(parents=True)
+    lines = ["\tdrugName\tcondition\treview\trating\tdate\tusefulCount"]
+    lines += [f'{n}\tA\tB\t"""It&#039;s   {n} good"""\tpositive\tMay 1, 2010\t1' for n in range(1, 4)]
+    for part in ("Train", "Test"):
+        (folder / f"drugsCom{part}.tsv").write_text("\n".join(lines) + "\n")
+    loaded = load_task("drug-reviews", data_root=tmp_path)
+    assert loaded.examples[0].text == "It's 1 good"
+    assert loaded.task.reading.clean == ["entities", "outer_quotes", "spaces"]
+    assert "reading" not in loaded.task.model_dump()  # no part of what a stage's key is made of
+    assert load_task("finance-starter").task.reading.clean == []
+
+
 def phrasebank(root: Path) -> Path:
     folder = root / "finance" / "financial_phrasebank"
     folder.mkdir(parents=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 
 import pytest
 from hypothesis import given
@@ -11,14 +12,24 @@ from hypothesis import strategies as st
 from metier.errors import MetierError
 from metier.sources.tables import Row
 from metier.tasks import Example, Task, Template
-from metier.tasks.choices import alike_left_out, asked, choice_rows, own_choice_template, read_options, with_answers
+from metier.tasks.choices import (
+    Scheme,
+    alike_left_out,
+    asked,
+    choice_rows,
+    own_choice_template,
+    read_options,
+    with_answers,
+)
 
 TEXTS = st.text(alphabet=st.characters(categories=["L", "N"]), min_size=1, max_size=12)
 
 
-def read(golds: list[str], options: tuple[str, ...] = ("up", "down", "flat")) -> tuple[list[str], str]:
+def read(
+    golds: list[str], options: tuple[str, ...] = ("up", "down", "flat"), known: Scheme | None = None
+) -> tuple[list[str], str]:
     rows = [Row(number, {"c": json.dumps(options), "gold": gold}) for number, gold in enumerate(golds, 2)]
-    found, most, scheme = choice_rows(rows, "c", "gold", ["c", "gold"], "t.csv")
+    found, most, scheme = choice_rows(rows, "c", "gold", ["c", "gold"], "t.csv", known)
     assert most == len(options)
     return [str(row.values["answer"]) for row in found], scheme
 
@@ -49,6 +60,74 @@ def test_an_answer_that_is_none_of_the_options(golds: list[str]) -> None:
     assert "column 'gold'" in str(error.value.where)
 
 
+def test_numbers_that_may_count_from_0_or_from_1_are_not_guessed() -> None:
+    with pytest.raises(MetierError, match="no row tells whether these count from 0 or from 1") as error:
+        read(["1", "2", "1"])
+    assert (error.value.where, "`label_is: number from 0`" in str(error.value.fix)) == ("t.csv, column 'gold'", True)
+    assert read(["1", "2", "1"], known="number") == (["choice1", "choice2", "choice1"], "number")
+    assert read(["1", "2", "1"], known="number from 0") == (["choice2", "choice3", "choice2"], "number from 0")
+    with pytest.raises(MetierError, match="'3' is not the number from 0 of one of the options"):
+        read(["1", "2", "3"], known="number from 0")
+    with pytest.raises(MetierError, match="'0' is not the number of one of the options"):
+        read(["1", "2", "0"], known="number")
+
+
+def test_letters_and_texts_are_read_whatever_was_known() -> None:
+    for known in ("letter", "number", "number from 0", "text", "name"):
+        assert read(["B", "A"], known=known) == (["choice2", "choice1"], "letter")  # type: ignore[arg-type]
+        assert read(["flat", "up"], known=known) == (["choice3", "choice1"], "text")  # type: ignore[arg-type]
+    assert read(["A", "B"], ("B", "A"), known="letter") == (["choice1", "choice2"], "letter")
+    assert read(["A", "B"], ("B", "A")) == (["choice2", "choice1"], "text")
+
+
+@given(st.lists(TEXTS, min_size=2, max_size=6, unique=True), st.randoms(use_true_random=False))
+def test_an_option_with_a_letter_keeps_it_wherever_it_stands(texts: list[str], shuffle: random.Random) -> None:
+    lettered = list(zip("ABCDEF", texts, strict=False))
+    letters, columns = [letter for letter, _ in lettered], dict(lettered)
+    shuffle.shuffle(lettered)
+    for cell in (
+        json.dumps(dict(lettered)),
+        json.dumps({letter.lower(): text for letter, text in lettered}),
+        json.dumps({"text": [text for _, text in lettered], "label": [letter for letter, _ in lettered]}),
+        "\n".join(f"({letter}) {text}" for letter, text in lettered),
+    ):
+        rows = [Row(n, {"c": cell, "gold": letter}) for n, letter in enumerate(letters, 2)]
+        found, _, scheme = choice_rows(rows, "c", "gold", ["c", "gold"], "t.csv", "letter")
+        assert [row.values[str(row.values["answer"])] for row in found] == texts, cell
+        assert [found[0].values[f"choice{n}"] for n in range(1, len(texts) + 1)] == texts, cell
+        assert scheme == "letter"
+    rows = [Row(n, {**columns, "gold": letter}) for n, letter in enumerate(letters, 2)]
+    found, _, _ = choice_rows(rows, [letter for letter, _ in lettered], "gold", [*columns, "gold"], "t.csv", "letter")
+    assert [row.values[str(row.values["answer"])] for row in found] == texts
+
+
+@pytest.mark.parametrize(
+    ("names", "golds", "right", "scheme"),
+    [
+        (("1", "0", "2"), ["1", "2"], ["a", "c"], "number from 0"),
+        (("2", "1", "3"), ["1", "2"], ["b", "a"], "number"),
+        (("opa", "opb", "opc"), ["opc", "OPA"], ["c", "a"], "name"),
+        (("A", "C", "D"), ["C", "A"], ["b", "a"], "letter"),
+    ],
+)
+def test_right_answers_by_the_keys_of_an_object(
+    names: tuple[str, ...], golds: list[str], right: list[str], scheme: str
+) -> None:
+    cell = json.dumps(dict(zip(names, "abc", strict=True)))
+    rows = [Row(n, {"c": cell, "gold": gold}) for n, gold in enumerate(golds, 2)]
+    found, _, called = choice_rows(rows, "c", "gold", ["c", "gold"], "t.csv")
+    assert [row.values[str(row.values["answer"])] for row in found] == right
+    assert called == scheme
+
+
+def test_a_letter_that_no_key_has() -> None:
+    cell = json.dumps({"A": "a", "C": "c"})
+    rows = [Row(2, {"c": cell, "gold": "A"}), Row(3, {"c": cell, "gold": "B"})]
+    with pytest.raises(MetierError, match="the answer 'B' is not the") as error:
+        choice_rows(rows, "c", "gold", ["c", "gold"], "t.csv")
+    assert "row 3" in str(error.value.where)
+
+
 @given(st.lists(TEXTS, min_size=2, max_size=6, unique=True))
 def test_a_list_is_read_in_every_form(texts: list[str]) -> None:
     letters = "ABCDEF"
@@ -68,7 +147,10 @@ def test_a_list_is_read_in_every_form(texts: list[str]) -> None:
 @pytest.mark.parametrize(
     ("cell", "message"),
     [(None, "missing"), ("only one", "one option only"), ('["a"]', "two options or more"), ('["a", "a"]', "the same"),
-     ('["a", ""]', "is empty"), ("[a, b", "no list"), (json.dumps([str(n) for n in range(27)]), "26 letters")],
+     ('["a", ""]', "is empty"), ("[a, b", "no list"),
+     ("{'a', 'b'}", "no list"), ('{"text": ["a", "b", "c"], "label": ["A", "B"]}', "3 texts, labelled"),
+     ('{"text": ["a", "b"], "label": ["A", "A"]}', "labels of the options do not fit"),
+     (json.dumps([str(n) for n in range(27)]), "26 letters")],
 )  # fmt: skip
 def test_a_bad_list_names_its_row_and_column(cell: str | None, message: str) -> None:
     with pytest.raises(MetierError, match=message) as error:

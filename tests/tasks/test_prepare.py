@@ -120,6 +120,23 @@ def test_whatever_the_order(rows: list[tuple[str, str, str]], shuffle: random.Ra
     }
 
 
+def question(number: int, choices: tuple[str, ...], target: str, split: str | None = None) -> Example:
+    return Example(f"{number:04}", {"text": "Which?"}, target, choices, None, split, f"f.csv:{number}")
+
+
+@given(st.permutations(["Aspirin", "Statins", "Zinc"]), st.permutations(["aspirin.", "STATINS", "Zinc"]))
+def test_options_in_another_order_are_the_same_question(one: list[str], other: list[str]) -> None:
+    rows = [question(1, tuple(one), "Zinc", "test"), question(2, tuple(other), "Zinc", "train")]
+    done = prepare(rows)
+    assert [e.id for e in done.examples] == ["0001"]
+    assert (done.report["crossing_parts"], done.report["normalised_merged"]) == (1, 1)
+    opposed = [question(1, tuple(one), "Zinc"), question(2, tuple(reversed(one)), "Statins")]
+    report = prepare([*opposed, question(3, ("Iron", "Zinc"), "Zinc")]).report
+    assert (report["kept"], report["contradictory_texts"]) == (1, 1)
+    assert report["contradictory_samples"][0]["labels"] == ["Statins", "Zinc"]
+    assert key_of(question(1, ("a", "b"), "a")) != key_of(question(1, ("a", "b", "c"), "a"))
+
+
 def test_empty_texts_are_named() -> None:
     with pytest.raises(MetierError, match=r"1 rows? ha.* empty text") as error:
         prepare([example(1, "x"), example(2, " ")])

@@ -57,6 +57,15 @@ def test_how_many_rows_a_class_needs() -> None:
     split(rows({"a": 40, "b": 10}), seed=0, fractions=shares)
 
 
+def test_options_in_another_order_are_other_training_data() -> None:
+    given, turned = (
+        [Example(f"{n:02}", {"text": f"text {n}"}, "a", ("a", "b")[::step], source_row=f"f.csv:{n}") for n in range(9)]
+        for step in (1, -1)
+    )
+    hashes = {split(e, seed=0, fractions=SHARES, stratify=False).to_json([], {})["hash"] for e in (given, turned)}
+    assert len(hashes) == 2
+
+
 def test_another_seed_is_another_split() -> None:
     examples = rows({"a": 40, "b": 40})
     hashes = {split(examples, seed=seed, fractions=SHARES).to_json(["a", "b"], {})["hash"] for seed in range(5)}

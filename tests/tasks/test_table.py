@@ -132,6 +132,20 @@ FAULTS: list[tuple[list[dict[str, Any]], dict[str, Any], str, str]] = [
         "unknown split: found 'tset'",
         "test",
     ),
+    (
+        table(text=["a", "b"], label=["0.5", "1"]),
+        {"label_map": {"0": "bad", "1": "good"}},
+        "unknown label: found '0.5'",
+        "known: 0, 1, bad, good",
+    ),
+    (
+        table(text=["a"], label=[[{"role": "user", "content": "Well?"}, {"role": "assistant", "content": "Yes."}]]),
+        {"kind": "generation", "instruction": "Go on."},
+        "a label is a dialogue",
+        "the one answer",
+    ),
+    (GOOD, {"kind": "generation"}, "needs an instruction", "'Answer the question in one sentence.'"),
+    (GOOD, {"kind": "extraction"}, "needs an instruction", "'List the companies as ORG: name"),
     (GOOD, {"text": []}, "no text column", "at least one"),
     (GOOD, {"label": "text"}, "'text' is both text and label", "the answers under label"),
     (GOOD, {"text": "text", "label": "text", "kind": "generation", "instruction": "Go on."}, "no dialogue", "messages"),
@@ -172,10 +186,13 @@ def test_dialogues_and_lists_are_read_as_lines(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
     loaded = from_table("own", tmp_path / "t.jsonl")
     assert [e.inputs["text"] for e in loaded.examples] == [
-        "System: Be kind.\nUser: My head aches.\nAssistant: Since when?\nPatient: Today.",
+        "System: Be kind.\nUser: My head\n  aches.\nAssistant: Since when?\nPatient: Today.",
         "User: I cough.\nAssistant: Rest.",
     ]
-    assert loaded.warnings == ["column 'text' holds dialogues: each is read as its turns, one a line"]
+    assert loaded.warnings == [
+        "column 'text' holds dialogues: each is read as its turns, each on a line of its own, further lines indented"
+    ]
+    assert not loaded.task.reading.answered
     rows = [{"text": ["It hurts.", "Much."], "label": "a"}, {"text": "[sic] fine", "label": "b"}]
     (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
     loaded = from_table("own", tmp_path / "t.jsonl")
@@ -189,12 +206,48 @@ def test_the_last_answer_of_a_dialogue_is_learnt_from_what_was_said_before(tmp_p
     loaded = from_table("own", tmp_path / "t.jsonl", text="m", label="m", kind="generation", instruction="Answer.")
     assert [(e.inputs["text"], e.target) for e in loaded.examples] == [
         ("Patient: I cough.", "Rest."),
-        ("System: Be kind.\nUser: My head aches.", "Since when?"),
+        ("System: Be kind.\nUser: My head\n  aches.", "Since when?"),
     ]
+    assert loaded.task.reading.answered
     assert loaded.warnings == ["column 'm' holds dialogues: the last turn of the assistant or doctor is the answer"]
     (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, [rows[0], {"m": CHAT[:2]}])))
     with pytest.raises(MetierError, match=r"no dialogue[\s\S]*row 2, column 'm'"):
         from_table("own", tmp_path / "t.jsonl", text="m", label="m", kind="generation", instruction="Answer.")
+
+
+def test_a_lone_message_is_what_it_says(tmp_path: Path) -> None:
+    code = "def f():\n\n    return 1"
+    rows = [{"p": [{"role": "user", "content": "Write f."}], "c": [{"role": "assistant", "content": f" {code}\n"}]}]
+    path = write(tmp_path / "t.jsonl", rows)
+    loaded = from_table("own", path, text="p", label="c", kind="generation", instruction="Answer.")
+    assert [(e.inputs["text"], e.target) for e in loaded.examples] == [("Write f.", code)]
+
+
+def test_what_is_asked_and_answered_is_read_once_though_it_looks_like_a_list(tmp_path: Path) -> None:
+    said = '["a", "b"]'
+    rows = [{"m": [{"role": "user", "content": said}, {"role": "assistant", "content": said}]}]
+    path = write(tmp_path / "t.jsonl", rows)
+    loaded = from_table("own", path, text="m", label="m", kind="generation", instruction="Answer.")
+    assert [(e.inputs["text"], e.target) for e in loaded.examples] == [(said, said)]
+
+
+def test_whole_numbers_are_the_same_label_with_a_point(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("text,label\na,0.0\nb,1.0\nc,-1.00\nd,1\n")
+    mapped = from_table("own", tmp_path / "t.csv", label_map={"0": "flat", "1": "up", "-1": "down"})
+    assert [e.target for e in mapped.examples] == ["flat", "up", "down", "up"]
+    write(tmp_path / "t.jsonl", table(text=["a", "b"], label=[0, 1.0]))
+    declared = from_table("own", tmp_path / "t.jsonl", labels=["0.0", "1.0"])
+    assert [e.target for e in declared.examples] == ["0.0", "1.0"]
+    both = from_table("own", tmp_path / "t.csv", labels=["0.0", "1", "1.0", "-1"])
+    assert [e.target for e in both.examples] == ["0.0", "1.0", "-1", "1"]
+    with pytest.raises(MetierError, match=r"unknown label in 2 rows: found 'v1.0'"):
+        from_table("own", write(tmp_path / "v.jsonl", table(text=["a", "b"], label=["v1.0"] * 2)), labels=["v1", "v2"])
+
+
+def test_no_language_is_claimed_that_nobody_said(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.jsonl", GOOD)
+    assert from_table("own", path).task.language is None
+    assert from_table("own", path, language="ar").task.language == "ar"
 
 
 def test_rows_are_counted_as_a_spreadsheet_does(tmp_path: Path) -> None:

@@ -60,6 +60,18 @@ def test_faults(tmp_path: Path, change: dict[str, str | None], told: str) -> Non
     assert "w.jsonl" in str(error.value.where)
 
 
+def test_numbers_count_from_where_those_of_the_task_do(tmp_path: Path) -> None:
+    task = Task(name="exam", version=1, kind="multiple_choice", title="Exam",
+                template=Template(input="{text}\n{options}", options="lettered"))  # fmt: skip
+    path = tmp_path / "w.jsonl"
+    one = {"text": "Which?", "options": ["a", "b", "c"], "rationale": "So it is.", "answer": 1}
+    path.write_text(json.dumps(one))
+    assert read_worked(str(path), task, "number from 0")[0].example.target == "b"
+    assert read_worked(str(path), task, "number")[0].example.target == "a"
+    with pytest.raises(MetierError, match="count from 0 or from 1"):
+        read_worked(str(path), task)
+
+
 def test_files_that_are_none(tmp_path: Path) -> None:
     path = tmp_path / "w.yaml"
     for text, told in (("a: 1\n", "not a list"), ("- [\n", "not valid YAML"), ("- question: x\n", "rationale")):

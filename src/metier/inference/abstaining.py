@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Sequence
+from typing import TypeGuard
 
 from metier.errors import MetierError
 from metier.evaluation.confidence import Rows, probability
@@ -23,6 +25,16 @@ def abstentions(bundle: Bundle, rows: Rows, below: float | None) -> list[bool]:
     if bundle.promise is None:
         return [False] * len(rows)
     return [not answered for answered in bundle.promise.answers(rows).tolist()]
+
+
+def check_below(below: object) -> None:
+    """Errors: :class:`MetierError` for a threshold that is no probability."""
+    if below is not None and not (_is_number(below) and 0 <= float(below) <= 1):
+        raise MetierError(f"a threshold of probability is a number from 0 to 1, not {below!r}", fix="abstain_below=0.8")
+
+
+def _is_number(value: object) -> TypeGuard[numbers.Real]:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def policy(bundle: Bundle) -> str | None:
@@ -62,9 +74,10 @@ def check_level(bundle: Bundle, level: float, method: str) -> str | None:
         )
     if method not in METHODS:
         raise MetierError(f"there are no sets of the kind '{method}'", fix=f"choose {' or '.join(METHODS)}")
-    if not math.isclose(level, round(level, 2), abs_tol=1e-9) or round(level, 2) not in LEVELS:
+    known = _is_number(level) and math.isclose(level, round(level, 2), abs_tol=1e-9) and round(level, 2) in LEVELS
+    if not known:
         raise MetierError(
-            f"sets hold the right label with a probability of 0.50 to 0.99 in steps of 0.01, not {level:g}",
+            f"sets hold the right label with a probability of 0.50 to 0.99 in steps of 0.01, not {level!r}",
             fix="give such a level: --sets 0.9",
         )
     if bundle.conformal is None:

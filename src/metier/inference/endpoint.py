@@ -148,6 +148,8 @@ def _content(body: bytes) -> str:
         content = found["choices"][0]["message"]["content"]
     except (KeyError, IndexError, TypeError):
         raise ValueError("there is no choices[0].message.content in it") from None
+    if isinstance(content, list):  # some servers send the text in parts
+        content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
     return content if isinstance(content, str) else ""
 
 

@@ -15,8 +15,10 @@ from metier.inference.choices import ChoiceAnswer
 from metier.inference.specialist import Specialist
 from metier.sources import Row, read_table, table_columns, writable_format, write_table
 from metier.sources.tables import table_format
+from metier.tasks.cells import cleaned, plain
 from metier.tasks.choices import PLACE, check_count, read_options
-from metier.tasks.dialogues import as_text
+from metier.tasks.dialogues import as_text, before_answer
+from metier.tasks.task import Reading
 
 CHUNK = 256
 ADDED = ("label", "probability", "abstained")
@@ -30,6 +32,7 @@ class Counts:
     """What happened to the rows of a table.
 
     Attributes:
+        answered: dialogues that ended with an answer, which was not shown: of a specialist that learnt to give it.
         renamed: columns that were to be added and stood in the table already, and the names they were given instead.
     """
 
@@ -37,6 +40,7 @@ class Counts:
     empty: int = 0
     abstained: int = 0
     referred: int = 0
+    answered: int = 0
     renamed: dict[str, str] = field(default_factory=dict)
 
 
@@ -69,11 +73,13 @@ def predict_table(
 ) -> Counts:
     """Read ``source``, answer its ``columns`` (one for each field of the template), write ``target``.
 
-    All columns are kept; ``label``, ``probability`` and ``abstained`` are added (``metier_label``, else
-    ``metier_label_2`` and so on, where the table has such a column). A row with an empty text gets no label and counts
-    as abstained. Where answers are written out, ``answer`` is all that is added. ``choices`` are the columns of a
-    question's options, or one with a list; then ``label`` is a letter, and ``answer`` its option. With ``sets`` there
-    is ``set``, its labels between ``|``; in a domain with red flags ``referral``, empty for a text without one.
+    Texts are read as they were in training: one of several may be empty, and a dialogue ends before its last answer
+    where such answers were learnt. All columns are kept; ``label``, ``probability`` and ``abstained`` are added
+    (``metier_label``, else ``metier_label_2`` and so on, where the table has such a column). A row without any text
+    gets no label and counts as abstained. Where answers are written out, ``answer`` is all that is added. ``choices``
+    are the columns of a question's options, or one with a list; then ``label`` is a letter, and ``answer`` its option.
+    With ``sets`` there is ``set``, its labels between ``|``; in a domain with red flags ``referral``, empty for a text
+    without one.
     """
     chooses = specialist.bundle.task.kind == "multiple_choice"
     _check_choices(specialist, chooses, choices)
@@ -131,10 +137,11 @@ def _answered(
 ) -> Iterator[dict[str, Any]]:
     iterator = iter(rows)
     while chunk := list(itertools.islice(iterator, CHUNK)):
+        reading = specialist.bundle.task.reading
         inputs: list[dict[str, Any]] = [
-            {name: str(as_text(row.values.get(column))[0] or "").strip() for name, column in pairs} for row in chunk
+            {name: _read(row.values.get(column), reading, counts) for name, column in pairs} for row in chunk
         ]
-        filled = [index for index, values in enumerate(inputs) if all(values.values())]
+        filled = [n for n, texts in enumerate(inputs) if any(cleaned(text, reading.clean) for text in texts.values())]
         file, lists = choices
         for index in filled if lists else ():
             where = f"{file}, row {chunk[index].number}"
@@ -164,3 +171,12 @@ def _answered(
             }
         if progress:
             progress(len(chunk))
+
+
+def _read(value: object, reading: Reading, counts: Counts) -> str:
+    """A cell as it was read in training; the specialist cleans it."""
+    if reading.answered:
+        shown = before_answer(value)
+        counts.answered += shown is not value
+        value = shown
+    return plain(as_text(value)[0])

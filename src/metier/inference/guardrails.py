@@ -21,8 +21,10 @@ from metier.evaluation.intervals import proportion
 from metier.evaluation.scores import Score
 
 NONE = "none"
-_PLAIN = str.maketrans({"’": "'", "‘": "'", "`": "'", "“": '"', "”": '"', "–": "-", "—": "-"})
+_PLAIN = str.maketrans({**dict.fromkeys("’‘‛`´ʹʻʼ′＇", "'"), "“": '"', "”": '"', "–": "-", "—": "-"})
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
+# a line that goes on in the next one: no empty line between them, and no item of a list
+_BROKEN = re.compile(r"(?<=\S)\n(?=[^\n])(?!(?:[-*•–]|\(?\w{1,2}[.):]) )")
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Guard:
 
     def check(self, *texts: str) -> Flag | None:
         """The gravest red flag of the texts (the fields of one question), in the order of ``referrals``; else None."""
-        sentences = [sentence for text in texts for sentence in _SENTENCE.split(plain(text)) if sentence]
+        sentences = [sentence for text in texts for sentence in _sentences(plain(text))]
         for category, referral in self.referrals.items():
             for rule in self.rules:
                 if rule.category == category and any(rule.found_in(sentence) for sentence in sentences):
@@ -80,9 +82,18 @@ class Sentence:
 
 
 def plain(text: str) -> str:
-    """A text in small letters, with straight apostrophes and single spaces; line breaks stay."""
-    folded = unicodedata.normalize("NFKC", text).translate(_PLAIN).lower()
-    return re.sub(r"[^\S\n]+", " ", folded).strip()
+    """A text in small letters, with straight apostrophes, single spaces and nothing invisible; line breaks stay."""
+    seen = "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
+    # before NFKC, which takes some apostrophes apart
+    folded = unicodedata.normalize("NFKC", seen.translate(_PLAIN)).lower()
+    lines = re.sub(r"\r\n?|[\v\f\x85\u2028\u2029]", "\n", folded)
+    return re.sub(r" ?\n ?", "\n", re.sub(r"[^\S\n]+", " ", lines)).strip()
+
+
+def _sentences(text: str) -> list[str]:
+    """The sentences of a plain text: each line by itself, and as they read where a line goes on in the next one."""
+    both = [*_SENTENCE.split(text), *_SENTENCE.split(_BROKEN.sub(" ", text))]
+    return [sentence for sentence in dict.fromkeys(both) if sentence]
 
 
 @functools.cache
@@ -113,7 +124,10 @@ def _data() -> dict[str, Any]:
 
 
 def _filled(pattern: str, words: Mapping[str, str]) -> str:
-    return re.sub(r"\{([a-z]+)\}", lambda name: words[name[1]], pattern)
+    """A pattern with its words, which may hold others; ``n't`` is also found without its apostrophe."""
+    while (filled := re.sub(r"\{([a-z]+)\}", lambda name: words[name[1]], pattern)) != pattern:
+        pattern = filled
+    return pattern.replace("n't", "n'?t")
 
 
 @functools.cache

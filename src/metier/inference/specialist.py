@@ -11,7 +11,7 @@ import numpy as np
 from metier.errors import MetierError, nearest
 from metier.evaluation.conformal import Method
 from metier.evaluation.scoring import normalise, score
-from metier.inference.abstaining import abstentions, label_sets
+from metier.inference.abstaining import abstentions, check_below, label_sets
 from metier.inference.answers import Answer, TextAnswer
 from metier.inference.asked import listed, text_fields
 from metier.inference.bundle import Bundle, read_bundle
@@ -65,7 +65,12 @@ class Specialist:
         """
         if engine not in ENGINES:
             raise MetierError(f"unknown engine '{engine}'", fix=nearest(engine, ENGINES))
-        bundle = read_bundle(Path(path))
+        try:
+            folder = Path(path)
+        except TypeError as error:
+            what = f"a path is needed, this is a value of type {type(path).__name__}"
+            raise MetierError(what, fix='give the folder that `metier run` wrote: "runs/finance-starter"') from error
+        bundle = read_bundle(folder)
         chooses = bundle.task.kind == "multiple_choice"
         if chooses and engine == "openvino":
             raise MetierError("openvino has fixed labels, this specialist's options differ", fix="use the torch engine")
@@ -133,9 +138,11 @@ class Specialist:
                 :mod:`metier.evaluation.conformal` for what is guaranteed.
             sets_by: ``lac`` for the smallest sets, ``aps`` for sets that grow with the difficulty of a text.
 
-        Errors: :class:`MetierError` for one text instead of a list, a missing field, an empty text or one that is no
-        text (with its place), and for a threshold or sets where answers are written out.
+        Errors: :class:`MetierError` for one text or a table instead of a list, a missing field, an empty text or one
+        that is no text (with its place), for a threshold that is no probability, and for a threshold or sets where
+        answers are written out.
         """
+        check_below(abstain_below)
         if self.writes and (abstain_below or sets is not None):
             raise MetierError(
                 f"a specialist for {self.bundle.task.kind} cannot abstain: its answers are written out, and carry no "
@@ -144,8 +151,8 @@ class Specialist:
             )
         if self.bundle.task.kind == "multiple_choice":
             return choose(self, listed(texts), abstain_below=abstain_below, sets=sets, sets_by=sets_by)
-        asked, fields = listed(texts), self.bundle.task.template.fields()
-        inputs = [text_fields(fields, text, f"text {n} of {len(asked)}") for n, text in enumerate(asked, 1)]
+        asked, fields, clean = listed(texts), self.bundle.task.template.fields(), self.bundle.task.reading.clean
+        inputs = [text_fields(fields, text, f"text {n} of {len(asked)}", clean) for n, text in enumerate(asked, 1)]
         if not inputs:
             return []
         flags = [self.guard.check(*i.values()) if self.guard else None for i in inputs]

@@ -19,7 +19,7 @@ from metier.tasks.formats import READERS
 from metier.tasks.prepare import key_of
 from metier.tasks.protocols import OWN, arrange, under
 from metier.tasks.records import Columns, to_examples, unique_ids
-from metier.tasks.task import DataSource, Protocol, Task
+from metier.tasks.task import DataSource, Protocol, Reading, Task
 
 FOLDER = resources.files("metier.tasks") / "catalogue"
 _PLACES = ("embedded", "local", "pypi", "hub")
@@ -89,6 +89,8 @@ def load_task(
         where = f"{place}: " + ", ".join(_ref(source, value) for source in sources)
         told += list(dict.fromkeys(source.note for source in sources if source.note))
         told += [f"protocol of {chosen.title}, {chosen.mark}: {chosen.note}"] if chosen else []
+        steps = dict.fromkeys(step for source in sources for step in source.options.get("clean", ()))
+        task = task.model_copy(update={"reading": Reading(clean=list(steps))})
         return Loaded(task, examples, where, told, chosen)
     if chosen and chosen.sources:
         raise MetierError(

@@ -6,13 +6,15 @@ import ast
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from metier.errors import MetierError, nearest
 from metier.sources.tables import Row
+from metier.tasks.cells import plain
 from metier.tasks.example import Example
 from metier.tasks.options import LETTERS, check_options, show
+from metier.tasks.records import Columns, Read, check_columns, to_examples
 from metier.tasks.task import Task, Template
 from metier.tasks.templates import default_input, own_template
 
@@ -22,7 +24,8 @@ PLACE = "options"
 """The field of the template that the options stand in."""
 
 Answers = Literal["letter", "text"]
-Scheme = Literal["text", "letter", "number", "number from 0"]
+Scheme = Literal["name", "text", "letter", "number", "number from 0"]
+"""How a table says which option is right; ``number`` is counted from 1, ``name`` is that of a column or a key."""
 
 
 def asked(task: Task, examples: Sequence[Example]) -> list[Example]:
@@ -94,20 +97,46 @@ def own_choice_template(instruction: str | None, fields: Sequence[str], answers:
     return made.model_copy(update={"input": shown, "options": "lettered"})
 
 
+def choice_examples(
+    rows: Sequence[Row],
+    source: Columns,
+    options: str | Sequence[str],
+    columns: Sequence[str],
+    file: str,
+    known: Scheme | None = None,
+) -> tuple[Read, Scheme]:
+    """Questions of a user's own table as examples, and how their right answers are written.
+
+    Arguments and errors are those of :func:`choice_rows` and :func:`metier.tasks.records.to_examples`.
+    """
+    check_columns(columns, source, file)
+    found, most, scheme = choice_rows(rows, options, str(source.label), columns, file, known)
+    names = tuple(f"choice{place}" for place in range(1, most + 1))
+    chosen = source.model_copy(update={"label": "answer", "choices": names})
+    return to_examples(found, chosen, file, columns=[*columns, *names, "answer"]), scheme
+
+
 def choice_rows(
-    rows: Sequence[Row], options: str | Sequence[str], label: str, columns: Sequence[str], file: str
+    rows: Sequence[Row],
+    options: str | Sequence[str],
+    label: str,
+    columns: Sequence[str],
+    file: str,
+    known: Scheme | None = None,
 ) -> tuple[list[Row], int, Scheme]:
     """Rows with ``choice1`` … and an ``answer`` that names one of them, for :func:`metier.tasks.records.to_examples`.
 
     Args:
         options: the columns of the options, all filled in every row; or one column that holds a list.
-        label: the column of the right one: its letter, its number (from 1, or from 0 where a 0 occurs), or its text.
+        label: the column of the right one: its letter, its number, its text, or the name of its column or key.
+        known: how right ones are written as far as that is known; else, and where it fits worse, the rows tell.
 
     Returns:
         The rows, the largest number of options, and how the answers were read: for all rows alike.
 
     Raises:
         MetierError: a missing column, options missing or twice, an answer that is none of the options; with its row.
+            Numbers that could be counted from 0 as well as from 1.
     """
     named = [options] if isinstance(options, str) else list(options)
     if not isinstance(options, str) and len(named) == 1:
@@ -116,26 +145,34 @@ def choice_rows(
         if column not in columns:
             fix = f"{nearest(column, columns)} (the file's columns: {', '.join(columns)})"
             raise MetierError(f"there is no column {column!r}", where=file, fix=fix)
-    texts = [read_options(row.values, options, f"{file}, row {row.number}") for row in rows]
-    golds = [_cell(row.values.get(label)) for row in rows]
+    held = [_options(row.values, options, f"{file}, row {row.number}") for row in rows]
+    golds = [plain(row.values.get(label)) for row in rows]
     for row, gold in zip(rows, golds, strict=True):
         if not gold:
             raise MetierError(
                 "the label is empty", where=_at(file, row, label), fix="give the right option, or delete it"
             )
-    scheme = _scheme(texts, golds)
+    scheme, places = _scheme(held, golds, known, f"{file}, column {label!r}")
     found = []
-    for row, choices, gold in zip(rows, texts, golds, strict=True):
-        place = _place(choices, gold, scheme)
+    for row, choices, gold, place in zip(rows, held, golds, places, strict=True):
         if place is None:
             raise MetierError(
-                f"the answer '{gold}' is not the {scheme} of one of the options ({', '.join(choices)})",
+                f"the answer '{gold}' is not the {scheme} of one of the options ({', '.join(choices.texts)})",
                 where=_at(file, row, label),
-                fix=f"the others are read by their {scheme}: write letters, numbers or texts, alike in every row",
+                fix=f"{'they' if scheme == known else 'the others'} are read by their {scheme}: "
+                "write letters, numbers or texts, alike in every row",
             )
-        named_choices = {f"choice{i}": text for i, text in enumerate(choices, 1)}
+        named_choices = {f"choice{i}": text for i, text in enumerate(choices.texts, 1)}
         found.append(Row(row.number, {**row.values, **named_choices, "answer": f"choice{place + 1}"}))
-    return found, max(map(len, texts), default=0), scheme
+    return found, max((len(choices.texts) for choices in held), default=0), scheme
+
+
+@dataclass(frozen=True)
+class _Options:
+    """The options of one row, and what they are called there: by their column or key, empty where by nothing."""
+
+    names: tuple[str, ...]
+    texts: tuple[str, ...]
 
 
 def read_options(values: Mapping[str, object], options: str | Sequence[str], where: str) -> list[str]:
@@ -143,11 +180,15 @@ def read_options(values: Mapping[str, object], options: str | Sequence[str], whe
 
     Errors: :class:`MetierError` with the row and the column for options missing, twice, or too many for letters.
     """
+    return list(_options(values, options, where).texts)
+
+
+def _options(values: Mapping[str, object], options: str | Sequence[str], where: str) -> _Options:
     if isinstance(options, str):
         found, column = _listed(values.get(options), f"{where}, column {options!r}"), options
     else:
-        found, column = [_cell(values.get(name)) for name in options], ""
-        empty = [name for name, text in zip(options, found, strict=True) if not text]
+        found, column = _Options(tuple(options), tuple(plain(values.get(name)) for name in options)), ""
+        empty = [name for name, text in zip(options, found.texts, strict=True) if not text]
         if empty:
             raise MetierError(
                 f"an option is missing: {len(options)} columns of options are named",
@@ -155,30 +196,20 @@ def read_options(values: Mapping[str, object], options: str | Sequence[str], whe
                 fix="fill it; where questions differ in the number of options, give them as a list in one column",
             )
     place = f"{where}, column {column!r}" if column else f"{where}, columns {', '.join(options)}"
-    check_options(found, place)
+    check_options(found.texts, place)
     return found
 
 
 _MARK = re.compile(r"^\(?([A-Za-z])[.):]\s+(?=\S)")
 
 
-def _listed(value: object, where: str) -> list[str]:
+def _listed(value: object, where: str) -> _Options:
     """A list in one cell: JSON (also an object by letter), or lines, ``|`` or ``;`` between the options."""
-    text = _cell(value)
+    text = plain(value)
     if not text:
         raise MetierError("the options are missing", where=where, fix="fill the cell, or delete the row")
     if text[0] in "[{":
-        try:
-            read = json.loads(text)
-        except ValueError:
-            try:
-                read = ast.literal_eval(text)  # a Python list, as many scripts write it
-            except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
-                fix = 'write a JSON list: ["first option", "second option"]'
-                raise MetierError(f"the options are no list: {text[:60]!r}", where=where, fix=fix) from error
-        if isinstance(read, dict) and isinstance(read.get("text"), list):
-            read = read["text"]
-        parts = [_cell(part) for part in (read.values() if isinstance(read, dict) else read)]
+        names, parts = _written(text, where)
     else:
         mark = next((mark for mark in ("\n", "|", ";") if mark in text), None)
         if mark is None:
@@ -186,47 +217,104 @@ def _listed(value: object, where: str) -> list[str]:
             raise MetierError(f"one option only: {text[:60]!r}", where=where, fix=fix)
         parts = [part.strip() for part in text.split(mark)]
         parts = [part for part in parts if part] if mark == "\n" else parts
+        names = []
     if not all(parts):
         raise MetierError("an option is empty", where=where, fix="fill it, or leave it out of the list")
     letters = [match[1].upper() if (match := _MARK.match(part)) else "" for part in parts]
-    return [_MARK.sub("", part) for part in parts] if letters == list(LETTERS[: len(parts)]) else parts
+    if not names and _begun(letters) == LETTERS:
+        names, parts = letters, [_MARK.sub("", part) for part in parts]
+    return _in_order(names or [""] * len(parts), parts)
 
 
-def _scheme(texts: Sequence[Sequence[str]], golds: Sequence[str]) -> Scheme:
-    """How the answers are written: the first way in which all of them can be read, else the one that most can."""
-    numbers: Scheme = "number from 0" if "0" in golds else "number"
-    ways: tuple[Scheme, ...] = ("text", "letter", numbers)
-    pairs = list(zip(texts, golds, strict=True))
-    read = {way: sum(_place(choices, gold, way) is not None for choices, gold in pairs) for way in ways}
-    return max(ways, key=lambda way: (read[way], -ways.index(way)))
+def _written(text: str, where: str) -> tuple[list[str], list[str]]:
+    """Names (if there are any) and texts of a list or an object as JSON or Python writes it."""
+    try:
+        read = json.loads(text)
+    except ValueError:
+        try:
+            read = ast.literal_eval(text)  # a Python list, as many scripts write it
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            read = None
+    if not isinstance(read, (list, dict)):
+        fix = 'write a JSON list: ["first option", "second option"]'
+        raise MetierError(f"the options are no list: {text[:60]!r}", where=where, fix=fix)
+    names: list[object] = []
+    if isinstance(read, dict) and isinstance(read.get("text"), list):
+        names, read = read.get("label") or [], read["text"]
+        if names and not (isinstance(names, list) and len(set(map(plain, names))) == len(names) == len(read)):
+            what = f"the labels of the options do not fit: {len(read)} texts, labelled {json.dumps(names)[:60]}"
+            raise MetierError(what, where=where, fix="give each option a label of its own, or leave the labels out")
+    elif isinstance(read, dict):
+        names, read = list(read), list(read.values())
+    return [plain(name) for name in names], [plain(part) for part in read]
 
 
-def _place(choices: Sequence[str], gold: str, scheme: Scheme) -> int | None:
-    if scheme == "text":
-        folded = [choice.casefold() for choice in choices]
-        if gold in choices:
-            return list(choices).index(gold)
+def _begun(names: Sequence[str]) -> Sequence[str] | None:
+    """The sequence that ``names`` begin, in whatever order: letters, numbers from 1, numbers from 0."""
+    own = {name.upper() for name in names}
+    ways = (LETTERS, *([str(n) for n in range(first, len(names) + first)] for first in (1, 0)))
+    return next((way for way in ways if own == set(way[: len(names)]) and len(own) == len(names)), None)
+
+
+def _in_order(names: Sequence[str], texts: Sequence[str]) -> _Options:
+    """Options that are called A, B, C … or numbered, in that order: so the letters shown are those they have."""
+    way = _begun(names) or ()
+    pairs = list(zip(names, texts, strict=True))
+    if way:
+        pairs.sort(key=lambda pair: way.index(pair[0].upper()))
+    return _Options(tuple(name for name, _ in pairs), tuple(text for _, text in pairs))
+
+
+_NUMBERS: tuple[Scheme, Scheme] = ("number", "number from 0")
+
+
+def _scheme(
+    held: Sequence[_Options], golds: Sequence[str], known: Scheme | None, where: str
+) -> tuple[Scheme, list[int | None]]:
+    """How the answers are written, and their places: the way that reads most of them; of equals the known one.
+
+    Numbers are never read from 0 where they are known to be from 1, or the other way round: that would shift them all.
+    """
+    ways: tuple[Scheme, ...] = ("name", "text", "letter", *_NUMBERS)
+    if known in _NUMBERS:
+        ways = tuple(way for way in ways if way == known or way not in _NUMBERS)
+    pairs = list(zip(held, golds, strict=True))
+    places = {way: [_place(choices, gold, way) for choices, gold in pairs] for way in ways}
+    read = {way: sum(place is not None for place in places[way]) for way in ways}
+    best = max(ways, key=lambda way: (read[way], way == known, -ways.index(way)))
+    if best == "name":  # which says what letters or numbers would, where options are called so
+        best = next((way for way in ways[2:] if places[way] == places[best]), best)
+    elif best in _NUMBERS and known not in _NUMBERS and all(read[way] == len(golds) for way in _NUMBERS):
+        raise MetierError(
+            "the right options are given by number, and no row tells whether these count from 0 or from 1",
+            where=where,
+            fix="write letters or the options' texts; or say it in the recipe, under task: "
+            "`label_is: number` (from 1) or `label_is: number from 0`",
+        )
+    return best, places[best]
+
+
+def _place(options: _Options, gold: str, scheme: Scheme) -> int | None:
+    if scheme in ("name", "text"):
+        held = options.names if scheme == "name" else options.texts
+        folded = [each.casefold() for each in held]
+        if gold in held:
+            return held.index(gold)
         return folded.index(gold.casefold()) if folded.count(gold.casefold()) == 1 else None
     if scheme == "letter":
         letter = gold.strip("().: ").upper()
-        place = LETTERS.find(letter) if len(letter) == 1 else -1
+        # an option that is called by a letter has that one, wherever it stands
+        called = all(re.fullmatch("[A-Za-z]", name) for name in options.names)
+        place = ("".join(options.names).upper() if called else LETTERS).find(letter) if len(letter) == 1 else -1
     else:
         place = int(gold) - (scheme == "number") if re.fullmatch(r"\d{1,3}", gold) else -1
-    return place if 0 <= place < len(choices) else None
+    return place if 0 <= place < len(options.texts) else None
 
 
 def same_count(examples: Sequence[Example]) -> int | None:
     """The number of options, if all questions have the same."""
     counts = {len(example.choices) for example in examples}
     return counts.pop() if len(counts) == 1 else None
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return "" if value is None else str(value).strip()
 
 
 def _at(file: str, row: Row, column: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
@@ -10,26 +11,30 @@ from metier.errors import MetierError
 from metier.sources.tables import Row
 
 Turns = list[tuple[str, str]]
-"""Who speaks, with a capital, and what is said, on one line."""
+"""Who speaks, with a capital, and what is said, with its line breaks."""
 
 Kind = Literal["dialogues", "lists of texts"]
 _SPELLINGS = (("role", "content"), ("from", "value"))
 _NAMES = {"human": "User", "gpt": "Assistant"}
+_PARTS = ("text", "input_text", "output_text")
 ANSWERING = ("assistant", "doctor", "physician", "model", "bot", "chatbot", "agent", "therapist")
 
 
 def dialogue(value: object) -> Turns | None:
-    """The turns of a list of messages, as JSON: ``{"role", "content"}`` or ``{"from", "value"}`` each; else None."""
+    """The turns of a list of messages, as JSON: ``{"role", "content"}`` or ``{"from", "value"}`` each; else None.
+
+    What is said is a text, or a list of parts that are all of type text.
+    """
     messages = _list(value)
     for role, content in _SPELLINGS:
         if messages and all(isinstance(m, dict) and _is_message(m, role, content) for m in messages):
-            said = [(m[role].strip(), " ".join((m[content] or "").split())) for m in messages]
+            said = [(m[role].strip(), (_said(m[content]) or "").strip()) for m in messages]
             return [(_NAMES.get(who.lower(), who[:1].upper() + who[1:]), words) for who, words in said if words]
     return None
 
 
 def as_text(value: object) -> tuple[object, Kind | None]:
-    """A cell as it is read, and what it held, if that was no plain value: one turn or one text a line."""
+    """A cell as it is read, and what it held, if that was no plain value; a list of texts is one text a line."""
     if turns := dialogue(value):
         return written(turns), "dialogues"
     texts = _list(value)
@@ -39,8 +44,32 @@ def as_text(value: object) -> tuple[object, Kind | None]:
 
 
 def written(turns: Turns) -> str:
-    """``User: …`` and so on, one turn a line."""
-    return "\n".join(f"{who}: {words}" for who, words in turns)
+    """``User: …`` and so on. A turn begins its line, the other lines of what it says are indented.
+
+    What a user says alone stands for itself: so it is asked without a dialogue, too.
+    """
+    if len(turns) == 1 and turns[0][0] == "User":
+        return turns[0][1]
+    return "\n".join(f"{who}: {textwrap.indent(words, '  ')[2:]}" for who, words in turns)
+
+
+def answers(turns: Turns) -> list[int]:
+    """The places of the turns of an assistant, a doctor or the like."""
+    return [place for place, (who, _) in enumerate(turns) if who.lower() in ANSWERING]
+
+
+def lone_answer(value: object) -> str | None:
+    """What an assistant says in a dialogue of this one turn; None for any other."""
+    turns = dialogue(value) or []
+    return turns[0][1] if len(turns) == 1 and answers(turns) else None
+
+
+def before_answer(value: object) -> object:
+    """The cell without its last turn, where that is an assistant's; others as they are."""
+    turns = dialogue(value) or []
+    if len(turns) - 1 not in answers(turns):
+        return value
+    return _cell(turns[:-1]) if turns[1:] else ""
 
 
 def last_answers(rows: Iterable[Row], column: str, answer: str, file: str) -> Iterator[Row]:
@@ -50,15 +79,19 @@ def last_answers(rows: Iterable[Row], column: str, answer: str, file: str) -> It
     """
     for row in rows:
         turns = dialogue(row.values.get(column)) or []
-        place = max((i for i, (who, _) in enumerate(turns) if who.lower() in ANSWERING), default=0)
-        if not place:
+        if not (place := max(answers(turns), default=0)):
             raise MetierError(
                 f"the column {column!r} is both text and label, but here no dialogue that an assistant answers",
                 where=f"{file}, row {row.number}, column {column!r}",
                 fix='write messages such as [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}], '
-                "or name another column under label",
+                "or name another column under label; content is a text, or parts of type text alone",
             )
-        yield Row(row.number, {**row.values, column: written(turns[:place]), answer: turns[place][1]})
+        yield Row(row.number, {**row.values, column: _cell(turns[:place]), answer: turns[place][1]})
+
+
+def _cell(turns: Turns) -> str:
+    """Turns as the cell that they are read from."""
+    return json.dumps([{"role": who, "content": words} for who, words in turns], ensure_ascii=False)
 
 
 def _list(value: object) -> list[Any]:
@@ -73,4 +106,14 @@ def _list(value: object) -> list[Any]:
 
 def _is_message(message: dict[str, Any], role: str, content: str) -> bool:
     said = message.get(content)
-    return isinstance(message.get(role), str) and content in message and (said is None or isinstance(said, str))
+    return isinstance(message.get(role), str) and content in message and (said is None or _said(said) is not None)
+
+
+def _said(content: object) -> str | None:
+    """The words of a message; None where it has none, or holds something else (an image, a call) beside them."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list) or not all(isinstance(p, dict) and p.get("type") in _PARTS for p in content):
+        return None
+    texts = [part.get("text") for part in content]
+    return "\n".join(texts) if all(isinstance(text, str) for text in texts) else None

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from metier.tasks.choices import Scheme
     from metier.tasks.task import Protocol, Task
 
 
@@ -44,7 +45,8 @@ class Example:
 class Loaded:
     """A task with its examples, where they came from, and what a user should know about them.
 
-    ``protocol`` is the published way of testing that the examples follow; None is metier's own.
+    ``protocol`` is the published way of testing that the examples follow; None is metier's own. ``label_is`` says how a
+    table of multiple choice writes which option is right.
     """
 
     task: Task
@@ -52,3 +54,4 @@ class Loaded:
     where: str
     warnings: list[str] = field(default_factory=list)
     protocol: Protocol | None = None
+    label_is: Scheme | None = None

@@ -1,4 +1,4 @@
-"""A catalogue task for lm-evaluation-harness: two YAML files (plain prompts, chat turns) and one file of rows.
+"""A task for lm-evaluation-harness: two YAML files (plain prompts, chat turns) and one file of rows.
 
 The prompt that metier renders stands in the rows, and the harness adds nothing to it, so that both ask the same. What
 metier reports is then ``acc`` for classes (summed likelihoods), ``acc_norm`` for multiple choice (likelihoods divided

@@ -62,9 +62,9 @@ def normalised(text: str) -> str:
 
 
 def key_of(example: Example) -> tuple[str, ...]:
-    """Two examples with this key are the same example."""
+    """Two examples with this key are the same example: options in another order make no other question."""
     parts = tuple(normalised(value) for _, value in sorted(example.inputs.items()))
-    return parts + tuple(normalised(choice) for choice in example.choices)
+    return parts + tuple(sorted(normalised(choice) for choice in example.choices))
 
 
 def prepare(examples: Sequence[Example]) -> Prepared:
@@ -92,7 +92,7 @@ def prepare(examples: Sequence[Example]) -> Prepared:
         if weights := [member.weight for member in protected if member.weight]:
             first = replace(first, weight=max(weights))
         kept.append(first)
-        same = sum(member.inputs == first.inputs for member in members) - 1
+        same = sum((member.inputs, member.choices) == (first.inputs, first.choices) for member in members) - 1
         exact += same
         folded += len(members) - 1 - same
     if contradictory and not kept:

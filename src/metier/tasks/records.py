@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import html
 import math
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from metier.errors import MetierError, nearest
 from metier.files import sha256_json
 from metier.sources.tables import Row
-from metier.tasks.dialogues import Kind, as_text
+from metier.tasks.cells import CLEANERS, cleaned, plain
+from metier.tasks.dialogues import Kind, as_text, dialogue, lone_answer
 from metier.tasks.example import Example
 from metier.tasks.prepare import normalised
 
@@ -32,7 +33,7 @@ class Columns(BaseModel):
     the label above it. For multiple choice, ``choices`` names the columns of the options (a row may lack the last
     ones), and the label, once mapped, names the column that holds the right one. ``agreement`` holds the share of
     annotators who gave the label, ``weight`` how many times as often as others a row is learnt from (1 where empty).
-    ``clean`` names steps of :data:`CLEANERS`.
+    ``clean`` names steps of :data:`metier.tasks.cells.CLEANERS`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -125,7 +126,7 @@ def to_examples(rows: Iterable[Row], source: Columns, file: str, *, columns: Seq
     """
     faults, recased, examples = _Faults(file), Counter[tuple[str, str]](), []
     listed: dict[str, Kind] = {}
-    known = None if source.labels is None else {label.casefold(): label for label in source.labels}
+    known = None if source.labels is None else {_folded(label): label for label in source.labels}
     first_with: dict[str, int] = {}
     for position, row in enumerate(rows):
         if position == 0:
@@ -178,12 +179,10 @@ def _inputs(row: Row, source: Columns, faults: _Faults, listed: dict[str, Kind])
         value, kind = as_text(row.values.get(column))
         if kind:
             listed.setdefault(column, kind)
-        if value is not None and not isinstance(value, str):
-            if not several:
-                found = f"{value!r} ({type(value).__name__})"
-                faults.add("a cell is not text", column, "format the column as text", row.number, found)
-            value = _plain(value)
-        inputs[name] = _clean(value or "", source.clean)
+        if value is not None and not isinstance(value, str) and not several:
+            found = f"{value!r} ({type(value).__name__})"
+            faults.add("a cell is not text", column, "format the column as text", row.number, found)
+        inputs[name] = cleaned(plain(value), source.clean)
     if not any(inputs.values()):
         faults.add("the text is empty", column, "fill these rows or delete them", row.number)
     return inputs
@@ -200,34 +199,43 @@ def _answer(
     if source.label is None:
         return (), ""
     value = row.values.get(source.label)
-    written = _plain(value) if value is not None else ""
-    if not written:
+    if dialogue(value) is not None and (value := lone_answer(value)) is None:
+        fix = 'write the one answer: [{"role": "assistant", "content": "…"}]'
+        faults.add("a label is a dialogue, but not one answer of an assistant", source.label, fix, row.number)
+        return (), ""
+    if not (written := plain(value)):
         faults.add("the label is empty", source.label, "label these rows or delete them", row.number)
         return (), ""
     if source.thresholds is not None:
         return (), _scored(row, source, written, faults)
     label = _mapped(written, source.label_map)
     if source.choices:
-        options = {name: _plain(row.values[name]) for name in source.choices if row.values.get(name) not in (None, "")}
+        options = {name: plain(row.values[name]) for name in source.choices if row.values.get(name) not in (None, "")}
         if label not in options:
             faults.add("no choice for this answer", source.label, nearest(label, options), row.number, repr(written))
         return tuple(options.values()), options.get(label, "")
-    if known is None or label in known.values():
+    if known is None or label in (source.labels or ()):
         return (), label
-    folded = known.get(label.casefold())
+    folded = known.get(_folded(label))
     if folded is None:
-        faults.add(_UNKNOWN, source.label, nearest(label, known.values()), row.number, repr(written))
+        fix = nearest(_folded(label), {*source.label_map, *known.values()})
+        faults.add(_UNKNOWN, source.label, fix, row.number, repr(written))
         return (), label
     recased[label, folded] += 1
     return (), folded
 
 
 def _mapped(written: str, names: Mapping[str, str]) -> str:
-    """The label's name by the map: as the file writes it, else whatever its letter case, if that leaves no choice."""
+    """The label's name by the map: as the file writes it, else by what is alike, if that leaves no choice."""
     if written in names or not names:
         return names.get(written, written)
-    alike = {name for key, name in names.items() if key.casefold() == written.casefold()}
+    alike = {name for key, name in names.items() if _folded(key) == _folded(written)}
     return alike.pop() if len(alike) == 1 else written
+
+
+def _folded(label: str) -> str:
+    """Labels are alike whatever their letter case, and 1.0 is 1: so a column with gaps writes whole numbers."""
+    return re.sub(r"^([+-]?\d+)\.0+$", r"\1", label.casefold())
 
 
 def _scored(row: Row, source: Columns, written: str, faults: _Faults) -> str:
@@ -283,16 +291,7 @@ def _weight(row: Row, source: Columns, faults: _Faults) -> float | None:
 
 def _optional(row: Row, column: str | None) -> str | None:
     value = row.values.get(column) if column else None
-    return (_plain(value) or None) if value is not None else None
-
-
-def _plain(value: object) -> str:
-    """A cell as text: spreadsheets keep whole numbers as 1.0, JSON has true and false."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value).strip()
+    return plain(value) or None
 
 
 def content_id(
@@ -316,28 +315,3 @@ def unique_ids(examples: Iterable[Example]) -> Iterator[Example]:
         seen[example.id] += 1
         times = seen[example.id]
         yield example if times == 1 else replace(example, id=f"{example.id}-{times}")
-
-
-def _spaces(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _outer_quotes(text: str) -> str:
-    """Remove pairs of double quotes around the whole text."""
-    while len(text) >= 2 and text[0] == text[-1] == '"':
-        text = text[1:-1].strip()
-    return text
-
-
-CLEANERS: dict[str, Callable[[str], str]] = {
-    "entities": html.unescape,
-    "outer_quotes": _outer_quotes,
-    "spaces": _spaces,
-}
-
-
-def _clean(text: str, steps: Sequence[str]) -> str:
-    text = text.strip()
-    for step in steps:
-        text = CLEANERS[step](text).strip()
-    return text

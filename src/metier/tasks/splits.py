@@ -12,7 +12,7 @@ from typing import Any
 from metier.errors import MetierError
 from metier.files import sha256_json
 from metier.tasks.example import Example
-from metier.tasks.prepare import key_of
+from metier.tasks.prepare import normalised
 
 PARTS = ("train", "validation", "test")
 CALIBRATION = "calibration"  # a half of validation that training never looks at, where one is asked for
@@ -34,7 +34,7 @@ class Split:
         """What ``data/splits.json`` holds: membership, counts a class, a hash of it all."""
         parts = [*PARTS, *([CALIBRATION] if CALIBRATION in self.parts else [])]
         rows = {
-            part: [[example.id, *key_of(example), example.target] for example in self.parts[part]] for part in parts
+            part: [[example.id, *_content(example), example.target] for example in self.parts[part]] for part in parts
         }
         counts = {part: Counter(_class(e, self.stratified) for e in self.parts[part]) for part in parts}
         labels = labels if self.stratified else [_ALL]
@@ -55,6 +55,12 @@ _ALL = "all"
 
 def _class(example: Example, stratify: bool) -> str:
     return example.target if stratify else _ALL
+
+
+def _content(example: Example) -> list[str]:
+    """What an example says, its options as they stand: their order belongs to what was learnt."""
+    parts = [value for _, value in sorted(example.inputs.items())]
+    return [normalised(part) for part in (*parts, *example.choices)]
 
 
 def split(examples: Sequence[Example], *, seed: int, fractions: Mapping[str, float], stratify: bool = True) -> Split:
@@ -202,7 +208,7 @@ def _assign(
     """Deal units (groups, or single examples) so that every class fills each part in proportion."""
     units: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
-        units[f"g:{example.group}" if example.group else "k:" + "\x1f".join(key_of(example))].append(example)
+        units[f"g:{example.group}" if example.group else "k:" + "\x1f".join(_content(example))].append(example)
     # hashing puts the units in an order that depends on the seed and their content, not on the file's order
     order = sorted(units, key=lambda unit: hashlib.sha256(f"{seed}\x1f{unit}".encode()).digest())
     wanted = {part: share for part, share in shares.items() if share > 0}

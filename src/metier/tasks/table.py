@@ -15,13 +15,13 @@ from metier.errors import MetierError
 from metier.sources import Lock, fetch_file, read_table, table_columns
 from metier.sources.tables import Row, table_format
 from metier.tasks import dialogues
-from metier.tasks.choices import BY_LETTER, Answers, choice_rows, own_choice_template, same_count
+from metier.tasks.choices import BY_LETTER, Answers, Scheme, choice_examples, own_choice_template, same_count
 from metier.tasks.entities import parse_entities
 from metier.tasks.example import Example, Loaded
 from metier.tasks.labels import check_labels, declared_labels, inferred_labels
 from metier.tasks.prepare import normalised
 from metier.tasks.records import Columns, check_columns, to_examples, unique_ids
-from metier.tasks.task import Task, Template
+from metier.tasks.task import Reading, Task, Template
 from metier.tasks.templates import default_input, default_instruction, own_question, own_template
 
 
@@ -34,6 +34,7 @@ def from_table(
     kind: Literal["classification", "multiple_choice", "extraction", "generation"] = "classification",
     options: str | Sequence[str] | None = None,
     answers: Answers | None = None,
+    label_is: Scheme | None = None,
     labels: Sequence[str] | None = None,
     label_map: Mapping[str, str] | None = None,
     thresholds: Sequence[tuple[float, str]] | None = None,
@@ -51,6 +52,7 @@ def from_table(
     domain: str | None = None,
     question: str | None = None,
     title: str | None = None,
+    language: str | None = None,
     licence: str = "not stated",
     commercial: bool | None = None,
     lock: Lock | None = None,
@@ -64,12 +66,14 @@ def from_table(
         text: the column to read, which is the field ``{text}``; or several, each a field of its own name (with ``_``
             for what is no letter or digit). A list of messages or texts in a cell is read as lines.
         label: the column of labels, or of scores if there are thresholds. Of generation also the column of ``text``,
-            where it holds dialogues: the last turn of the assistant or doctor is the answer to those before it.
+            where it holds dialogues: the last turn of the assistant or doctor is the answer to those before it. A
+            list of one message of theirs is what it says.
         kind: what the label column holds: a class; the right one of ``options``; entities as ``PER: Ann Lee; ORG: Acme
             Corp`` or ``none``; any text.
         options: of multiple choice: the columns of the options, or one column with a list.
         answers: of multiple choice: ``letter`` shows the options with letters (as it is if left out), ``text`` hides
             them and takes the likeliest one.
+        label_is: of multiple choice: how the label says which option is right; None finds it out from the rows.
         labels: the labels in the order to report; None takes those of the map, the thresholds or the file (sorted).
         label_map: from what the file holds (as text: ``"0"``, ``"true"``) to label names.
         thresholds: turn a score into a label: ``(upper bound, label)`` in rising order, the last bound infinite.
@@ -82,19 +86,20 @@ def from_table(
         instruction: wording of the prompt, with or without ``{text}``; None makes one from the labels.
         domain: completes "Read the text about …" in the instruction that is made.
         question: replaces "Which label fits it best?" there.
-        title, licence, commercial: for the report and the card.
+        title, language, licence, commercial: for the report and the card.
         lock, offline: as in :func:`metier.sources.fetch_file`.
 
     Raises:
         MetierError: a missing column (with the nearest), empty texts or labels, cells that are not text, options
-            missing or twice, a right answer that is none of them, an unknown or a lone label, a column that is both
-            text and label, labels that look like free text, labels that differ only in letter case, entities in another
-            form than the one above, labels declared for answers that are written out, which then need an instruction.
+            missing or twice, a right answer that is none of them, numbers of right answers that may count from 0 or
+            from 1, an unknown or a lone label, a column that is both text and label, labels that look like free text,
+            labels that differ only in letter case, entities in another form than the one above, labels declared for
+            answers that are written out, which then need an instruction.
     """
     choosing = kind == "multiple_choice"
     if kind != "classification":
         _refuse_labels(kind, labels, label_map, thresholds, instruction or (BY_LETTER if choosing else None))
-    _check_options(choosing, options, answers)
+    _check_options(choosing, options, answers or label_is)
     inputs = input_columns(text)
     _refuse_shown_answer(inputs, label, kind)
     template = _own_template(kind, instruction, tuple(inputs), answers)  # its faults show before any reading
@@ -107,7 +112,7 @@ def from_table(
     file = fetch_file(str(path), lock=lock, offline=offline).path
     reading: dict[str, Any] = {"format": format, "encoding": encoding, "delimiter": delimiter}
     reading |= {"sheet": sheet, "header_row": header_row}
-    examples, warnings = _read(file, source, label, options, reading)
+    examples, warnings, label_is = _read(file, source, options, label_is, reading)
     found: Sequence[str] = ()
     if kind == "classification":
         found = declared or inferred_labels(examples, file.name, label)
@@ -120,10 +125,11 @@ def from_table(
     warnings += _shared_texts(examples) if not group else []
     task = Task(
         name=name, version=1, kind=kind, title=title or name, description=f"Examples from {Path(str(path)).name}",
-        domain=domain or "own", labels=list(found), template=template, metric=_METRICS[kind],
+        domain=domain or "own", language=language, labels=list(found), template=template, metric=_METRICS[kind],
         option_count=same_count(examples) if choosing else None, licence=licence, commercial=commercial,
+        reading=Reading(answered=label in inputs.values()),
     )  # fmt: skip
-    return Loaded(task, list(unique_ids(examples)), f"file: {path}", warnings)
+    return Loaded(task, list(unique_ids(examples)), f"file: {path}", warnings, label_is=label_is)
 
 
 _METRICS = {
@@ -134,16 +140,16 @@ _METRICS = {
 }
 
 
-def _check_options(choosing: bool, options: object, answers: object) -> None:
+def _check_options(choosing: bool, options: object, others: object) -> None:
     if choosing and options is None:
         raise MetierError(
             "multiple choice needs to know where the options are",
             where="recipe, task.options",
             fix="name their columns, options: [A, B, C, D], or one column that holds a list, options: choices",
         )
-    if not choosing and (options is not None or answers):
+    if not choosing and (options is not None or others):
         raise MetierError(
-            "'options' and 'answers' are for multiple choice",
+            "'options', 'answers' and 'label_is' are for multiple choice",
             where="recipe, task.options",
             fix="write kind: multiple_choice beside them, or leave them out",
         )
@@ -159,34 +165,39 @@ def _own_template(
 
 
 def _read(
-    path: Path, source: Columns, label: str, options: str | Sequence[str] | None, reading: dict[str, Any]
-) -> tuple[list[Example], list[str]]:
-    """The rows as examples, and what is to be said of how they were read."""
-    told: list[str] = []
+    path: Path,
+    source: Columns,
+    options: str | Sequence[str] | None,
+    label_is: Scheme | None,
+    reading: dict[str, Any],
+) -> tuple[list[Example], list[str], Scheme | None]:
+    """The rows as examples, what is to be said of how they were read, and how right options were written."""
+    told, label = list[str](), str(source.label)
     with _other_sheets(path, reading["format"], reading["sheet"]):
         columns = table_columns(path, **reading)
         rows: Iterable[Row] = read_table(path, **reading)
         if options is not None:
-            check_columns(columns, source, path.name)
-            rows, most, scheme = choice_rows(list(rows), options, label, columns, path.name)
-            told.append(f"the right options in column {label!r} are read by their {scheme}")
-            names = tuple(f"choice{i}" for i in range(1, most + 1))
-            source = source.model_copy(update={"label": "answer", "choices": names})
-            columns = [*columns, *names, "answer"]
-        if label in source.inputs.values():
+            read, label_is = choice_examples(list(rows), source, options, columns, path.name, label_is)
+            told.append(f"the right options in column {label!r} are read by their {label_is}")
+        elif label in source.inputs.values():
             check_columns(columns, source, path.name)
             told.append(f"column {label!r} holds dialogues: the last turn of the assistant or doctor is the answer")
             source = source.model_copy(update={"label": f"{label}, last turn"})
-            columns = [*columns, f"{label}, last turn"]
             rows = dialogues.last_answers(rows, label, f"{label}, last turn", path.name)
-        read = to_examples(rows, source, path.name, columns=columns)
+            read = to_examples(rows, source, path.name, columns=[*columns, f"{label}, last turn"])
+        else:
+            read = to_examples(rows, source, path.name, columns=columns)
     told += [f"{n} rows labelled {was!r} are read as {now!r}" for (was, now), n in sorted(read.recased.items())]
     for column, kind in read.listed.items():
-        told.append(f"column {column!r} holds {kind}: each is read as its {_LINES[kind]}, one a line")
-    return read.examples, told
+        if column != label:
+            told.append(f"column {column!r} holds {kind}: each is read as its {_LINES[kind]}")
+    return read.examples, told, label_is
 
 
-_LINES: dict[dialogues.Kind, str] = {"dialogues": "turns", "lists of texts": "texts"}
+_LINES: dict[dialogues.Kind, str] = {
+    "dialogues": "turns, each on a line of its own, further lines indented",
+    "lists of texts": "texts, one a line",
+}
 
 
 @contextlib.contextmanager
@@ -216,6 +227,12 @@ def _refuse_shown_answer(inputs: Mapping[str, str], label: str, kind: str) -> No
         )
 
 
+_SAID = {
+    "extraction": "List the companies as ORG: name; ORG: name, or none.",
+    "generation": "Answer the question in one sentence.",
+}
+
+
 def _refuse_labels(kind: str, labels: object, label_map: object, thresholds: object, instruction: str | None) -> None:
     for name, value in (("labels", labels), ("label_map", label_map), ("thresholds", thresholds)):
         if value is not None:
@@ -228,7 +245,7 @@ def _refuse_labels(kind: str, labels: object, label_map: object, thresholds: obj
         raise MetierError(
             f"a task of kind {kind} needs an instruction: what to write cannot be told from labels",
             where="recipe, task.instruction",
-            fix="say what the answer is: 'List the companies as ORG: name; ORG: name, or none.'",
+            fix=f"say what the answer is: {_SAID.get(kind, _SAID['generation'])!r}",
         )
 
 

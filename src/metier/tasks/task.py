@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from metier.tasks.cells import Step
+
 Kind = Literal["classification", "multiple_choice", "extraction", "generation", "perplexity"]
 
 
@@ -107,6 +109,17 @@ class Protocol(_Part):
         return "same rows" if self.rows == "same" else "not the same rows"
 
 
+class Reading(_Part):
+    """How the texts that were learnt were read beyond their columns: a specialist reads what it is asked alike.
+
+    ``clean`` are steps of :data:`metier.tasks.cells.CLEANERS`. ``answered``: the texts were dialogues up to the last
+    answer of an assistant, which was the target.
+    """
+
+    clean: list[Step] = Field(default_factory=list)
+    answered: bool = False
+
+
 class Task(_Part):
     """Labelled examples, a template and a metric; the version is printed with every score.
 
@@ -115,7 +128,8 @@ class Task(_Part):
     behind a label, by the narrowest variant that holds the row, where variants are cut by agreement. ``templates`` are
     the wordings of variants that have one of their own. ``option_count`` is the number of options of every question,
     None where it varies. ``stand_ins`` are variants that make the evaluation's rows into training data: who learnt them
-    is never evaluated on this task.
+    is never evaluated on this task. ``language`` is None where nobody said. ``reading`` is told by the place the
+    examples came from; it is no part of what is hashed, and a specialist keeps it beside its task.
     """
 
     name: str
@@ -124,7 +138,7 @@ class Task(_Part):
     title: str
     description: str = ""
     domain: str = "general"
-    language: str = "en"
+    language: str | None = "en"
     labels: list[str] = Field(default_factory=list)
     template: Template = Template()
     metric: str = "weighted_f1"
@@ -140,6 +154,7 @@ class Task(_Part):
     agreement: dict[str, float] = Field(default_factory=dict)
     sources: list[DataSource] = Field(default_factory=list)
     protocols: dict[str, Protocol] = Field(default_factory=dict)
+    reading: Reading = Field(default=Reading(), exclude=True)
 
     @property
     def written(self) -> bool:

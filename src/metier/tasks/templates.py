@@ -14,16 +14,22 @@ _DOUBLED = re.compile(r"\{\{([^\W\d]\w*)\}\}")
 Shot = tuple[Mapping[str, str], str]
 
 
-def messages(task: Task, inputs: Mapping[str, str], shots: Sequence[Shot] = ()) -> list[dict[str, str]]:
+def messages(
+    task: Task, inputs: Mapping[str, str], shots: Sequence[Shot] = (), *, system: bool = True
+) -> list[dict[str, str]]:
     """Chat turns up to where the answer begins; solved ``shots`` are earlier turns.
 
-    The constant instruction is the system turn, so that all prompts of a task begin alike.
+    The constant instruction is the system turn, so that all prompts of a task begin alike; without ``system`` it begins
+    the first turn of the user, for chat templates that know no other.
     """
     head = "\n\n".join(part for part in (task.template.system, task.template.instruction) if part)
-    turns = [{"role": "system", "content": head}] if head else []
+    turns = []
     for shot, answer in shots:
         turns += [{"role": "user", "content": fill(task, shot)}, {"role": "assistant", "content": answer}]
-    return [*turns, {"role": "user", "content": fill(task, inputs)}]
+    turns.append({"role": "user", "content": fill(task, inputs)})
+    if head and not system:
+        turns[0]["content"] = f"{head}\n\n{turns[0]['content']}"
+    return [{"role": "system", "content": head}, *turns] if head and system else turns
 
 
 def plain(task: Task, inputs: Mapping[str, str], shots: Sequence[Shot] = ()) -> tuple[str, str]:

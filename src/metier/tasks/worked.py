@@ -15,7 +15,7 @@ from metier.errors import MetierError, nearest
 from metier.files import sha256_file
 from metier.sources import read_table
 from metier.sources.tables import Row
-from metier.tasks.choices import choice_rows
+from metier.tasks.choices import Scheme, choice_examples
 from metier.tasks.example import Example
 from metier.tasks.records import Columns, to_examples
 from metier.tasks.task import Task
@@ -54,11 +54,12 @@ def worked_hash(named: str | None) -> str | None:
     return sha256_file(worked_file(named)) if named else None
 
 
-def read_worked(named: str, task: Task) -> list[Worked]:
+def read_worked(named: str, task: Task, label_is: Scheme | None = None) -> list[Worked]:
     """Worked examples for ``task``, in the file's order.
 
     Each has the fields of the task's template (where that is one, under any name), ``rationale``, ``answer`` and, of
-    multiple choice, ``options``: a list. An answer is a label, or an option's letter, number or text.
+    multiple choice, ``options``: a list. An answer is a label, or an option's letter, number or text; ``label_is`` says
+    how the task's own table writes it, so that numbers count from where they count there.
 
     Errors: :class:`MetierError` with file and row for a field missing, empty or unknown, and an answer that is none.
     """
@@ -71,15 +72,12 @@ def read_worked(named: str, task: Task) -> list[Worked]:
                 fix = f"write it; the row has {', '.join(row.values)}"
                 raise MetierError(f"a worked example lacks its {field}", where=where, fix=fix)
     own = list(dict.fromkeys(name for row in rows for name in row.values))
-    inputs = _inputs(task, own)
+    columns = Columns(inputs=_inputs(task, own), label=ANSWER, labels=tuple(task.labels) or None)
     if task.kind == "multiple_choice":
-        rows, most, _ = choice_rows(rows, OPTIONS, ANSWER, own, path.name)
-        names = tuple(f"choice{place}" for place in range(1, most + 1))
-        columns, own = Columns(inputs=inputs, label=ANSWER, choices=names), [*own, *names]
+        read, _ = choice_examples(rows, columns, OPTIONS, own, path.name, label_is)
     else:
-        columns = Columns(inputs=inputs, label=ANSWER, labels=tuple(task.labels) or None)
-    found = to_examples(rows, columns, path.name, columns=own).examples
-    return [Worked(e, str(row.values[RATIONALE]).strip()) for e, row in zip(found, rows, strict=True)]
+        read = to_examples(rows, columns, path.name, columns=own)
+    return [Worked(e, str(row.values[RATIONALE]).strip()) for e, row in zip(read.examples, rows, strict=True)]
 
 
 def _inputs(task: Task, own: Sequence[str]) -> dict[str, str]:

@@ -90,6 +90,7 @@ def test_lengths_and_the_unconditional_correction_by_hand(model: Watched) -> Non
         ("byte", False),
         ("none", True),
         ("byte", True),
+        ("auto", True),  # the prior is taken off alone
     ):
         found = zero_shot(model, HIDDEN, ASKED, normalise=normalise, unconditional=unconditional).answered
         for example, answered in zip(ASKED, found, strict=True):
@@ -97,7 +98,12 @@ def test_lengths_and_the_unconditional_correction_by_hand(model: Watched) -> Non
             if unconditional:
                 values = values - model.score([own.choice_item({"text": ""}, example.choices)]).logprobs[0]
             answers = [own.answer(choice) for choice in example.choices]
-            size = {"none": [1] * 3, "token": [len(a) for a in answers], "byte": [len(c) for c in example.choices]}
+            size = {
+                "none": [1] * 3,
+                "auto": [1] * 3,
+                "token": [len(a) for a in answers],
+                "byte": [len(c) for c in example.choices],
+            }
             values = values / np.array(size[normalise])
             expected = np.exp(values) / np.exp(values).sum()
             assert list(answered.prediction.probabilities.values()) == pytest.approx(expected.tolist(), abs=1e-5)

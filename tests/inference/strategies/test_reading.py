@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from metier.errors import MetierError
 from metier.inference.strategies import Sample, read_samples, write_samples
@@ -35,11 +37,38 @@ WORDS = Question(EXAMPLE, {}, TEXTS, TEXTS, ("0", "1", "2"), "text")
         ("A common question", None, None),
         ("thinking\nGreen.", "2", "2"),
         ("", None, None),
+        ("The answer is option C because grass is.", "2", None),
+        ("The answer to this question is B.", "1", None),
+        ("So \\boxed{B} it is", "1", None),
+        ("Finally: $\\boxed{\\text{green}}$.", "2", "2"),
+        ("**Answer:** B", "1", None),
+        ("Answer (B)", "1", None),
+        ("C because grass is green", "2", None),
+        ("Green, because grass is.", "2", "2"),
+        ("Green. Grass is.", "2", "2"),
+        ("C: green", "2", None),
+        # only mentioned
+        ("Green grass is seen in spring.", None, None),
+        ("Green, red and blue are colours.", None, None),
+        ("It is so.\nRed light says nothing.", None, None),
+        ("A. 45-year-old man sees red.", None, None),
+        ("A) red is wrong", None, None),
+        ("A, B and C are all possible. The answer could be anything.", None, None),
+        ("The answer is (A) or (B).", None, None),
+        ("I cannot answer. Red light says nothing.", None, None),
     ],
 )
 def test_what_a_text_states(text: str, letter: str | None, word: str | None) -> None:
     assert read_choice(text, LETTERS) == letter
     assert read_choice(text, WORDS) == word
+
+
+@given(st.sampled_from(TEXTS), st.from_regex(r"[a-z]{2,8}( [a-z]{2,8}){0,3}", fullmatch=True))
+def test_words_behind_an_option_make_it_a_mention(option: str, more: str) -> None:
+    assert read_choice(option, WORDS) == read_choice(f"{option}.", LETTERS) == str(TEXTS.index(option))
+    mentioned = f"{option} {more}"
+    stated = more.split()[0] in ("because", "since")
+    assert read_choice(mentioned, WORDS) == (str(TEXTS.index(option)) if stated else None)
 
 
 def test_samples_are_kept_as_they_are(tmp_path: Path) -> None:

@@ -61,11 +61,12 @@ def test_shots_are_the_same_each_time_and_never_the_question_itself() -> None:
         one, two = (choose(AB, POOL, 2, select, 3) for _ in range(2))
         assert [e.id for e in one(question)] == [e.id for e in two(question)]
         assert len(one(question)) == 2
-        if select != "fixed":
-            assert question.id not in [e.id for e in one(question)]
-    fixed = choose(AB, POOL, 2, "fixed", 3)
-    assert {e.target for e in fixed(question)} == {"a", "b"}
-    assert [e.id for e in fixed(POOL[2])] == [e.id for e in fixed(question)]
+        for example_ in POOL:
+            assert example_.id not in [e.id for e in one(example_)]
+    fixed, new = choose(AB, POOL, 2, "fixed", 3), example(9, "cow")
+    assert all({e.target for e in fixed(e)} == {"a", "b"} for e in (*POOL, new))
+    same = [e.id for e in fixed(new)]
+    assert all([e.id for e in fixed(other)] == same for other in POOL if other.id not in same)
     assert choose(AB, POOL, 2, "nearest", 0)(example(9, "dog"))[-1].id == "4"  # the nearest stands next to the question
     drawn = choose(AB, POOL, 2, "sampled", 0)
     assert len({tuple(e.id for e in drawn(example(n, "dog"))) for n in range(9)}) > 1
@@ -88,6 +89,16 @@ def test_lists_of_claims_and_citations() -> None:
     assert claims_of("a\nb\nc", 2) == ["a", "b"]
     assert citations("So [2], and [1, 2], but [7] or [0].", 2) == ([2, 1], [7, 0])
     assert citations("nothing", 3) == ([], [])
+    assert citations("[1-3] [2; 5][Source 4]", 5) == ([1, 2, 3, 5, 4], [])
+    assert citations("[Sources 1 and 2], [ 2–9 ], [0-1]", 3) == ([1, 2, 3], [9, 0])
+    assert citations("[2019-2021] [1-999999] [3-1] [12.5 mg] [a1]", 3) == ([1, 2, 3], [2019, 2021, 999999])
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=6), st.sampled_from([", ", "; ", " and ", ",", "] ["]))
+def test_every_number_in_brackets_is_cited_or_invented(numbers: list[int], between: str) -> None:
+    cited, invented = citations(f"It is so [{between.join(map(str, numbers))}].", 20)
+    assert sorted(cited + invented) == sorted(set(numbers))
+    assert all(n <= 20 for n in cited)
 
 
 class Scripted:
@@ -98,7 +109,7 @@ class Scripted:
     def __init__(self, tokenizer: Any, claims: str = "1. Insulin lowers sugar.\n2. Metformin is first.") -> None:
         self.tokenizer, self.asked, self.claims = tokenizer, [], claims
 
-    def encoder(self, task: Task, *, longer: int = 0, room: int = 0, shots: Any = ()) -> Encoder:
+    def encoder(self, task: Task, *, longer: int = 0, room: int = 0, answer: int = 0, shots: Any = ()) -> Encoder:
         return Encoder(self.tokenizer, task, self.max_tokens, shots)
 
     def write(
@@ -137,6 +148,26 @@ def test_the_chain_of_retrieval_step_by_step(toy_base: Path) -> None:
     assert all("DRAFT" not in text and "[2] it says: Metformin" in text for text in final)
     assert one.prediction.answer == "Insulin [1] and metformin [2], perhaps [9]."
     assert one.prediction.tokens == sum(s.tokens for s in one.samples)
+
+
+def test_a_source_that_does_not_fit_is_not_shown_and_cannot_be_cited(toy_base: Path) -> None:
+    model = Scripted(load_tokenizer(toy_base))
+    library = [Passage(p.id, f"{p.text} {'Filler is written here. ' * 12}") for p in LIBRARY]
+    whole = chain_of_retrieval(model, TASK, [example(0, "What helps?")], library, Chain(documents=1)).answered[0]
+    assert (whole.facts or {})["cited"] == ["a#0", "c#0"]
+    assert (whole.facts or {})["invented"] == 1
+    model = Scripted(load_tokenizer(toy_base))
+    model.max_tokens = 560
+    said: list[str] = []
+    short = chain_of_retrieval(
+        model, TASK, [example(0, "What helps?")], library, Chain(documents=1), say=said.append
+    ).answered[0]
+    final = next(text for text in model.asked if "from these sources" in text)
+    assert "[1] it says: Insulin" in final
+    assert "[2]" not in final
+    assert " … " not in final
+    assert short.facts == {"claims": 2, "sources": ["a#0"], "cited": ["a#0"], "invented": 2}
+    assert any("1 of 2 sources do not fit into the prompt" in line for line in said)
 
 
 def test_a_draft_without_claims_looks_up_the_question(toy_base: Path) -> None:

@@ -82,7 +82,7 @@ class Simulated:
     written: int = 0
     answers: dict[Prompt, str] = field(default_factory=dict)
 
-    def encoder(self, task: Task, *, longer: int = 0, room: int = 0, shots: Any = ()) -> Encoder:
+    def encoder(self, task: Task, *, longer: int = 0, room: int = 0, answer: int = 0, shots: Any = ()) -> Encoder:
         return Encoder(self.tokenizer, task, self.max_tokens + longer, shots)
 
     def write(

@@ -55,7 +55,7 @@ def few_shot(
         shots: chooses the solved examples of each question.
         answer: the option's ``letter`` or its ``text``; as the task's template has it if left out.
         normalise: divide the log-likelihood by the answer's tokens, characters or UTF-8 bytes; ``auto`` by characters
-            for multiple choice and not for labels, as everywhere in metier.
+            for multiple choice and not for labels, as everywhere in metier, and not where ``unconditional``.
         unconditional: first take off the answer's log-likelihood behind the prompt without its question, so that an
             answer is not chosen because it is likely anywhere: p(a|q)/p(a|"Answer:"), Brown et al. 2020,
             section 2.4; Wu et al. 2023, section 5.1.
@@ -72,8 +72,9 @@ def few_shot(
         )
     chosen: Normalise = normalise
     if normalise == "auto":
-        chosen = "character" if task.kind == "multiple_choice" else "none"
-    encoders = _Encoders(model, task, answer)
+        # Brown and Wu correct by the prior or by the length, not by both: together they favour short answers
+        chosen = "character" if task.kind == "multiple_choice" and not unconditional else "none"
+    encoders = _Encoders(model, task, answer, examples)
 
     def prepared(example: Example) -> Prepared:
         own, count = encoders.behind(shots(example)), len(example.choices or task.labels)
@@ -116,14 +117,18 @@ class Prepared:
 class _Encoders:
     """One encoder for questions alone, and one for those behind solved examples, which may take as much again."""
 
-    def __init__(self, model: Model, task: Task, form: Form | None) -> None:
+    def __init__(self, model: Model, task: Task, form: Form | None, examples: Sequence[Example]) -> None:
         self.model, self.task, self.form = model, task, form
         self.made: dict[bool, Encoder] = {}
+        probe = model.encoder(task)
+        answers = {answer for example in examples for answer in question(task, example, form).answers}
+        self.longest = max((len(probe.answer(answer)) + 1 for answer in answers), default=0)  # and its end token
 
     def behind(self, solved: Sequence[Example]) -> Encoder:
         many = bool(solved)
         if many not in self.made:
-            self.made[many] = self.model.encoder(self.task, longer=self.model.max_tokens if many else 0)
+            longer = self.model.max_tokens if many else 0
+            self.made[many] = self.model.encoder(self.task, longer=longer, answer=self.longest)
         self.made[many].shots = [_solved(self.task, shot, self.form) for shot in solved]
         return self.made[many]
 

@@ -33,7 +33,9 @@ FINAL = (
     "it, such as [1].\n\n{sources}\n\nQuestion: {question}"
 )
 AT_ONCE = 4
-_CITED = re.compile(r"\[(\d+(?:\s*,\s*\d+)*)\]")
+_NUMBER = r"(?:sources?\s*)?\d{1,6}"
+_CITED = re.compile(rf"\[\s*({_NUMBER}(?:\s*(?:[,;&–-]|and)\s*{_NUMBER})*)\s*\]", re.IGNORECASE)
+_SPAN = re.compile(r"(\d+)(?:\s*[–-]\s*(\d+))?")
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class _Work:
     queries: list[str] = field(default_factory=list)
     found: list[Passage] = field(default_factory=list)
     summaries: list[str] = field(default_factory=list)
+    shown: int = 0
     answer: str = ""
 
 
@@ -117,6 +120,8 @@ def chain_of_retrieval(
             one.found = look_up(index, library, one.queries, chain.documents)
         steps.summaries(works)
         steps.answers(works)
+        if left_out := sum(len(one.found) - one.shown for one in works):
+            say(f"{name}: {left_out} of {sum(len(one.found) for one in works)} sources do not fit into the prompt")
         return [_answered(one, part) for one in works]
 
     return within(budget, examples, bound=bound, work=work, at_once=AT_ONCE, name=name, say=say, tick=tick)
@@ -139,7 +144,11 @@ def claims_of(text: str, most: int) -> list[str]:
 
 def citations(answer: str, sources: int) -> tuple[list[int], list[int]]:
     """Numbers of sources that an answer cites, in order: those there are, and those there are not."""
-    numbers = [int(number) for group in _CITED.findall(answer) for number in group.split(",")]
+    numbers: list[int] = []
+    for group in _CITED.findall(answer):
+        for first, last in _SPAN.findall(group):
+            begin, end = int(first), int(last or first)
+            numbers += [begin, *range(max(begin + 1, 1), min(end, sources + 1)), end]
     unique = list(dict.fromkeys(numbers))
     return [n for n in unique if 1 <= n <= sources], [n for n in unique if not 1 <= n <= sources]
 
@@ -186,16 +195,20 @@ class _Steps:
             one.summaries.append(" ".join(text.text.split()) or passage.text)
 
     def answers(self, works: Sequence[_Work]) -> None:
-        inputs = [
-            {
-                "question": one.question,
-                "sources": "\n".join(f"[{number}] {text}" for number, text in enumerate(one.summaries, 1))
-                or "(nothing was found)",
-            }
-            for one in works
-        ]
-        for one, written in zip(works, self._ask(FINAL, works, "answer", inputs, self.chain.tokens), strict=True):
+        """From the sources that fit whole: of one that was cut nobody could say whether it was read."""
+        encoder = self._encoder(FINAL, self.chain.tokens)
+        prompts = []
+        for one in works:
+            one.shown = len(one.summaries)
+            while one.shown > 1 and not _fits(encoder, _sourced(one)):
+                one.shown -= 1
+            prompts.append(encoder.prompt(_sourced(one)))
+        for one, written in zip(works, self._write(encoder, works, "answer", prompts, self.chain.tokens), strict=True):
             one.answer = written.text.strip()
+
+    def _encoder(self, wording: str, room: int) -> Encoder:
+        template = Template(system=self.task.template.system, input=wording)
+        return self.model.encoder(self.task.model_copy(update={"template": template}), room=room)
 
     def _ask(
         self,
@@ -206,8 +219,7 @@ class _Steps:
         room: int,
         documents: Sequence[str] | None = None,
     ) -> list[Written]:
-        template = Template(system=self.task.template.system, input=wording)
-        encoder = self.model.encoder(self.task.model_copy(update={"template": template}), room=room)
+        encoder = self._encoder(wording, room)
         return self._write(encoder, works, stage, [encoder.prompt(i) for i in inputs], room, documents)
 
     def _write(
@@ -239,8 +251,19 @@ class _Steps:
         return found
 
 
+def _fits(encoder: Encoder, inputs: dict[str, str]) -> bool:
+    ids = encoder.tokenizer.encode(encoder.render(inputs), add_special_tokens=not encoder.chat)
+    return len(ids) <= encoder.max_tokens
+
+
+def _sourced(one: _Work) -> dict[str, str]:
+    """The last step's fields, with the sources that are shown."""
+    shown = "\n".join(f"[{number}] {text}" for number, text in enumerate(one.summaries[: one.shown], 1))
+    return {"question": one.question, "sources": shown or "(nothing was found)"}
+
+
 def _answered(one: _Work, part: str) -> Answered:
-    cited, invented = citations(one.answer, len(one.found))
+    cited, invented = citations(one.answer, one.shown)
     prediction = Prediction(
         example_id=one.example.id, split=part, text=one.example.text, gold=one.example.target,
         answer=one.answer or None, probabilities={}, parsed=bool(one.answer), tokens=one.tokens, seconds=one.seconds,
@@ -248,7 +271,7 @@ def _answered(one: _Work, part: str) -> Answered:
     )  # fmt: skip
     facts = {
         "claims": len(one.claims),
-        "sources": [passage.id for passage in one.found],
+        "sources": [passage.id for passage in one.found[: one.shown]],
         "cited": [one.found[number - 1].id for number in cited],
         "invented": len(invented),
     }

@@ -14,6 +14,7 @@ from metier.models.encode import Encoder, Shot
 from metier.models.forward import Runner
 from metier.models.generate import Written, generate
 from metier.models.layers import causal_model
+from metier.models.load import learned_positions
 from metier.models.packed import Item
 from metier.tasks import Task
 
@@ -26,8 +27,16 @@ class Model(Protocol):
     max_tokens: int
     """Longest prompt, in tokens."""
 
-    def encoder(self, task: Task, *, longer: int = 0, room: int = 0, shots: Sequence[Shot] = ()) -> Encoder:
-        """Prompts of ``task``; ``longer``: tokens beyond ``max_tokens``; ``room``: tokens to be written behind them."""
+    def encoder(
+        self, task: Task, *, longer: int = 0, room: int = 0, answer: int = 0, shots: Sequence[Shot] = ()
+    ) -> Encoder:
+        """Prompts of ``task``.
+
+        Args:
+            longer: tokens beyond ``max_tokens``.
+            room: tokens to be written behind them.
+            answer: tokens of the longest answer that is only scored there.
+        """
         ...
 
     def write(
@@ -62,14 +71,19 @@ class Loaded:
         """Prompts whose middle was left out so far."""
         return sum(encoder.truncated for encoder in self.encoders)
 
-    def encoder(self, task: Task, *, longer: int = 0, room: int = 0, shots: Sequence[Shot] = ()) -> Encoder:
-        """As :meth:`Model.encoder`; prompt and room never exceed the positions that the model was made for.
+    def encoder(
+        self, task: Task, *, longer: int = 0, room: int = 0, answer: int = 0, shots: Sequence[Shot] = ()
+    ) -> Encoder:
+        """As :meth:`Model.encoder`; what stands behind a prompt is left room in the positions that the model has.
 
-        Errors: :class:`MetierError` where they leave nothing for a prompt.
+        Errors: :class:`MetierError` where that leaves nothing for a prompt.
         """
-        limit = self._limit(room)
+        limit = self._limit(room, answer)
         if limit < 32:
-            raise MetierError(f"{room} tokens to write leave no room for a question", fix="lower the strategy's tokens")
+            what = f"{room} tokens to write" if room else f"options of {answer} tokens"
+            raise MetierError(
+                f"{what} leave no room for a question", fix="lower the strategy's tokens, or shorten the options"
+            )
         self.encoders.append(Encoder(self.tokenizer, task, min(self.max_tokens + longer, limit), shots))
         return self.encoders[-1]
 
@@ -103,12 +117,14 @@ class Loaded:
         text = written.text.strip().split("\n\n")[0]
         if text == written.text:
             return written
-        return Written(tuple(self.tokenizer.encode(text, add_special_tokens=False)), text, True)
+        # half characters, which text shows as a mark of its own, may take more tokens than were written
+        ids = self.tokenizer.encode(text, add_special_tokens=False)[: len(written.ids)]
+        return Written(tuple(ids), text, True)
 
-    def _limit(self, room: int) -> int:
+    def _limit(self, room: int, answer: int) -> int:
         """The longest prompt. What is only scored may exceed rotary positions, as everywhere in metier."""
-        config = causal_model(self.runner.model).config.get_text_config()
-        positions = getattr(config, "max_position_embeddings", None)
-        if not positions or (not room and getattr(config, "rope_parameters", None)):
+        config = causal_model(self.runner.model).config
+        positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+        if not positions or not (room or learned_positions(config)):
             return 1 << 20
-        return int(positions) - (room or min(64, int(positions) // 4))
+        return int(positions) - self.runner.soft_tokens - (room or max(answer, min(64, int(positions) // 4)))

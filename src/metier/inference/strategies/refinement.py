@@ -54,10 +54,10 @@ def ensemble_refinement(
     Errors: :class:`MetierError` for a task without options, and for a budget too small for one question.
     """
     task = worded(task, setting.answer)
-    first = thinking_encoder(model, thinking_task(task), setting, say=say)
-    longer = setting.samples * (setting.tokens + 8) + 32
-    refining = thinking_encoder(model, thinking_task(task, f"{{{FIELD}}}"), setting, longer=longer)
     asked = [question(task, example, setting.answer) for example in examples]
+    first = thinking_encoder(model, thinking_task(task), setting, asked, say=say)
+    longer = setting.samples * (setting.tokens + 8) + 32
+    refining = thinking_encoder(model, thinking_task(task, f"{{{FIELD}}}"), setting, asked, longer=longer)
     prompts = {q.example.id: first.prompt(q.inputs) for q in asked}
 
     def bound(q: Question) -> int:

@@ -22,8 +22,9 @@ def choose(
     """``count`` solved examples of ``pool`` for each question, never the question itself.
 
     Args:
-        select: ``fixed``: seeded, the same for every question, labels or letters in turn; ``sampled``: drawn for each
-            question, seeded by its id; ``nearest``: by BM25 to the question, the nearest last, next to it.
+        select: ``fixed``: seeded, the same for every question that is not among them, labels or letters in turn;
+            ``sampled``: drawn for each question, seeded by its id; ``nearest``: by BM25 to the question, the nearest
+            last, next to it.
         answer: whether options are chosen by letter or by text.
 
     Errors: :class:`MetierError` where the pool is too small.
@@ -36,8 +37,14 @@ def choose(
     if select == "fixed":
         shown, labels = in_turn(worded(task, answer), pool, answer)
         own = {example.id: example for example in pool}
-        chosen = [own[example.id] for example in fixed(shown, labels, count, seed)]
-        return lambda example: chosen
+
+        def without(id: str | None) -> list[Example]:
+            others = [example for example in shown if example.id != id]
+            return [own[example.id] for example in fixed(others, labels, count, seed)]
+
+        chosen = without(None)
+        ids = {example.id for example in chosen}
+        return lambda example: without(example.id) if example.id in ids else chosen
     if select == "sampled":
         return lambda example: _drawn(pool, example, count, seed)
     index = Bm25([example.text for example in pool])

@@ -94,8 +94,8 @@ def self_consistency(
     Errors: :class:`MetierError` for a task without options, and for a budget too small for one question.
     """
     task = worded(task, setting.answer)
-    thinking = thinking_encoder(model, thinking_task(task), setting, say=say)
     asked = [question(task, example, setting.answer) for example in examples]
+    thinking = thinking_encoder(model, thinking_task(task), setting, asked, say=say)
     prompts = {q.example.id: thinking.prompt(q.inputs) for q in asked}
 
     def bound(q: Question) -> int:
@@ -128,7 +128,13 @@ def thinking_task(task: Task, before: str = "") -> Task:
 
 
 def thinking_encoder(
-    model: Model, thinking: Task, setting: Setting, *, longer: int = 0, say: Say = lambda line: None
+    model: Model,
+    thinking: Task,
+    setting: Setting,
+    asked: Sequence[Question],
+    *,
+    longer: int = 0,
+    say: Say = lambda line: None,
 ) -> Encoder:
     """Prompts of a task that asks for reasoning, behind the worked examples, which take nothing from the question.
 
@@ -136,12 +142,13 @@ def thinking_encoder(
 
     Args:
         thinking: as :func:`thinking_task` gave it; fields besides the question's own are empty in worked examples.
+        asked: the questions, whose options must fit behind a chain.
         longer: tokens beyond the longest prompt, for what is put in besides.
         say: is told how many were left out.
     """
     blank = dict.fromkeys(thinking.template.fields(), "")
     shots = [_solved(thinking, one, setting.answer, blank) for one in setting.worked]
-    room = setting.tokens + 16
+    room = setting.tokens + max(16, _choice_tokens(model.encoder(thinking), asked))
     plain = model.encoder(thinking, room=room, longer=longer)
 
     def size(shown: Sequence[Shot]) -> int:
@@ -231,6 +238,13 @@ def elect(
 
 def _in_order(asked: Question) -> list[str]:
     return sorted(asked.names, key=lambda name: (len(name), name)) if asked.example.choices else list(asked.names)
+
+
+def _choice_tokens(encoder: Encoder, asked: Sequence[Question]) -> int:
+    """Tokens behind a chain: the sentence that asks for the answer, and the longest answer."""
+    shown = {q.answers for q in asked}
+    longest = max((len(a) for answers in shown for a in encoder.choices(answers, lead=" ")), default=0)
+    return len(_conclusion(encoder)) + longest
 
 
 def _conclusion(encoder: Encoder) -> Prompt:

@@ -1,0 +1,63 @@
+"""Cells of messages: what is said keeps its lines, and every turn can be told from the next."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metier.tasks.dialogues import as_text, before_answer, dialogue, lone_answer, written
+
+ROLES = ("System", "User", "Assistant", "Patient")
+WORDS = st.text(alphabet="ab \n\t:-`é").map(str.strip).filter(bool)
+TURNS = st.lists(st.tuples(st.sampled_from(ROLES), WORDS | st.just("hi\nAssistant: no\n\n  x")), min_size=2, max_size=4)
+
+
+def cell(*turns: tuple[str, object]) -> str:
+    return json.dumps([{"role": who, "content": said} for who, said in turns])
+
+
+@given(TURNS)
+def test_turns_can_be_told_apart_and_keep_their_words(turns: list[tuple[str, str]]) -> None:
+    assert dialogue(cell(*turns)) == turns
+    text = written(turns)
+    starts = [match.start() for match in re.finditer(rf"^({'|'.join(ROLES)}): ", text, re.MULTILINE)]
+    assert len(starts) == len(turns)
+    for (who, said), start, end in zip(turns, starts, [*starts[1:], len(text) + 1], strict=True):
+        lines = text[start : end - 1].removeprefix(f"{who}: ").split("\n")
+        assert [line.strip() for line in lines] == [line.strip() for line in said.split("\n")]
+
+
+def test_code_keeps_its_shape() -> None:
+    said = "Look:\n```\nif x:\n    y()\n\nz()\n```"
+    shown = "User: Look:\n  ```\n  if x:\n      y()\n\n  z()\n  ```\nAssistant: Yes."
+    assert as_text(cell(("user", f"\n{said} "), ("assistant", "Yes."))) == (shown, "dialogues")
+
+
+@given(WORDS)
+def test_what_a_user_says_alone_is_the_text_itself(said: str) -> None:
+    assert as_text(cell(("user", said))) == (said, "dialogues")
+    assert as_text(cell(("patient", "I cough.")))[0] == "Patient: I cough."
+
+
+def test_parts_of_text_are_read_and_other_parts_are_not() -> None:
+    text = [{"type": "text", "text": "one"}, {"type": "input_text", "text": "two"}]
+    assert dialogue(cell(("user", text), ("assistant", "yes"))) == [("User", "one\ntwo"), ("Assistant", "yes")]
+    image = [{"type": "text", "text": "what is this?"}, {"type": "image_url", "image_url": {"url": "x"}}]
+    assert dialogue(cell(("user", image), ("assistant", "a dog"))) is None
+
+
+def test_an_answer_is_found_and_taken_away() -> None:
+    asked, answer = ("user", "Well?"), ("assistant", "- a\n- b")
+    assert lone_answer(cell(answer)) == "- a\n- b"
+    for other in (cell(asked), cell(asked, answer), "[]", "yes", None):
+        assert lone_answer(other) is None
+    assert as_text(before_answer(cell(asked, answer)))[0] == "Well?"
+    assert as_text(before_answer(cell(asked, answer, asked, answer)))[0] == (
+        "User: Well?\nAssistant: - a\n  - b\nUser: Well?"
+    )
+    assert before_answer(cell(answer)) == ""
+    for open_still in (cell(asked), cell(asked, answer, asked), "plain", None, 3):
+        assert before_answer(open_still) is open_still
