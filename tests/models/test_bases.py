@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel, GPT2Config, GPT2LMHeadModel
 
 from metier.errors import MetierError
 from metier.models.bases import listing, resolve
 from metier.models.load import fitting, load_config, load_model, load_tokenizer
-from tests.toy import make_base
+from tests.toy import make_base, write_tokenizer
 
 
 @pytest.fixture
@@ -37,6 +38,12 @@ def truncate(base: Path) -> None:
     file.write_bytes(file.read_bytes()[:5000])
 
 
+def lose(base: Path, name: str) -> None:
+    weights = load_file(base / "model.safetensors")
+    del weights[name]
+    save_file(weights, base / "model.safetensors", {"format": "pt"})
+
+
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
@@ -48,6 +55,12 @@ def truncate(base: Path) -> None:
         (lambda base: edit(base, architectures=["LlamaForSequenceClassification"]), "is not a causal"),
         (lambda base: edit(base, auto_map={"AutoModelForCausalLM": "own.Model"}), "never executed"),
         (truncate, "cannot be loaded"),
+        (
+            lambda base: lose(base, "model.layers.1.mlp.down_proj.weight"),
+            "1 of the model's weights are not in its files",
+        ),
+        (lambda base: edit(base, quantization_config={"quant_method": "bitsandbytes"}), "are quantized"),
+        (lambda base: edit(base, vocab_size=100), "the model has 100 tokens"),
         (lambda base: (base / "model.safetensors").rename(base / "pytorch_model.bin"), "pickled weights are never"),
         (lambda base: (base / "tokenizer.json").write_text("{half"), "tokenizer"),
     ],
@@ -77,9 +90,32 @@ def test_prompts_fit_a_learned_table_of_positions(tmp_path: Path, base: Path) ->
     assert fitting(base, 1024) == 448  # rotary positions can be computed beyond 512, but were not trained
 
 
+def test_the_longest_answer_fits_behind_a_prompt_in_a_table(tmp_path: Path, base: Path) -> None:
+    tokenizer = write_tokenizer(tmp_path)
+    config = GPT2Config(vocab_size=len(tokenizer), n_embd=8, n_layer=1, n_head=2, n_positions=256)
+    GPT2LMHeadModel(config).save_pretrained(tmp_path)
+    answer = "zq " * 40
+    longest = len(tokenizer.encode(f" {answer}")) + 1
+    assert longest > 64
+    assert fitting(tmp_path, 1024, answers=lambda: ["no", answer]) == 256 - longest
+    assert fitting(tmp_path, 1024, answers=lambda: ["no"]) == 192
+    assert fitting(base, 1024, answers=lambda: [answer]) == 448
+    with pytest.raises(MetierError, match="leaves no room for a text: this base has 256 positions"):
+        fitting(tmp_path, 1024, answers=lambda: [answer * 2])
+
+
 def test_the_weights_are_part_of_a_bases_hash(base: Path, tmp_path: Path) -> None:
     other = make_base(tmp_path / "other", seed=1)
     assert resolve(str(base)).sha256 == resolve(str(base)).sha256 != resolve(str(other)).sha256
+
+
+def test_weights_that_may_not_be_read_are_told(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("metier.models.bases.sha256_file", refuse)
+    with pytest.raises(MetierError, match=r"cannot be read: Permission denied[\s\S]*change its rights"):
+        resolve(str(base))
 
 
 def test_the_catalogue_says_where_bases_come_from() -> None:

@@ -89,6 +89,38 @@ def test_shots_stand_before_the_question_as_they_are_trained(tokenizer: Any) -> 
     assert places == sorted(places)
 
 
+TURNS = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system turns') }}{% endif %}" + TURNS,
+        "{% if messages[0].role == 'system' %}{% set messages = messages[1:] %}{% endif %}" + TURNS,
+    ],
+    ids=["refuses", "drops"],
+)
+def test_a_template_without_a_system_turn_says_the_instruction_in_the_first_turn(toy_base: Path, template: str) -> None:
+    tokenizer = load_tokenizer(toy_base)
+    tokenizer.chat_template = template
+    encoder = Encoder(tokenizer, task(*LABELS), shots=[({"text": "one"}, "up")])
+    shown = encoder.render({"text": "two"})
+    assert shown.count("Which way?") == 1
+    assert shown.index("Which way?") < shown.index("one")
+    assert "system" not in shown
+    assert encoder.end == tokenizer.convert_tokens_to_ids("<|im_end|>")
+
+
+def test_a_chat_template_that_cannot_be_read_is_told(toy_base: Path) -> None:
+    tokenizer = load_tokenizer(toy_base)
+    tokenizer.chat_template = TURNS + "{% for m in %}"
+    with pytest.raises(MetierError, match="chat template cannot be used"):
+        Encoder(tokenizer, task(*LABELS)).render({"text": "one"})
+
+
 def test_the_instruction_is_shared_by_all_prompts(tokenizer: Any) -> None:
     encoder = Encoder(tokenizer, task(*LABELS))
     prefix, bare = split_prefix([encoder.training_item({"text": text}, "up") for text in ("abc", "xyz")])

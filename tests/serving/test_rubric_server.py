@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import socket
 import threading
 from collections.abc import Iterator
 from html import unescape
@@ -163,3 +164,13 @@ def test_nonsense_is_refused(bench: Workbench, browser: Browser) -> None:
     assert bench.said("ben") == {}
     with pytest.raises(MetierError, match="is taken"):
         rubric_server(bench, bench.token(), browser.port)
+
+
+def test_a_room_of_raters_may_come_at_once(bench: Workbench) -> None:
+    server = rubric_server(bench, bench.token())  # nobody takes the connections yet
+    try:
+        waiting = [socket.create_connection(("127.0.0.1", server.server_port), timeout=0.5) for _ in range(60)]
+        for one in waiting:
+            one.close()
+    finally:
+        server.server_close()

@@ -188,6 +188,67 @@ def test_too_many_and_too_slow_are_told_to_come_again(
     assert slow.sizes == [1, 1]  # what nobody waited for any more was not computed
 
 
+def half_sent(client: httpx.Client, count: int) -> list[socket.socket]:
+    """Connections with the beginning of a request's head."""
+    url = client.base_url
+    found = [socket.create_connection((url.host, url.port), timeout=20) for _ in range(count)]
+    for one in found:
+        one.sendall(b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+    return found
+
+
+def test_half_sent_requests_keep_nobody_out_and_are_not_waited_for(specialists: dict[str, Specialist]) -> None:
+    with served(specialists["labels"], Limits(head_seconds=0.6)) as client:
+        assert post(client, {"texts": TEXTS[:1]})[0] == 200  # and its connection is kept
+        many = half_sent(client, 210)
+        assert post(client, {"texts": TEXTS[:1]})[0] == 200
+        many[0].settimeout(0.2)
+        with pytest.raises(TimeoutError):  # not at once
+            many[0].recv(1)
+        many[0].settimeout(20)
+        many[1].sendall(b"X: drip\r\n")
+        assert [one.recv(1) for one in many] == [b""] * 210
+        for one in many:
+            one.close()
+
+
+def test_what_takes_longer_than_a_head_is_not_cut_off(
+    specialists: dict[str, Specialist], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow(specialists["labels"], monkeypatch)
+    with served(specialists["labels"], Limits(head_seconds=0.3)) as client, ThreadPoolExecutor(1) as pool:
+        reply = pool.submit(post, client, {"texts": TEXTS[:1]})
+        assert slow.begun.wait(20)
+        time.sleep(0.6)
+        slow.let.set()
+        assert reply.result(20)[0] == 200
+
+
+def test_too_many_requests_at_once_are_told_to_come_again(
+    specialists: dict[str, Specialist], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow(specialists["labels"], monkeypatch)
+    with served(specialists["labels"], Limits(requests=1)) as client, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(post, client, {"texts": TEXTS[:1]})
+        assert slow.begun.wait(20)
+        reply = client.post("/predict", json={"texts": TEXTS[:1]})
+        assert (reply.status_code, reply.headers["retry-after"]) == (503, "5")
+        assert reply.json()["error"]["what"] == "more than 1 requests are under way"
+        slow.let.set()
+        assert first.result(20)[0] == 200
+        assert post(client, {"texts": TEXTS[:1]})[0] == 200
+
+
+def test_one_blank_field_beside_a_filled_one_is_answered_as_by_predict(specialists: dict[str, Specialist]) -> None:
+    inputs: list[Any] = [{"question": " ", "passage": TEXTS[0]}, {"question": "Is it good?", "passage": ""}]
+    with served(specialists["fields"]) as client:
+        status, found = post(client, {"inputs": inputs})
+        assert status == 200, found
+        assert found["answers"] == [as_sent(answer) for answer in specialists["fields"].predict(inputs)]
+        status, found = post(client, {"inputs": [*inputs, {"question": "", "passage": " "}]})
+        assert (status, found["error"]["what"], found["error"]["where"]) == (422, "the text is empty", "inputs[2]")
+
+
 @pytest.mark.parametrize(
     ("body", "status", "words"),
     [

@@ -131,7 +131,10 @@ def _digest(path: Path) -> str:
 
 @functools.cache
 def _file_digest(path: str, modified: int, size: int) -> str:
-    return sha256_file(Path(path))
+    try:
+        return sha256_file(Path(path))
+    except OSError as error:
+        raise MetierError(f"cannot be read: {error.strerror}", where=path, fix="change its rights") from error
 
 
 def _described(base: Base) -> Base:

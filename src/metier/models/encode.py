@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from jinja2 import TemplateError
+
 from metier.errors import MetierError
 from metier.models.packed import Item
 from metier.tasks import Task, messages, plain
@@ -41,11 +43,27 @@ class Encoder:
         shots = [(self._as_text(shot), answer) for shot, answer in self.shots]
         if not self.chat:
             return plain(self.task, inputs, shots)[0]
-        return str(
-            self.tokenizer.apply_chat_template(
-                messages(self.task, inputs, shots), tokenize=False, add_generation_prompt=True
-            )
-        )
+        turns = messages(self.task, inputs, shots, system=self._takes_system)
+        return self._written(turns, add_generation_prompt=True)
+
+    def _written(self, turns: list[dict[str, str]], **options: Any) -> str:
+        try:
+            return str(self.tokenizer.apply_chat_template(turns, tokenize=False, **options))
+        except TemplateError as error:
+            raise MetierError(
+                f"the base's chat template cannot be used: {str(error)[:200]}",
+                where=str(self.tokenizer.name_or_path),
+                fix="mend its chat_template, or take it out: prompts are then plain text",
+            ) from error
+
+    @functools.cached_property
+    def _takes_system(self) -> bool:
+        """Whether the chat template writes a system turn; some refuse it, some drop it without a word."""
+        turns = [{"role": "system", "content": "instruction"}, {"role": "user", "content": "text"}]
+        try:
+            return "instruction" in self.tokenizer.apply_chat_template(turns, tokenize=False)
+        except TemplateError:
+            return False
 
     def _as_text(self, inputs: Mapping[str, str]) -> dict[str, str]:
         """Inputs in which no control token can be read: a text that says ``<|im_end|>`` must not end its own turn."""
@@ -85,8 +103,7 @@ class Encoder:
         """The token that ends an answer: what the chat template puts there, else the tokenizer's end token."""
         if self.chat:
             turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "answer"}]
-            text = str(self.tokenizer.apply_chat_template(turns, tokenize=False))
-            after = text.rsplit("answer", 1)[1]
+            after = self._written(turns).rsplit("answer", 1)[1]
             ids = self.tokenizer.encode(after, add_special_tokens=False)
             if ids and ids[0] in self.tokenizer.all_special_ids:
                 return int(ids[0])

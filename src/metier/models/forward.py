@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from metier.errors import MetierError
 from metier.models.layers import Entry, causal_model, entering, output_of
+from metier.models.load import learned_positions
 from metier.models.packed import ATTENTION, Item, Pack, build_pack, packed
 from metier.models.soft_prompt import embed, soft_prompt
 
@@ -70,7 +72,7 @@ class Runner:
 
     def layout(self, items: Sequence[Item], prefix: Sequence[int] = (), stored: Stored | None = None) -> Pack:
         """``items`` laid out behind the soft prompt and ``prefix``; ``stored`` as in :meth:`logprobs`."""
-        return build_pack(self.behind_soft(prefix), items, device=self.device, stored=stored)
+        return self._within_positions(build_pack(self.behind_soft(prefix), items, device=self.device, stored=stored))
 
     def logprobs(
         self,
@@ -195,13 +197,23 @@ class Runner:
         """The plain way: every answer with its whole prompt in a row of its own, padded on the right."""
         before = self.behind_soft(prefix)
         single = [Item((*before, *item.trunk), (answer,)) for item in items for answer in item.answers]
-        pack = build_pack((), single, device=self.device)
+        pack = self._within_positions(build_pack((), single, device=self.device))
         grid = pack.input_ids[0][pack.gather]
         lengths = torch.tensor([item.tokens for item in single], device=self.device)
         mask = (torch.arange(grid.shape[1], device=self.device)[None] < lengths[:, None]).long()
         decoder = causal_model(self.model).get_decoder()
         output = decoder(**self._inputs(grid), attention_mask=mask, use_cache=False)
         return pack, output.last_hidden_state.flatten(0, 1)[pack.scatter]
+
+    def _within_positions(self, pack: Pack) -> Pack:
+        """The pack. Errors: :class:`MetierError` for one that a learned table of positions is too small for."""
+        table = learned_positions(causal_model(self.model).config)
+        if table and pack.positions.numel() and (used := int(pack.positions.max()) + 1) > table:
+            raise MetierError(
+                f"a prompt takes {used} tokens with its answer: this base has {table} positions",
+                fix=f"lower max_tokens by {used - table} or more, or shorten the answers",
+            )
+        return pack
 
     def _inputs(self, ids: Tensor, *, soft: bool = True) -> dict[str, Tensor]:
         """What a decoder is given for ``ids (rows, time)`` that begin with the soft prompt's places, if ``soft``."""

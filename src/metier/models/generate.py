@@ -24,6 +24,7 @@ from metier.models.decoding import write_on
 from metier.models.encode import split_prefix
 from metier.models.forward import Runner
 from metier.models.layers import causal_model
+from metier.models.load import learned_positions
 from metier.models.packed import Item
 from metier.models.soft_prompt import embed, soft_prompt
 
@@ -153,16 +154,15 @@ def _padded(
 
 def _positions_left(runner: Runner, used: int) -> int:
     """How many tokens can follow ``used`` ones and a soft prompt: no limit but for a learned table of positions."""
-    config, used = causal_model(runner.model).config.get_text_config(), used + runner.soft_tokens
-    positions = getattr(config, "max_position_embeddings", None)
-    if not positions or getattr(config, "rope_parameters", None):
+    positions, used = learned_positions(causal_model(runner.model).config), used + runner.soft_tokens
+    if positions is None:
         return 1 << 20
     if used >= positions:
         raise MetierError(
             f"a prompt of {used} tokens leaves no room for an answer: the base has {positions} positions",
             fix="lower max_tokens",
         )
-    return int(positions) - used
+    return positions - used
 
 
 @contextlib.contextmanager

@@ -45,9 +45,11 @@ def lowest_layer(choice: int | str, model: Any) -> int:
 
     Errors: :class:`MetierError` for a layer that the model does not have.
     """
-    if choice == 0:
-        return 0
-    count = len(decoder_layers(model))
+    return 0 if choice == 0 else lowest_of(choice, len(decoder_layers(model)))
+
+
+def lowest_of(choice: int | str, count: int) -> int:
+    """The same for a model of ``count`` layers."""
     if choice == "auto":
         return count // 2
     if not 0 <= int(choice) < count:

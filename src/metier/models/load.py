@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,32 +23,41 @@ TRUSTED: dict[str, bool] = {"local_files_only": True, "trust_remote_code": False
 def load_model(path: Path, *, dtype: torch.dtype, device: str) -> Any:
     """A causal language model in evaluation mode.
 
-    Errors: :class:`MetierError` when the folder holds another kind of model, or code of its own (never run).
+    Errors: :class:`MetierError` when the folder holds another kind of model, code of its own (never run), quantized
+    weights, or not all weights.
     """
     load_config(path)
     bars = transformers.utils.logging.is_progress_bar_enabled()
     transformers.utils.logging.disable_progress_bar()
     try:
-        model = _load(path, dtype)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        model, missing = _load(path, dtype)
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         raise MetierError(f"the weights cannot be loaded: {str(error)[:300]}", where=str(path)) from error
     finally:
         if bars:
             transformers.utils.logging.enable_progress_bar()
+    if missing:  # transformers would leave them at random values
+        raise MetierError(
+            f"{len(missing)} of the model's weights are not in its files, such as {missing[0]}",
+            where=str(path),
+            fix="fetch or save the base again, whole: a model with its head",
+        )
     return model.to(device).eval()
 
 
-def _load(path: Path, dtype: torch.dtype) -> Any:
-    options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, **TRUSTED}
+def _load(path: Path, dtype: torch.dtype) -> tuple[Any, list[str]]:
+    """The model, and the names of weights that its files lack."""
+    options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True, **TRUSTED}
     try:
-        model = AutoModelForCausalLM.from_pretrained(path, attn_implementation=ATTENTION, **options)
+        model, info = AutoModelForCausalLM.from_pretrained(path, attn_implementation=ATTENTION, **options)
         # older architectures (BLOOM, GPT-J, …) compute attention in their own way: some take our name for it all the
         # same, and would then add up a mask that they do not understand, and look ahead
         if model._supports_attention_backend:
-            return model
+            return model, sorted(info["missing_keys"])
     except (ValueError, ImportError):
         pass
-    return AutoModelForCausalLM.from_pretrained(path, **options)
+    model, info = AutoModelForCausalLM.from_pretrained(path, **options)
+    return model, sorted(info["missing_keys"])
 
 
 def load_config(path: Path) -> Any:
@@ -65,6 +75,12 @@ def load_config(path: Path) -> Any:
                 "this base needs code of its own to run (auto_map), which is never executed",
                 where=str(file),
                 fix="choose a base that transformers itself implements",
+            )
+        if "quantization_config" in raw:
+            raise MetierError(
+                "the weights of this base are quantized: they cannot be trained, nor read without more libraries",
+                where=str(file),
+                fix="choose the base that it was quantized from",
             )
         config = AutoConfig.from_pretrained(path, **TRUSTED)
     except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
@@ -93,21 +109,38 @@ def _names(names: str | tuple[str, ...]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else names
 
 
-def fitting(path: Path, tokens: int, *, taken: int = 0) -> int:
+def learned_positions(config: Any) -> int | None:
+    """Size of a learned table of positions, beyond which a base cannot go; None where positions are computed."""
+    text = config.get_text_config()
+    positions = getattr(text, "max_position_embeddings", None)
+    return int(positions) if positions and not getattr(text, "rope_parameters", None) else None
+
+
+def fitting(path: Path, tokens: int, *, taken: int = 0, answers: Callable[[], Iterable[str]] = tuple) -> int:
     """The longest prompt, at most ``tokens``, that a base can be given.
 
-    A base has been trained on so many positions and no more; a share of them is left for the answer.
+    A base has been trained on so many positions and no more; a share of them is left for the answer, and where they
+    are a learned table as many as the longest answer takes.
 
     Args:
         taken: positions that a soft prompt takes up.
+        answers: everything that may stand behind a prompt.
 
-    Errors: :class:`MetierError` where the soft prompt leaves no room.
+    Errors: :class:`MetierError` where the soft prompt or the answers leave no room.
     """
     config = load_config(path).get_text_config()
     positions = getattr(config, "max_position_embeddings", None)
     if not positions:
         return tokens
-    room = int(positions) - min(64, int(positions) // 4) - taken
+    left = min(64, int(positions) // 4)
+    longest = _longest(path, answers()) if learned_positions(config) else 0
+    room = int(positions) - max(left, longest) - taken
+    if longest > left and room < 32:
+        raise MetierError(
+            f"an answer of {longest} tokens leaves no room for a text: this base has {positions} positions",
+            where=str(path),
+            fix="shorten the answers, or choose a base that reads more",
+        )
     if taken and room < 32:
         raise MetierError(
             f"a soft prompt of {taken} leaves no room for a text: this base has {positions} positions",
@@ -115,6 +148,12 @@ def fitting(path: Path, tokens: int, *, taken: int = 0) -> int:
             fix=f"use at most {max(1, room + taken - 32)}",
         )
     return min(tokens, room)
+
+
+def _longest(path: Path, answers: Iterable[str]) -> int:
+    """Tokens of the longest answer with its end token."""
+    encode = load_tokenizer(path).encode
+    return max((len(encode(f" {answer}", add_special_tokens=False)) + 1 for answer in answers), default=0)
 
 
 def load_tokenizer(path: Path) -> Any:
@@ -125,7 +164,24 @@ def load_tokenizer(path: Path) -> Any:
         raise MetierError(f"the tokenizer cannot be loaded: {str(error)[:200]}", where=str(path)) from error
     if tokenizer.eos_token_id is None:
         raise MetierError("the tokenizer has no end token: answers could not be ended", where=str(path))
+    _check_rows(path, tokenizer)
     return tokenizer
+
+
+def _check_rows(path: Path, tokenizer: Any) -> None:
+    """Errors: :class:`MetierError` where prompts would hold ids that the model beside the tokenizer has no row for."""
+    if not (path / "config.json").exists():  # a specialist's folder: adapters alone
+        return
+    rows = getattr(load_config(path).get_text_config(), "vocab_size", None)
+    template = str(tokenizer.chat_template or "")
+    added = [i for i, token in tokenizer.added_tokens_decoder.items() if token.content in template]
+    last = max(tokenizer.vocab_size - 1, tokenizer.eos_token_id, *added)
+    if rows is not None and last >= rows:
+        raise MetierError(
+            f"the tokenizer gives the id {last}, but the model has {rows} tokens: they do not belong together",
+            where=str(path),
+            fix="put the base's own tokenizer beside it, or resize the model's embeddings",
+        )
 
 
 def parameters(model: Any) -> tuple[int, int]:

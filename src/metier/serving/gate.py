@@ -17,6 +17,7 @@ from metier.serving.wire import Limits, RefusedError
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _QUOTED = 500  # characters of a refusal
+_LATER = 5  # seconds after which one may ask again
 _DRAINED = 100  # times the limit: so much of a body that is too long is read, that its sender sees the answer
 
 
@@ -35,17 +36,25 @@ def _quoted(text: str) -> str:
 
 
 class Gate:
-    """ASGI middleware: refuses by host and site, and reads bodies whole, within bounds."""
+    """ASGI middleware: refuses by number, host and site, and reads bodies whole, within bounds."""
 
     def __init__(self, app: ASGIApp, *, limits: Limits, hosts: frozenset[str] | None) -> None:
         """``hosts``: names that a request may call this server by; None for any."""
         self.app, self.limits, self.hosts = app, limits, hosts
+        self.running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on with its body, or refuse it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        self.running += 1
+        try:
+            await self._pass(scope, receive, send)
+        finally:
+            self.running -= 1
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
 
         async def send_unkept(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -55,10 +64,12 @@ class Gate:
             await send(message)
 
         try:
+            self._check_number()
             _check(Headers(scope=scope), scope["method"], self.hosts)
             body = await asyncio.wait_for(self._body(Headers(scope=scope), receive), self.limits.seconds)
         except RefusedError as error:
-            reply = fault(error.status, error.what, where=error.where, fix=error.fix)
+            later = _LATER if error.status == 503 else None
+            reply = fault(error.status, error.what, where=error.where, fix=error.fix, retry_after=later)
             reply.headers["Connection"] = "close"  # its body may not have been read
             await reply(scope, receive, send_unkept)
             return
@@ -75,6 +86,11 @@ class Gate:
             return {"type": "http.request", "body": body, "more_body": False}
 
         await self.app(scope, again, send_unkept)
+
+    def _check_number(self) -> None:
+        if self.running > self.limits.requests:
+            what = f"more than {self.limits.requests} requests are under way"
+            raise RefusedError(503, what, fix=f"ask again in {_LATER} s")
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes:
         most = self.limits.body_bytes

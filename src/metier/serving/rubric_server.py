@@ -58,14 +58,18 @@ def rubric_server(desk: Desk, token: str, port: int = 0) -> ThreadingHTTPServer:
 
     Handler.desk, Handler.token = desk, token
     try:
-        server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        server = _Server(("127.0.0.1", port), Handler)
     except (OSError, OverflowError) as error:
         taken = getattr(error, "errno", None) == errno.EADDRINUSE
         what = f"port {port} is taken" if taken else f"port {port} cannot be used: {error}"
         raise MetierError(what, where="--port", fix="name another, or 0 for a free one") from error
-    server.daemon_threads = True
     Handler.origins = {f"http://{name}:{server.server_port}" for name in ("127.0.0.1", "localhost")}
     return server
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # a room of raters may open its pages at once
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import uvicorn
     from fastapi import FastAPI
 
-CONNECTIONS = 200  # at once; more are turned away before they are read
+BACKLOG = 200  # connections that wait to be taken
 
 
 def serve(
@@ -63,7 +63,7 @@ def serve(
         gatherer.ask(sample(specialist), Demand(abstain_below)).result()
         hosts = LOOPBACK | {host.lower()} if is_loopback(taken) else None
         app = create_app(specialist, gatherer, limits=limits, hosts=hosts, abstain_below=abstain_below)
-        taken.listen(CONNECTIONS)  # whoever comes from now on waits for a moment, and is not turned away
+        taken.listen(BACKLOG)  # whoever comes from now on waits for a moment, and is not turned away
         ready(specialist, address(host, taken))
         warmed = gatherer.answered
         with contextlib.suppress(KeyboardInterrupt):  # raised anew when everything is over
@@ -75,10 +75,12 @@ def http_server(app: FastAPI, limits: Limits) -> uvicorn.Server:
     """What carries the application over HTTP; it believes no proxy, and logs faults alone: requests are private."""
     import uvicorn
 
+    from metier.serving.connection import connection
+
     return uvicorn.Server(
         uvicorn.Config(
-            app, http="h11", ws="none", lifespan="on", log_level="warning", access_log=False, server_header=False,
-            proxy_headers=False, limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=int(limits.seconds) + 1,
+            app, http=connection(limits.head_seconds), ws="none", lifespan="on", log_level="warning", access_log=False,
+            server_header=False, proxy_headers=False, timeout_graceful_shutdown=int(limits.seconds) + 1,
         )
     )  # fmt: skip
 

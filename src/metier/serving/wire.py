@@ -27,14 +27,18 @@ class Limits:
         texts: of a request.
         characters: of one text with all its fields and options.
         waiting: texts that may wait for the model; beyond it the answer is 503.
+        requests: under way at once; beyond it the answer is 503.
         seconds: until a request is given up, its body's arrival not counted, which may take as long.
+        head_seconds: until a connection is closed on which no request began.
     """
 
     body_bytes: int = 1_000_000
     texts: int = 64
     characters: int = 20_000
     waiting: int = 256
+    requests: int = 200
     seconds: float = 60.0
+    head_seconds: float = 10.0
 
 
 class RefusedError(MetierError):
@@ -183,8 +187,8 @@ def _check(task: Task, one: str | Mapping[str, str | list[str]], where: str, cha
         value = one[name]
         if not isinstance(value, str):
             raise RefusedError(422, f"the field '{name}' is a text, not a list", where=where)
-        if not value.strip():
-            raise RefusedError(422, f"the field '{name}' is empty", where=where, fix="send a text, or leave it out")
+    if not any(str(one[name]).strip() for name in fields):
+        raise RefusedError(422, "the text is empty", where=where, fix="send words, or leave it out")
     if chooses:
         _check_options(task, one[PLACE], f"{where}.{PLACE}")
 
