@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -181,3 +182,30 @@ def test_a_stopped_verb_says_what_is_kept(
     assert (code, out) == (130, "")
     assert err.startswith("stopped; ")
     assert kept in err
+
+
+def test_a_system_without_one_of_the_metrics_is_printed(
+    finished: Path, command: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score = {"value": 0.5, "low": 0.25, "high": 0.75, "n": 8}
+    majority = {"metrics": {"entity_f1": score}}  # it names no entity, so it has no precision
+    specialist = {"metrics": {"entity_precision": score, "entity_f1": score}}
+    found = ("more", {"majority": majority, "specialist": specialist}, {"rows": 8})
+    monkeypatch.setattr("metier.run.evaluate.evaluate", lambda *_, **__: found)
+    code, out, _ = command("evaluate", finished, "--in", "more.csv")
+    assert code == 0
+    assert "majority     -  " in out
+
+
+def verbs(group: Any, *before: str) -> Iterator[tuple[str, ...]]:
+    for name, found in group.commands.items():
+        yield from verbs(found, *before, name) if hasattr(found, "commands") else [(*before, name)]
+
+
+def test_every_verb_has_its_help(command: Run) -> None:
+    found = list(verbs(typer.main.get_command(cli.app)))
+    assert len(found) > 20
+    for verb in found:
+        code, out, _ = command(*verb, "--help")
+        assert code == 0, verb
+        assert "Usage" in out

@@ -138,3 +138,26 @@ def test_tables_are_looked_for_beside_the_recipe(tmp_path: Path) -> None:
     assert recipe.mix is not None
     found = [recipe.task.file, *(task.file for task in recipe.mix.tasks)]
     assert found == [str(tmp_path / "table.csv"), str(tmp_path / "other.csv"), "elsewhere.csv"]
+
+
+@pytest.mark.parametrize(
+    ("corpus", "pretrain", "stop"),
+    [
+        ("", "", "first-exhausted"),
+        (", stop: repeat", "", "repeat"),
+        (", stop: repeat", ", mixes: {mixed: {a: 1, b: 1}, alone: {a: 1}}", "repeat"),
+        (", stop: 3", ", stop: error", "error"),
+        ("", ", stop: 2", 2),
+    ],
+)
+def test_what_a_corpus_says_of_its_end_holds_for_pretraining(
+    tmp_path: Path, corpus: str, pretrain: str, stop: str | int
+) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        f"name: toy\ncorpus: {{sources: [a, b]{corpus}}}\npretrain: {{method: continue, steps: 5{pretrain}}}\n", "utf-8"
+    )
+    recipe = load_recipe(path)
+    assert recipe.pretrain
+    assert recipe.pretrain.stop == stop
+    assert Recipe.model_validate(recipe.model_dump()).pretrain == recipe.pretrain

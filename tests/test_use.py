@@ -149,6 +149,42 @@ def test_what_is_no_text_is_refused(finished: Path, texts: Any, told: str) -> No
         Specialist.load(finished).predict(texts)
 
 
+@pytest.mark.parametrize("options", [{"abstain_below": "0.5"}, {"abstain_below": 1.5}, {"sets": "0.9"}])
+def test_what_is_no_threshold_is_refused(finished: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(MetierError, match="probability"):
+        Specialist.load(finished).predict(["profit rose"], **options)
+
+
+def test_what_is_no_path_is_refused() -> None:
+    with pytest.raises(MetierError, match="a path is needed, this is a value of type NoneType"):
+        Specialist.load(None)  # type: ignore[arg-type]
+
+
+def test_an_argument_that_is_no_utf8_is_refused(finished: Path, command: Run) -> None:
+    for verb in ("predict", "show"):
+        code, out, err = command(verb, finished, "ab\udcff")
+        assert (code, out) == (2, "")
+        assert "is not UTF-8" in err
+
+
+def test_a_table_claims_no_language_unless_its_recipe_does(
+    finished: Path, toy_base: Path, command: Run, tmp_path: Path
+) -> None:
+    card = (finished / "specialist" / "README.md").read_text()
+    assert "language:" not in card
+    assert "English" not in card
+    recipe = write_recipe(tmp_path, toy_base)
+    recipe.write_text(
+        recipe.read_text().replace("label: mood", "label: mood, language: fi").replace("epochs: 3", "epochs: 1")
+    )
+    out = carry_out(recipe, out=tmp_path / "out")
+    assert "language: fi" in (out / "specialist" / "README.md").read_text()
+    recipe.write_text("name: x\nbase: x\ntask: {name: finance-starter, language: fi}\n")
+    code, _, err = command("validate", recipe)
+    assert code == 2
+    assert "'language' is for your own table" in err
+
+
 def test_predict_refuses_an_empty_text(finished: Path, command: Run) -> None:
     code, out, err = command("predict", finished, "profit rose", "")
     assert (code, out) == (2, "")
@@ -267,6 +303,23 @@ def test_evaluate_leaves_out_what_was_trained_on(finished: Path, command: Run, t
     code, _, err = command("evaluate", finished, "--in", table, "--column", "words", "--gold", "gold")
     assert code == 2
     assert "maybe" in err
+
+
+def test_evaluate_and_predict_clean_texts_as_those_that_were_learnt(
+    finished: Path, command: Run, tmp_path: Path
+) -> None:
+    run = shutil.copytree(finished, tmp_path / "run")
+    template = run / "specialist" / "template.json"
+    template.write_text(json.dumps({**json.loads(template.read_text()), "reading": {"clean": ["entities"]}}))
+    raw = [(text.replace(" ", "&#32;"), label) for text, label in sentences(240)]
+    write_table(tmp_path / "raw.csv", [{"text": t, "label": label} for t, label in raw], ["text", "label"])
+    code, out, err = command("evaluate", run, "--in", tmp_path / "raw.csv", "--json")
+    assert code == 0, err
+    splits = json.loads((run / "data" / "splits.json").read_text())["ids"]
+    assert json.loads(out)["counts"]["in_training"] == len(splits["train"]) + len(splits["validation"])
+    plain, asked = [text for text, _ in sentences(3)], [text for text, _ in raw[:3]]
+    assert Specialist.load(run).predict(asked) == Specialist.load(finished).predict(plain)
+    assert command("show", run, asked[0])[1] == command("show", finished, plain[0])[1]
 
 
 def test_a_table_is_evaluated_with_the_label_map_of_its_recipe(toy_base: Path, command: Run, tmp_path: Path) -> None:

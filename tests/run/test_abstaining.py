@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from metier.errors import MetierError
 from metier.evaluation.demand import in_words
 from metier.evaluation.evidence import read_predictions
 from metier.evaluation.scores import Prediction
+from metier.evaluation.selective import Promise
 from metier.inference.guardrails import guard
 from metier.inference.specialist import TextAnswer
 from metier.recipe import load_recipe
@@ -48,6 +50,22 @@ def with_threshold(finished: Path, folder: Path, value: float | None) -> Path:
     about["selective"] |= {"threshold": value}
     file.write_text(json.dumps(about))
     return path
+
+
+def test_a_demand_that_takes_all_of_validation_is_refused_before_anything_is_learnt(
+    toy_base: Path, tmp_path: Path, command: Run
+) -> None:
+    rows = [
+        {"text": f"word{label} number {label * 5 + i}", "mood": f"l{label}"} for label in range(12) for i in range(5)
+    ]
+    write_table(tmp_path / "few.csv", rows, ["text", "mood"])
+    task = f"task: {{file: {tmp_path / 'few.csv'}, label: mood}}\n"
+    recipe = tmp_path / "few.yaml"
+    recipe.write_text(f"name: few\nbase: {toy_base}\n{task}selective: {{accuracy: 0.9}}\n")
+    code, _, err = command("validate", recipe)
+    assert code == 2
+    assert "takes all" in err
+    assert "split.validation" in err
 
 
 def test_a_demand_that_12_examples_cannot_show_abstains_from_everything_and_says_so(
@@ -206,6 +224,39 @@ def test_what_is_shipped_comes_from_validation_and_what_is_measured_from_test(fi
     assert worse["conformal"] != told["conformal"]
     assert shipped["conformal"]["n"] == 12
     assert told["conformal"][0]["coverage"]["n"] == 48
+
+
+def test_of_answers_in_groups_one_a_group_chooses_the_thresholds(finished: Path) -> None:
+    found = [replace(p, group=f"{p.split} {place // 3}") for place, p in enumerate(predictions(finished))]
+    shipped, told = calibrate_answers(found, LABELS, 1.0, Selective(accuracy=0.4), 0)
+    many = {p.group for p in found if p.split == "calibration"}
+    assert shipped["conformal"]["n"] == shipped["selective"]["n"] == len(many) < 12
+    assert shipped["selective"]["drawn_from"] == told["selective"]["drawn_from"] == 12
+    assert Promise.from_json(shipped["selective"]).to_json() == shipped["selective"]
+    assert told["conformal"][0]["coverage"]["n"] == told["conformal"][0]["size"]["n"] == 48
+    assert f"from {len(many)} of 12 examples, one a group" in in_words(told["selective"] | {"threshold": 0.1})
+
+
+def test_a_run_on_rows_in_groups_scores_and_promises_by_them(toy_base: Path, tmp_path: Path, command: Run) -> None:
+    recipe = write_recipe(tmp_path, toy_base, extra=DEMAND)
+    rows = [{"sentence": text, "mood": mood, "patient": f"p{n // 2}"} for n, (text, mood) in
+            enumerate(sentences(240, seed=3))]  # fmt: skip
+    write_table(tmp_path / "table.csv", rows, ["sentence", "mood", "patient"])
+    text = recipe.read_text().replace("label: mood", "label: mood, group: patient")
+    recipe.write_text(text[: text.index("adapt:")] + "adapt: {method: none}\n" + text[text.index("retention:") :])
+    code, out, err = command("validate", recipe)
+    assert code == 0, err
+    assert "groups of examples (half of the validation part)" in out
+    folder = carry_out(recipe, out=tmp_path / "out")
+    entries = json.loads((folder / "evidence" / "scores.json").read_text())["table"]
+    for system in ("majority", "specialist"):
+        assert 1 < entries[system]["groups"] < entries[system]["metrics"]["accuracy"]["n"]
+    assert entries["specialist"]["against"]["majority"]["test"] == "exact sign-flip test over groups"
+    assert entries["specialist"]["selective"]["drawn_from"] > entries["specialist"]["selective"]["n"]
+    card, page = (" ".join((folder / name).read_text().split()) for name in ("specialist/README.md", "report.html"))
+    for told in (card, page):
+        assert "an exact sign-flip test over groups" in told
+        assert "one a group of" in told
 
 
 def _turned(p: Prediction) -> Prediction:

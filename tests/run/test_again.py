@@ -127,7 +127,7 @@ def test_tasks_with_other_labels_are_not_mixed(toy_base: Path, tmp_path: Path) -
     assert "label_map" in str(error.value)
 
 
-def test_the_curve_ends_in_the_run_itself(toy_base: Path, tmp_path: Path) -> None:
+def test_the_curve_ends_in_the_run_itself(toy_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = write_recipe(tmp_path, toy_base, extra="measure: {systems: [majority, tfidf]}\n")
     target = curve(recipe, sizes=[24, 60], out=tmp_path / "run")
     found = read(target)
@@ -141,8 +141,11 @@ def test_the_curve_ends_in_the_run_itself(toy_base: Path, tmp_path: Path) -> Non
     assert smallest < middle < set(tests[0]["ids"]["train"])
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "From fewer examples" in page
+    assert "It took only 33 steps itself" in page
+    assert "the recipe itself takes 33 steps" in capsys.readouterr().err
     with pytest.raises(MetierError, match="168 examples"):
-        curve(recipe, sizes=[24, 6000], out=tmp_path / "run")
+        curve(recipe, sizes=[24, 6000], out=tmp_path / "another")
+    assert not (tmp_path / "another").exists()  # told before anything is learnt
 
 
 @given(st.integers(2, 100_000))

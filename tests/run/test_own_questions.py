@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from metier.evaluation.evidence import read_predictions
+
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -108,3 +110,49 @@ def test_faults_name_file_row_and_the_way_out(toy_base: Path, tmp_path: Path, co
     err = told(rows[3], count=3)
     assert "3 rows" in err
     assert "give at least 10 rows, or change the shares" in err
+
+
+def test_numbers_are_read_as_in_the_table_that_was_learnt(toy_base: Path, tmp_path: Path, command: Run) -> None:
+    head, pair = ["question", "options", "gold"], "zinc|iron|aspirin"
+    write(tmp_path / "t.csv", head, [(f"What helps in case {n}?", pair, n % 3) for n in range(30)])
+    task = "file: t.csv, kind: multiple_choice, text: question, options: options, label: gold"
+    more = "adapt: {method: none}\nmeasure: {systems: []}\n"
+    code, _, err = command("run", recipe(tmp_path, toy_base, task, more), "--out", tmp_path / "out")
+    assert code == 0, err
+    write(tmp_path / "new.csv", head, [(f"And in another, {n}?", pair, 1) for n in range(6)])
+    told = ("--column", "question", "--options", "options", "--gold", "gold")
+    code, _, err = command("evaluate", tmp_path / "out", "--in", tmp_path / "new.csv", *told)
+    assert code == 0, err
+    assert "note: the right options in column 'gold' are read by their number from 0" in err
+    kept = read_predictions(tmp_path / "out" / "evidence" / "predictions" / "new.specialist.parquet")
+    assert {p.gold for p in kept} == {"1"}
+    write(tmp_path / "new.csv", head, [(f"And in another, {n}?", pair, n % 3 + 1) for n in range(6)])
+    code, _, err = command("evaluate", tmp_path / "out", "--in", tmp_path / "new.csv", *told)
+    assert code == 2
+    assert "the answer '3' is not the number from 0 of one of the options" in err
+
+
+def test_what_a_recipe_or_a_run_tests_on_is_exported(toy_base: Path, tmp_path: Path, command: Run) -> None:
+    rows = [[f"Question {n}?", f"first {n}", f"second {n}", "AB"[n % 2]] for n in range(30)]
+    write(tmp_path / "t.csv", ["question", "A", "B", "gold"], rows)
+    task = "file: t.csv, kind: multiple_choice, text: question, options: [A, B], label: gold"
+    path = recipe(tmp_path, toy_base, task, "adapt: {method: none}\nmeasure: {systems: []}\n")
+    code, _, err = command("run", path, "--out", tmp_path / "out")
+    assert code == 0, err
+    tested = json.loads((tmp_path / "out" / "data" / "splits.json").read_text())["ids"]["test"]
+    for named in (path, tmp_path / "out"):
+        code, out, err = command("tasks", "export", named, "--out", tmp_path / "tasks")
+        assert code == 0, err
+        assert [Path(line).name for line in out.split()] == ["t.jsonl", "t.yaml", "t-chat.yaml"]
+        lines = (tmp_path / "tasks" / "t.jsonl").read_text().splitlines()
+        assert [json.loads(line)["id"] for line in lines] == tested
+        assert "read by their letter" in err
+        (tmp_path / "tasks" / "t.jsonl").unlink()
+    for arguments, message in (
+        ((path, "--variant", "x"), "a recipe says itself which variant"),
+        ((tmp_path / "tasks",), "the record of the training data cannot be read"),
+        ((tmp_path / "nothing.yaml",), "there is no such recipe"),
+        (("medqaa",), "there is no task 'medqaa'"),
+    ):
+        code, _, err = command("tasks", "export", *arguments, "--out", tmp_path / "tasks")
+        assert (code, message in err) == (2, True), err

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from metier.errors import MetierError
 from metier.run.preflight import preflight
@@ -23,6 +24,29 @@ def test_it_tells_balance_lengths_and_costs(toy_base: Path, tmp_path: Path) -> N
     assert 0 < found.train_seconds < 60
     assert 0 < found.memory_gb < 1
     assert not (tmp_path / "runs").exists()
+
+
+def test_long_options_are_left_room_in_a_table_of_positions(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base", chat=False)
+    config = GPT2Config(vocab_size=403, n_embd=32, n_layer=1, n_head=2, n_positions=300)
+    GPT2LMHeadModel(config).save_pretrained(base)
+    options = ["zq " * 40, "zw " * 40, "no"]
+    rows = [{"q": f"Which {n}? " + "word " * 300, "opts": options, "ans": options[n % 3]} for n in range(30)]
+    (tmp_path / "t.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        f"name: long\nbase: {base}\nadapt: {{method: none}}\nretention: null\n"
+        "task: {file: t.jsonl, kind: multiple_choice, text: q, options: opts, label: ans, answers: text}\n"
+    )
+    assert max(preflight(recipe, data_root=None, offline=True).lengths) <= 300
+
+
+@pytest.mark.parametrize(("layer", "told"), [(99, "layers 0 to 1"), (-1, "lowest_layer")])
+def test_a_layer_that_the_base_does_not_have(toy_base: Path, tmp_path: Path, layer: int, told: str) -> None:
+    recipe = write_recipe(tmp_path, toy_base)
+    recipe.write_text(recipe.read_text().replace("adapt: {", f"adapt: {{lowest_layer: {layer}, "))
+    with pytest.raises(MetierError, match=told):
+        preflight(recipe, data_root=None, offline=True)
 
 
 @pytest.mark.parametrize("spoil", ["architecture", "weights"])

@@ -121,6 +121,24 @@ def test_what_could_not_be_read_is_asked_again(tmp_path: Path, model: Model, com
     assert {"intent": "directly addresses the intent", "helpfulness": "not helpful"} in said  # what was read stays
 
 
+def test_a_judge_that_thinks_aloud_is_read_whole_and_kept_in_part(tmp_path: Path, model: Model) -> None:
+    bench = new_bench(tmp_path, systems="xy")
+    model.replies = ["First. " + "I think about it. " * 400 + "\n" + GOOD]
+    found = judge(bench, Endpoint(model.url, "m"), name="judge")
+    assert (found.asked, found.read) == (48, 48)
+    lines = [json.loads(line) for line in (bench.folder / "ratings" / "judge.jsonl").read_text().splitlines()]
+    for line in lines:
+        assert line["output"].startswith("First. I think")
+        assert line["output"].endswith(GOOD)
+        assert len(line["output"]) < 4_100
+
+
+def test_a_text_in_parts_is_one_text(model: Model) -> None:
+    parts = [{"type": "text", "text": GOOD[:9]}, {"type": "text", "text": GOOD[9:]}, {"type": "image"}, 7]
+    model.replies = [json.dumps({"choices": [{"message": {"content": parts}}]}).encode()]
+    assert chat(Endpoint(model.url, "m"), "?") == GOOD
+
+
 def test_faults_that_pass_are_waited_for(model: Model) -> None:
     waits: list[float] = []
     model.replies = [(503, {}), (429, {"Retry-After": "7"}), b"<html>not JSON", GOOD]
@@ -185,6 +203,15 @@ def test_what_a_judge_writes_is_read_or_not() -> None:
         "intent: directly addresses the intent\nhelpfulness: not helpful",
         "Sure!\n- **intent**: Directly addresses the intent.\n* helpfulness: *Not helpful*, since it rambles",
         '```json\n{"intent": "directly addresses the intent", "Helpfulness": "not helpful"}\n```',
+        "1. intent: directly addresses the intent\n2) **helpfulness**: not helpful",
+        "Answers the intent: directly addresses the intent\nHelpfulness: not helpful",
+        '{"ratings": {"intent": "directly addresses the intent", "helpfulness": "not helpful"}}',
+        '{"intent": "directly addresses the intent"}\n{"helpfulness": "not helpful"}',
+        '[{"axis": "intent", "option": "directly addresses the intent"}, {"name": "helpfulness", "is": "not helpful"}]',
+        '<think>{maybe}\nintent: does not address it</think> {"intent": "directly addresses the intent", '
+        '"helpfulness": "not helpful"}',
+        "<think>" + "It rambles. " * 900 + "</think>\nintent: directly addresses the intent\nhelpfulness: not helpful",
+        "intent: let me see\nintent: directly addresses the intent\nhelpfulness: not helpful",
     ):
         assert read_choices(lay, text) == both
     nothing = dict.fromkeys(both)
@@ -194,6 +221,8 @@ def test_what_a_judge_writes_is_read_or_not() -> None:
         "intent: perhaps",
         "intent directly addresses the intent",
         '{"intent": {}}',
+        '{"a":' * 5000,
+        "<think>intent: directly addresses the intent\nhelpfulness: not helpful",
         "\ud83d: x",
     ):
         assert read_choices(lay, text) == nothing

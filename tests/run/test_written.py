@@ -101,7 +101,8 @@ def test_the_report_says_what_does_not_apply_and_why(finished: dict[str, Path], 
     assert ("entity F1" if kind == "extraction" else "exact match") in page
     assert "abstain-below" not in card
     assert "classification" not in card.lower()
-    assert "generate(" in card
+    room = json.loads((finished[kind] / "specialist" / "template.json").read_text())["answer_tokens"]
+    assert f"max_new_tokens={room}," in card
 
 
 @pytest.mark.parametrize("kind", KINDS)

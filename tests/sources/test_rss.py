@@ -153,3 +153,39 @@ def test_fragments_of_html() -> None:
     assert strip_html("<p>a <b>b</b>c</p><p>d&amp;e</p>") == "a bc\n\nd&e"
     assert strip_html("<style>x{}</style>x<br>y <!-- no --> z") == "x\ny z"
     assert strip_html("1 < 2, and 3") == "1 < 2, and 3"
+
+
+def test_an_entry_that_was_edited_is_read_once_as_it_is_now(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    def entry(number: int, text: str, day: int, published: int = 1) -> str:
+        dates = f"<updated>2024-03-{day:02}T00:00:00Z</updated><published>2024-03-{published:02}T00:00:00Z</published>"
+        return f"<entry><title>T</title><id>urn:{number}</id>{dates}<summary>{text}</summary></entry>"
+
+    entries = [entry(1, "draft", 2), entry(2, "other", 3), entry(1, "last", 9), entry(1, "second", 4)]
+    head = '<feed xmlns="http://www.w3.org/2005/Atom"><title>W</title><id>urn:f</id>'
+    site.pages["/edited"] = Reply(f"{head}{''.join(entries)}</feed>")
+    found = read(site, "/edited")
+    assert [d.text for d in found] == ["T\n\nlast", "T\n\nother"]
+    assert len({d.id for d in found}) == 2
+    assert "2 older versions" in caplog.text
+    item = "<item><title>T</title><guid>a</guid><description>{}</description></item>"
+    items = item.format("new") + item.format("old")
+    site.pages["/undated"] = Reply(f'<rss version="2.0"><channel><title>x</title>{items}</channel></rss>')
+    assert [d.text for d in read(site, "/undated")] == ["T\n\nnew"]  # a feed begins with what is newest
+
+
+def test_an_id_that_is_no_address_is_no_source(site: Site) -> None:
+    items = (
+        "<item><title>a</title><guid>g2</guid></item>"
+        "<item><title>b</title><guid>https://ward.example/b</guid></item>"
+        "<item><title>c</title><guid>g3</guid><link>/c</link></item>"
+    )
+    site.pages["/rss"] = Reply(f'<rss version="2.0"><channel><title>x</title>{items}</channel></rss>')
+    assert [d.source for d in read(site, "/rss")] == [f"{site.base}/rss", "https://ward.example/b", f"{site.base}/c"]
+    entries = (
+        "<entry><title>a</title><id>e1</id></entry>"
+        '<entry><title>b</title><id>e2</id><link rel="enclosure" href="https://ward.example/b.mp3"/></entry>'
+        '<entry><title>c</title><id>e3</id><link href="c"/></entry>'
+    )
+    site.pages["/in/atom"] = Reply(f'<feed xmlns="http://www.w3.org/2005/Atom"><title>W</title>{entries}</feed>')
+    feed = f"{site.base}/in/atom"
+    assert [d.source for d in read(site, "/in/atom")] == [feed, feed, f"{site.base}/in/c"]

@@ -34,17 +34,20 @@ def tasks(context: typer.Context) -> None:
 
 @listed.command("export")
 def export_task(
-    name: Annotated[str, typer.Argument(help="A task of the catalogue.")],
+    name: Annotated[str, typer.Argument(help="A task of the catalogue, a recipe or a run directory.")],
     out: Annotated[Path, typer.Option(help="Folder to write to.")],
-    variant: Annotated[str | None, typer.Option(help="Its variant.")] = None,
+    variant: Annotated[str | None, typer.Option(help="Of a task of the catalogue.")] = None,
     data_root: DataRoot = None,
     offline: Offline = False,
 ) -> None:
-    """Write a task for lm-evaluation-harness: its YAML, for plain and for chat prompts, and its rows."""
-    from metier.tasks import load_task
+    """Write a task for lm-evaluation-harness: its YAML, for plain and for chat prompts, and its rows.
+
+    Of a recipe or a run these are the rows of its test part.
+    """
+    from metier.run.exported import exported
     from metier.tasks.export import export
 
-    loaded = load_task(name, variant, data_root=data_root, offline=offline)
+    loaded, variant = exported(name, variant, data_root=data_root, offline=offline)
     for path in export(loaded, out, variant):
         typer.echo(path)
     for warning in loaded.warnings:

@@ -21,13 +21,13 @@ def collect(
     domain: Annotated[str | None, typer.Option(help="What the texts speak of, in place of the source's own.")] = None,
     offline: Offline = False,
 ) -> None:
-    """Collect documents with date, source and licence: SEC filings, a feed, or exported posts.
+    r"""Collect documents with date, source and licence: SEC filings, a feed, or exported posts.
 
-    edgar:TICKER_OR_CIK[/FORM,…][?limit=N&since=DATE&until=DATE] reads 10-K, 10-Q and 8-K item by item; limit counts
+    edgar:TICKER_OR_CIK\[/FORM,…]\[?limit=N&since=DATE&until=DATE] reads 10-K, 10-Q and 8-K item by item; limit counts
     filings. It needs METIER_EDGAR_IDENTITY="Name you@example.com".
 
-    rss:URL reads RSS and Atom. posts:FOLDER[?text=COLUMN&date=COLUMN&title=COLUMN&licence=TEXT] reads csv, jsonl, json,
-    parquet and xlsx; authors are not kept.
+    rss:URL reads RSS and Atom. posts:FOLDER\[?text=COLUMN&date=COLUMN&title=COLUMN&licence=TEXT] reads csv, jsonl,
+    json, parquet and xlsx; authors are not kept.
     """
     from metier.run.progress import console
     from metier.sources.collect import collect as gather

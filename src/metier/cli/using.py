@@ -51,7 +51,7 @@ def predict(
 
     A text a line: label, probability, with --sets the set, the text, and a referral where the text has a red flag.
     """
-    from metier.inference.asked import refuse_blank
+    from metier.inference.asked import refuse_unreadable
     from metier.inference.files import check_paths
     from metier.inference.specialist import Specialist
 
@@ -79,7 +79,7 @@ def predict(
         raise MetierError(
             "there is no text to answer", fix='give it: metier predict RUN "text", or --in FILE --out FILE'
         )
-    refuse_blank(lines)
+    refuse_unreadable(lines)
     specialist = Specialist.load(run_path, offline=offline, engine=engine)
     _tell(specialist, asked)
     for text, answer in zip(lines, specialist.predict(lines, **asked), strict=True):
@@ -131,8 +131,9 @@ def evaluate(
     metrics = list(entries["specialist"]["metrics"])
     typer.echo(f"{'system':<12} " + " ".join(f"{metric.replace('_', ' '):<24}" for metric in metrics) + " n")
     for system, entry in entries.items():
-        cells = [entry["metrics"][metric] for metric in metrics]
-        typer.echo(f"{system:<12} " + " ".join(f"{_figure(cell):<24}" for cell in cells) + f" {cells[0]['n']}")
+        cells = [entry["metrics"].get(metric) for metric in metrics]  # who names no entity has no precision
+        count = next(cell["n"] for cell in cells if cell)
+        typer.echo(f"{system:<12} " + " ".join(f"{_figure(cell):<24}" for cell in cells) + f" {count}")
     if demanded := entries["specialist"].get("selective"):
         from metier.evaluation.demand import in_words
 
@@ -140,7 +141,8 @@ def evaluate(
     for other, pair in entries["specialist"].get("against", {}).items():
         d = pair["difference"]
         typer.echo(
-            f"specialist - {other}: {d['value']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}], McNemar p = {pair['p']:.2g}"
+            f"specialist - {other}: {d['value']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}], "
+            f"{pair.get('test', 'McNemar')} p = {pair['p']:.2g}"
         )
 
 
@@ -152,7 +154,9 @@ def _pair(text: str) -> tuple[str, str]:
     return given, known
 
 
-def _figure(score: dict[str, Any]) -> str:
+def _figure(score: dict[str, Any] | None) -> str:
+    if score is None:
+        return "-"
     ends = "(no interval)" if score["low"] is None else f"[{score['low']:.3f}, {score['high']:.3f}]"
     return f"{score['value']:.3f} {ends}"
 
@@ -189,14 +193,18 @@ def compare(
 @app.command()
 def show(run_path: RunPath, text: Annotated[str | None, typer.Argument(help="A text of your own.")] = None) -> None:
     """Print the exact prompt that the specialist was trained on and answers, with its special tokens."""
+    from metier.inference.asked import refuse_broken
     from metier.inference.bundle import read_bundle
     from metier.models.encode import Encoder
     from metier.models.load import load_tokenizer
+    from metier.tasks.cells import cleaned
 
+    refuse_broken(text or "", "the text")
     bundle = read_bundle(run_path)
     fields = bundle.task.template.fields()
     last = [name for name in fields if name != "options" or bundle.task.kind != "multiple_choice"][-1]
-    inputs = {name: text if text is not None and name == last else "{" + name + "}" for name in fields}
+    shown = None if text is None else cleaned(text, bundle.task.reading.clean)
+    inputs = {name: shown if shown is not None and name == last else "{" + name + "}" for name in fields}
     typer.echo(Encoder(load_tokenizer(bundle.folder), bundle.task, bundle.max_tokens).render(inputs))
 
 
@@ -239,8 +247,9 @@ def _predict_table(specialist: Any, source: Path, out: Path, column: list[str] |
         progress=lambda n: console.print(f"  {n} rows", style="dim"), **options,
     )  # fmt: skip
     abstained = "" if specialist.writes else f"{counts.abstained} abstained, "
-    referred = f", {counts.referred} with a red flag" if specialist.guard else ""
-    typer.echo(f"{out}: {counts.rows} rows, {abstained}{counts.empty} with an empty text{referred}{_moved(counts)}")
+    more = f", {counts.answered} dialogues without the answer they end with" if counts.answered else ""
+    more += f", {counts.referred} with a red flag" if specialist.guard else ""
+    typer.echo(f"{out}: {counts.rows} rows, {abstained}{counts.empty} with an empty text{more}{_moved(counts)}")
 
 
 def _moved(counts: Any) -> str:

@@ -4,7 +4,7 @@ from metier.recipe.adapt import Adapt, Search, Trial
 from metier.recipe.corpus import CorpusChoice, CorpusSource
 from metier.recipe.measure import Curve, Measure, Retention
 from metier.recipe.plan import PlanChoice
-from metier.recipe.read import load_recipe, place
+from metier.recipe.read import beside, load_recipe, place
 from metier.recipe.schema import Recipe
 from metier.recipe.strategies import Strategy, StrategyChoice
 from metier.recipe.task import Mix, SplitChoice, TaskChoice
@@ -25,6 +25,7 @@ __all__ = [
     "StrategyChoice",
     "TaskChoice",
     "Trial",
+    "beside",
     "load_recipe",
     "place",
 ]

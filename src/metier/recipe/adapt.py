@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
@@ -34,7 +34,7 @@ class Adapt(Part):
     soft_labels: bool = Field(
         default=False, description="learn how many annotators agreed with a label, where that is known"
     )
-    lowest_layer: int | Literal["auto"] = Field(
+    lowest_layer: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         default=0, description="train from this layer upwards, those below are computed once; auto is half the depth"
     )
     epochs: int = Field(default=3, ge=1)

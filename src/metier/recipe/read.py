@@ -57,7 +57,7 @@ def load_recipe(path: Path) -> Recipe:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
         raise _explain(error, path, node) from error
-    return _beside(recipe, path)
+    return beside(recipe, path)
 
 
 def _refuse_twice(node: Any, path: Path, field: str = "", above: tuple[int, ...] = ()) -> None:
@@ -86,8 +86,8 @@ def place(path: Path, field: str) -> str:
     return f"{path}, line {_line(node, tuple(field.split('.')))}, field '{field}'"
 
 
-def _beside(recipe: Recipe, path: Path) -> Recipe:
-    """A relative data file is looked for beside the recipe first, then from the current folder."""
+def beside(recipe: Recipe, path: Path) -> Recipe:
+    """The recipe as read from ``path``: a relative data file is looked for beside it, then from the current folder."""
     mix = recipe.mix and recipe.mix.model_copy(update={"tasks": [_found(task, path) for task in recipe.mix.tasks]})
     asked = recipe.strategies and [_files(strategy, path) for strategy in recipe.strategies]
     task = recipe.task and _found(recipe.task, path)

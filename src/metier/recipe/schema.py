@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
@@ -85,6 +85,16 @@ class Recipe(Part):
         if self.corpus:
             return "metier curate: it is only curated (or add pretrain)"
         return "metier plan: it is only planned" if self.plan else "another recipe"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_stop(cls, values: Any) -> Any:
+        """``corpus.stop`` is what pretraining does, too, unless it has a ``stop`` of its own."""
+        if isinstance(values, dict):
+            corpus, own = values.get("corpus"), values.get("pretrain")
+            if isinstance(corpus, dict) and isinstance(own, dict) and "stop" in corpus:
+                return {**values, "pretrain": {"stop": corpus["stop"], **own}}
+        return values
 
     @model_validator(mode="after")
     def _something_to_do(self) -> Recipe:

@@ -49,7 +49,7 @@ class _Likelihood(Strategy):
         default=None, description="the option's letter or its text; as the task's template has it if left out"
     )
     normalise: Literal["auto", "none", "token", "character", "byte"] = Field(
-        default="auto", description="auto is by characters for multiple choice, and not for labels"
+        default="auto", description="auto is by characters for multiple choice; not for labels, nor if unconditional"
     )
     unconditional: bool = Field(default=False, description="divide by the answer's likelihood without the question")
     shuffles: int = Field(default=1, ge=1, description="orders of the options that are averaged over")

@@ -23,11 +23,18 @@ class TaskChoice(Part):
     domain: Literal["finance", "medicine"] | None = Field(
         default=None, description="of your own table: its notices and red flags, and the words of its instruction"
     )
+    language: Word | None = Field(
+        default=None, description="of your own table, such as en (ISO 639-1): for the card; not named if left out"
+    )
     options: str | list[str] | None = Field(
         default=None, description="of multiple choice: the columns of the options, or one column that holds a list"
     )
     answers: Literal["letter", "text"] | None = Field(
         default=None, description="of multiple choice: letter shows the options with letters, text takes the likeliest"
+    )
+    label_is: Literal["name", "text", "letter", "number", "number from 0"] | None = Field(
+        default=None,
+        description="of multiple choice: how label gives the right option (number: from 1); found out if left out",
     )
     file: str | None = Field(
         default=None, description="csv, tsv, jsonl, json, parquet, xlsx, txt or md, also .gz and .zst"
@@ -87,8 +94,12 @@ class TaskChoice(Part):
             raise ValueError("'exemplar_weight' is for the rows of 'exemplars': name that file")
         if not self.file and self.domain:
             raise ValueError("'domain' is for your own table: a task of the catalogue has its own")
+        if not self.file and self.language:
+            raise ValueError("'language' is for your own table: a task of the catalogue has its own")
         if not self.file and self.options is not None:
             raise ValueError("'options' are columns of your own table: a task of the catalogue has its own")
+        if not self.file and self.label_is:
+            raise ValueError("'label_is' is for your own table: a task of the catalogue has its own")
         return self
 
 

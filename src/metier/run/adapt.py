@@ -72,7 +72,10 @@ def train_specialist(
             lowest_layer=lowest,
         )  # fmt: skip
         schedule, report = schedule_of(adapt, steps, recipe.seed), _reporting(advance)
-        result = train(work, schedule, folder=folder, log=log, key=key, validate=validate, report=report)
+        result = train(
+            work, schedule, folder=folder, log=log, key=key, validate=validate, report=report,
+            say=lambda text: console.print(f"  {text}"),
+        )  # fmt: skip
     summary = training_summary(result, adapt.method, trainable, everything, epochs, len(items))
     summary |= {"lowest_layer": lowest, "truncated": encoder.truncated}
     if weights and weights.heavy:

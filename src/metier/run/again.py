@@ -99,8 +99,7 @@ def from_fewer(
     Errors: :class:`MetierError` for sizes that the training part does not have.
     """
     chosen = sorted(set(sizes or sizes_up_to(count)) | {count})
-    if chosen[0] < 2 or chosen[-1] > count:
-        raise MetierError(f"the training part has {count} examples", fix=f"give sizes from 2 to {count}")
+    check_sizes(chosen, count)
     kept = [name for name in ("tfidf", "base-fewshot") if name in recipe.measure.systems]
     rivals = {
         name: rival_recipe(recipe, adapt) for name, adapt in (recipe.curve.rivals if recipe.curve else {}).items()
@@ -119,6 +118,12 @@ def from_fewer(
     found = {"task": task, "metric": metric, "methods": methods, "points": points, "wins_from": wins_from(points)}
     write_json(target, found)
     return target
+
+
+def check_sizes(sizes: Sequence[int], count: int) -> None:
+    """Errors: :class:`MetierError` for sizes that a training part of ``count`` examples does not have."""
+    if min(sizes) < 2 or max(sizes) > count:
+        raise MetierError(f"the training part has {count} examples", fix=f"give sizes from 2 to {count}")
 
 
 def _smaller(recipe: Recipe, size: int, systems: Sequence[str]) -> Recipe:

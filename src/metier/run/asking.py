@@ -10,6 +10,7 @@ from typing import Any
 from metier.errors import MetierError
 from metier.evaluation.asked import evaluate_asked
 from metier.evaluation.evidence import read_predictions
+from metier.evaluation.groups import in_groups
 from metier.files import write_json
 from metier.inference.specialist import Specialist
 from metier.inference.strategies import Loaded
@@ -25,6 +26,7 @@ from metier.run.stages import RunDirectory, open_run, versions
 from metier.run.strategies import REFERENCE, ask, asked_as, keep, sampled, with_reference
 from metier.sources import Lock
 from metier.tasks import Example, Task, names, prepare
+from metier.tasks.choices import Scheme
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Subject:
     Attributes:
         pool: solved examples that few-shot chooses from.
         key: what the answers depend on besides the strategy.
+        label_is: how a table of one's own writes which option is right.
     """
 
     who: str
@@ -42,6 +45,7 @@ class Subject:
     examples: list[Example]
     pool: list[Example]
     key: Any
+    label_is: Scheme | None = None
 
 
 def ask_target(
@@ -95,7 +99,7 @@ def _stage(
         before = subject.model.truncated
         spent = ask(
             choice, subject.model, subject.task, subject.examples, subject.pool, seed=seed, roots=roots,
-            offline=offline, title=f"{subject.who}-{called}",
+            offline=offline, title=f"{subject.who}-{called}", label_is=subject.label_is,
         )  # fmt: skip
         return {"facts": keep(spent, *files, choice=choice, truncated=subject.model.truncated - before, seed=seed)}
 
@@ -106,12 +110,13 @@ def _stage(
 
 def _scores(directory: RunDirectory, subject: Subject, called: Sequence[str], seed: int) -> dict[str, dict[str, Any]]:
     reference = f"{subject.who}-{REFERENCE}"
-    zero = read_predictions(_files(directory, subject, REFERENCE)[0])
+    zero = in_groups(read_predictions(_files(directory, subject, REFERENCE)[0]), subject.examples)
     entries = {}
     for name in called:
         system = f"{subject.who}-{name}"
+        found = in_groups(read_predictions(_files(directory, subject, name)[0]), subject.examples)
         entries[system] = evaluate_asked(
-            subject.task, read_predictions(_files(directory, subject, name)[0]), seed=seed,
+            subject.task, found, seed=seed,
             cost=directory.manifest["stages"][f"strategy-{system}"]["facts"],
             reference=None if name == REFERENCE else (reference, zero),
         )  # fmt: skip
@@ -163,7 +168,7 @@ def _specialist(
     console.print(f"[bold]{bundle.task.title}[/]: {len(chosen)} of {len(data.part('test'))} questions, {run}")
     key = {"run": str(run.resolve()), "base": bundle.base["sha256"], "method": bundle.method, "dtype": bundle.dtype,
            "data": data.to_json()["hash"], "weights": _hashes(bundle.folder)}  # fmt: skip
-    return Subject("specialist", model, bundle.task, chosen, solved_pool(data, chosen), key)
+    return Subject("specialist", model, bundle.task, chosen, solved_pool(data, chosen), key, data.loaded.label_is)
 
 
 def _hashes(folder: Path) -> list[str]:

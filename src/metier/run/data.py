@@ -57,6 +57,11 @@ class Data:
         """Examples of ``train``, ``validation`` or ``test``."""
         return self.split.parts[name]
 
+    def answers(self) -> set[str]:
+        """Every answer that is learnt or scored, as it is given: of lettered options the letters."""
+        every = [example for part in self.split.parts.values() for example in asked(self.task, part)]
+        return {*self.task.labels, *(answer for e in every for answer in (e.choices or (e.target,)))}
+
     def shown(self) -> list[Example]:
         """Examples that a prompt is shown with: of train, or of test where there is nothing to learn from."""
         return self.part("train") or self.part("test")
@@ -114,6 +119,8 @@ def prepare_data(recipe: Recipe, *, data_root: Path | None, lock: Lock | None, o
             fix = f"{fix} (it is not in {recipe.looked_in} either)"
         where = error.where or ("recipe, task" if choice.file else "recipe, task.name")
         raise MetierError(error.what, where=where, fix=fix) from error
+    if soft:
+        _refuse_few_votes(loaded)
     about = protocols.describe(recipe.protocol, loaded.protocol)
     shares = {"train": recipe.split.train, "validation": recipe.split.validation, "test": recipe.split.test}
     stratify = loaded.task.kind == "classification"
@@ -138,8 +145,20 @@ def prepare_data(recipe: Recipe, *, data_root: Path | None, lock: Lock | None, o
         train = fewer(parts.parts["train"], recipe.split.most_train, recipe.split.seed)
         parts = replace(parts, parts={**parts.parts, "train": train})
     if choice.exemplars:
-        parts = replace(parts, parts=with_exemplars(parts.parts, choice, loaded.task, lock=lock, offline=offline))
+        parts = replace(parts, parts=with_exemplars(parts.parts, choice, loaded, lock=lock, offline=offline))
     return Data(loaded, parts, prepared.report, about)
+
+
+def _refuse_few_votes(loaded: Loaded) -> None:
+    """Errors: :class:`MetierError` where another label must have had more votes than the one that stands there."""
+    least = 1 / len(loaded.task.labels)
+    few = [e.source_row for e in loaded.examples if e.agreement is not None and e.agreement < least - 1e-9]
+    if few:
+        raise MetierError(
+            f"{len(few)} labels had less than one vote in {len(loaded.task.labels)}, so another label had more",
+            where=", ".join(few[:5]),
+            fix="give the share of annotators who gave the label that stands there, or leave these rows out",
+        )
 
 
 def measurable(recipe: Recipe, data: Data) -> Recipe:
@@ -160,8 +179,20 @@ def _refuse_exemplars(choice: TaskChoice, protocol: str) -> None:
 
 
 def _calibrated(recipe: Recipe, parts: Split) -> Split:
-    """A demand needs examples that chose nothing else: half of validation is set aside for it."""
-    return with_calibration(parts) if recipe.selective else parts
+    """A demand needs examples that chose nothing else: half of validation is set aside for it.
+
+    Errors: :class:`MetierError` where that leaves nothing to choose by.
+    """
+    if not recipe.selective:
+        return parts
+    halves = with_calibration(parts)
+    if parts.parts["validation"] and not halves.parts["validation"]:
+        raise MetierError(
+            f"the demand takes all {len(parts.parts['validation'])} rows of validation: too few rows a label to share",
+            where="recipe, selective",
+            fix="give validation a larger share (split.validation), or leave selective out",
+        )
+    return halves
 
 
 def _asked_only(recipe: Recipe, loaded: Loaded) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from metier.models.bases import Base
@@ -39,6 +40,7 @@ def describe(
     return {
         "name": recipe.name,
         "recipe": recipe.model_dump(mode="json"),
+        "folder": str(Path.cwd()),  # from which the recipe's relative files are found again
         "task": {
             **task.model_dump(mode="json", exclude={"sources", "variants"}),
             "where": data.loaded.where,

@@ -12,7 +12,14 @@ from metier.errors import MetierError, nearest
 from metier.evaluation.averaged import Slices
 from metier.evaluation.calibration import Temperature
 from metier.evaluation.choices import answer_choices
-from metier.evaluation.evidence import evaluate_choices, evaluate_classification, merge_scores, write_predictions
+from metier.evaluation.evidence import (
+    evaluate_choices,
+    evaluate_classification,
+    merge_scores,
+    read_scores,
+    write_predictions,
+)
+from metier.evaluation.groups import in_groups
 from metier.evaluation.scores import Prediction
 from metier.evaluation.scoring import normalise
 from metier.evaluation.written import evaluate_written
@@ -21,13 +28,14 @@ from metier.recipe import Recipe, TaskChoice
 from metier.run import standin
 from metier.run.answers import label_prediction
 from metier.run.classical import classical_answers
-from metier.run.data import load
+from metier.run.data import Data, load
 from metier.run.generative import MOST_TOKENS, answer_in_words
 from metier.run.progress import bar, console
-from metier.run.record import run_record, training_data
+from metier.run.record import mixed_in, run_record, training_data
 from metier.run.selective import measure_shipped
 from metier.sources import fetch_file, read_table
 from metier.tasks import Example, Loaded, Task, prepare
+from metier.tasks.cells import cleaned
 from metier.tasks.prepare import key_of
 from metier.tasks.records import UnknownLabelError
 
@@ -45,14 +53,15 @@ def evaluate(
 
     Answers that are written out are scored as in the run, beside the most frequent answer of its train part.
 
-    Rows whose text stood in the run's train or validation part are left out and counted. Of a run whose recipe has
-    thresholds, a table may hold scores or the labels' names.
+    Rows whose text stood in the train or validation part of the run or of a task mixed in are left out and counted. Of
+    a run whose recipe has thresholds, a table may hold scores or the labels' names.
 
     Args:
         names: from labels of the data to those of the specialist.
 
     Returns:
-        ``(task name, entries a system as in scores.json, counts)``; also written to the run's evidence.
+        ``(task name, entries a system as in scores.json, counts)``; also written to the run's evidence, never in place
+        of what the run measured itself or of another table.
 
     Errors: :class:`MetierError` for data of another kind, a label or entity type that the specialist does not know, and
     where all rows were learnt from.
@@ -62,26 +71,30 @@ def evaluate(
     recipe, split_hash = run_record(run)
     names = dict(names or {})
     _check_names(names, trained)
-    choice = _like_the_run(choice, recipe, trained, names, offline)
+    data = training_data(run, recipe, split_hash, data_root, offline)
+    choice = _like_the_run(choice, recipe, data.loaded, names, offline)
     loaded = _load(choice, trained, names, data_root, offline)
+    for warning in loaded.warnings:
+        console.print(f"  note: {warning}", markup=False)
     prepared = prepare(loaded.examples)
     _check_kind(loaded.task, trained)
     standin.refuse(recipe, loaded.task)
     if trained.kind == "classification":
         _check_labels(prepared.examples, specialist.labels, loaded.where)
-    data = training_data(run, recipe, split_hash, data_root, offline)
-    seen = {key_of(e) for part in data.split.parts if part != "test" for e in data.part(part)}
+    learnt = [data, *mixed_in(run, recipe, data, data_root, offline)]
+    seen = {key_of(e) for one in learnt for part in one.split.parts if part != "test" for e in one.part(part)}
     examples = [e for e in prepared.examples if key_of(e) not in seen]
     if not examples:
         raise MetierError("every row was already in the run's training data", where=loaded.where)
-    name = loaded.task.name + (f"-{choice.variant}" if choice.variant else "")
-    if name == data.task.name:
-        name += "-elsewhere"
-    answers = {**classical_answers(data, examples), "specialist": _answers(specialist, examples)}
     evidence = run / "evidence"
+    name = _name(evidence / "scores.json", recipe, learnt, loaded, choice)
+    found = {**classical_answers(data, examples), "specialist": _answers(specialist, examples)}
+    answers = {system: in_groups(predictions, examples) for system, predictions in found.items()}
     for system, predictions in answers.items():
         write_predictions(evidence / "predictions" / f"{name}.{system}.parquet", predictions)
     entries = _entries(specialist, answers, Slices.of(loaded.task, examples), seed)
+    if choice.file:
+        entries = {system: {**entry, "file": _place(choice)} for system, entry in entries.items()}
     for system, entry in entries.items():
         merge_scores(evidence / "scores.json", name, system, entry)
     counts = {
@@ -91,6 +104,29 @@ def evaluate(
         "scored": len(examples),
     }
     return name, entries, counts
+
+
+def _name(scores: Path, recipe: Recipe, learnt: list[Data], loaded: Loaded, choice: TaskChoice) -> str:
+    """What the entries are called in ``scores``: other than all that the run measured itself, and than other tables."""
+    name = loaded.task.name + (f"-{choice.variant}" if choice.variant else "")
+    if name in {*(data.name for data in learnt), *(recipe.retention.tasks if recipe.retention else ())}:
+        name += "-elsewhere"
+    found, place = read_scores(scores), _place(choice)
+    chosen, number = name, 1
+    while any(entry.get("file") != place for entry in found.get(chosen, {}).values()):
+        number += 1
+        chosen = f"{name}-{number}"
+    if chosen != name:
+        console.print(f"  note: what '{name}' holds may be of other data: this is '{chosen}'", markup=False)
+    return chosen
+
+
+def _place(choice: TaskChoice) -> str | None:
+    """Which table it is, from wherever it is named."""
+    if not choice.file:
+        return None
+    path = Path(choice.file)
+    return (str(path.resolve()) if path.exists() else choice.file) + (f", {choice.sheet}" if choice.sheet else "")
 
 
 def _answers(specialist: Specialist, examples: list[Example]) -> list[Prediction]:
@@ -135,12 +171,16 @@ def _entries(
 
 
 def _like_the_run(
-    choice: TaskChoice, recipe: Recipe, trained: Task, names: dict[str, str], offline: bool
+    choice: TaskChoice, recipe: Recipe, learnt: Loaded, names: dict[str, str], offline: bool
 ) -> TaskChoice:
-    """A table of one's own is read as that of the recipe was: the same kind, and labels written the same way."""
+    """A table of one's own is read as that of the recipe was: the same kind, and labels written the same way.
+
+    Where one of multiple choice says by number which option is right, these count from where they counted there.
+    """
     if not choice.file:
         return choice
-    own, classes = recipe.needed_task(), trained.kind == "classification"
+    own, trained = recipe.needed_task(), learnt.task
+    classes = trained.kind == "classification"
     scored = own.thresholds and not names and _holds_scores(choice, offline)
     if scored:
         console.print(f"  note: column {choice.label!r} is read as scores, by the recipe's thresholds", markup=False)
@@ -148,6 +188,7 @@ def _like_the_run(
         update={
             "kind": trained.kind,
             "answers": own.answers,
+            "label_is": learnt.label_is,
             "labels": trained.labels if classes else own.labels,
             "label_map": {**(own.label_map or {}), **names} or None,
             "thresholds": own.thresholds if scored else None,
@@ -190,8 +231,10 @@ def _load(choice: TaskChoice, trained: Task, names: Mapping[str, str], data_root
         loaded = load(choice, data_root=data_root, lock=None, offline=offline)
     except UnknownLabelError as error:
         raise MetierError(error.what, where=error.where, fix=_map_onto(trained.labels)) from error
-    if choice.file:  # a table's labels are mapped as it is read
-        return loaded
+    if choice.file:  # a table's labels are mapped as it is read; its texts are cleaned as those that were learnt
+        steps = trained.reading.clean
+        read = [replace(e, inputs={k: cleaned(v, steps) for k, v in e.inputs.items()}) for e in loaded.examples]
+        return replace(loaded, examples=read)
     return replace(loaded, examples=[replace(e, target=names.get(e.target, e.target)) for e in loaded.examples])
 
 

@@ -13,8 +13,9 @@ from metier.run.stages import versions
 
 
 def data_key(data: Data) -> list[Any]:
-    """The examples of every part, and the task they belong to."""
-    return [data.to_json()["hash"], data.task.model_dump(mode="json", exclude={"sources", "variants"})]
+    """The examples of every part, and the task they belong to; what language they are said to be in changes nothing."""
+    task = data.task.model_dump(mode="json", exclude={"sources", "variants"})
+    return [data.to_json()["hash"], {**task, "language": "en"}]
 
 
 def model_key(recipe: Recipe, base: Base, device: Device) -> list[Any]:

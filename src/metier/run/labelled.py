@@ -74,7 +74,7 @@ def read_items(path: Path, *, text: str = "text", identity: str | None = None, l
         if before is not item:
             _check_repeated(before, item, path, identity, label)
             repeated += 1
-            found[key] = before if before.label else item
+            found[key] = item if item.label and not before.label else before
         elif not key:
             fix = "give every row an id, or leave --id out"
             raise MetierError("an id is empty", where=f"{path}, row {row.number}, column '{identity}'", fix=fix)

@@ -9,7 +9,8 @@ from metier.errors import MetierError
 from metier.recipe import Recipe, load_recipe
 from metier.report import write_report
 from metier.report.read import read_run
-from metier.run.again import from_fewer
+from metier.run.again import FEWEST_STEPS, check_sizes, from_fewer
+from metier.run.data import prepare_data
 from metier.run.pipeline import carry_out, run
 from metier.run.progress import console
 
@@ -35,6 +36,10 @@ def curve(
             where=f"{recipe_path}, field 'mix'",
             fix="leave mix out of the recipe for the curve",
         )
+    asked = sizes or (recipe.curve.sizes if recipe.curve else None)
+    if asked:  # before the whole recipe is carried out
+        data = prepare_data(recipe, data_root=data_root, lock=None, offline=offline)
+        check_sizes(asked, len(data.part("train")))
     path = run(recipe_path, out=out, data_root=data_root, offline=offline)
     found = read_run(path)
 
@@ -45,6 +50,9 @@ def curve(
     count = sum(found.splits["counts"]["train"].values())
     # with the settings that a search chose
     settings = Recipe.model_validate(found.manifest["recipe"])
+    steps = found.manifest["training"].get("steps", FEWEST_STEPS)
+    if steps < FEWEST_STEPS and not settings.adapt.steps:
+        console.print(f"  note: the recipe itself takes {steps} steps, smaller sets are given {FEWEST_STEPS} or more")
     sizes = sizes or (settings.curve.sizes if settings.curve else None)
     labels = [] if found.task["kind"] != "classification" else found.task["labels"]
     target = from_fewer(settings, path, found.task["name"], found.metric, count, carry, sizes, labels)

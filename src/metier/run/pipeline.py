@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from metier.evaluation.evidence import failed, read_predictions, read_scores, write_predictions
+from metier.evaluation.groups import in_groups
 from metier.files import write_json, write_text
 from metier.inference.bundle import write_bundle
 from metier.models.adapters import ADAPTERS
@@ -205,16 +206,17 @@ class _Run(Measuring):
             self.specialist, self._runner.model, self.encoder, self.base, self.device.dtype,
             method=self.recipe.adapt.method, answer_tokens=room,
         )  # fmt: skip
-        self.directory.record(training=summary)
+        self.directory.record(training=summary | _written_room(room))
         shutil.rmtree(self.checkpoints / "best", ignore_errors=True)
         return {"seconds": summary["seconds"]}
 
     def _leave_as_it_is(self) -> dict[str, Any]:
         """The specialist is the base itself, with the task's prompt and its calibration."""
+        room = self._room()
         write_bundle(
-            self.specialist, None, self.encoder, self.base, self.device.dtype, method="none", answer_tokens=self._room()
+            self.specialist, None, self.encoder, self.base, self.device.dtype, method="none", answer_tokens=room
         )
-        self.directory.record(training={"method": "none"})
+        self.directory.record(training={"method": "none"} | _written_room(room))
         return {}
 
     # -- several tasks, several bases, several seeds -------------------------------------------------------------
@@ -266,15 +268,15 @@ class _Run(Measuring):
         systems = [*self.recipe.measure.systems, *self._alone(), *self.beside, "specialist"]
         entries = score_systems(answers, task, systems, self.data.part("test"), seed)
         if self.recipe.measure.generation and not task.written:
-            entries |= score_generated(answers, task, seed)
+            entries |= score_generated(answers, task, self.data.part("test"), seed)
         entries |= self.score_asked()
         if not task.written:
-            found = read_predictions(self._file("specialist"))
+            found = in_groups(read_predictions(self._file("specialist")), self.data.loaded.examples)
             entries["specialist"] |= write_calibration(self.specialist, task, found, self.recipe.selective, seed)
         scores = {**read_scores(self.path / "evidence" / "scores.json"), task.name: entries}
         for data in self.mixture.others if self.mixture else ():
             rivals = ["tfidf", *self._alone(), "specialist"]
-            scores[data.name] = score_labels(answers, task, rivals, seed, on=data.name)
+            scores[data.name] = score_labels(answers, task, rivals, data.part("test"), seed, on=data.name)
         for general in self.general:
             scores[general.task.name] = score_retention(answers, general, seed)
         for name, reason in self.absent.items():
@@ -291,3 +293,7 @@ class _Run(Measuring):
         write_card(self.path)
         show_scores(self._entries, self.data.task.metric)
         console.print(f"  report: [bold]{page}[/]")
+
+
+def _written_room(room: int | None) -> dict[str, int]:
+    return {"max_new_tokens": room} if room else {}

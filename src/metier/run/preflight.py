@@ -12,6 +12,7 @@ from metier.errors import MetierError
 from metier.models.bases import Base, resolve
 from metier.models.device import Device, choose_device
 from metier.models.encode import Encoder, split_prefix
+from metier.models.layers import lowest_of
 from metier.models.load import fitting, load_config, load_tokenizer
 from metier.recipe import Recipe, load_recipe
 from metier.run import lengths as lengths_of
@@ -76,15 +77,15 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
             f"{twin['train'][:80]!r}: if they belong together, name the column that says so as group"
         )
     device = choose_device(recipe.device, recipe.dtype)
-    encoder = Encoder(
-        load_tokenizer(base.path), data.task, fitting(base.path, recipe.max_tokens, taken=recipe.adapt.soft_tokens)
-    )
+    limit = fitting(base.path, recipe.max_tokens, taken=recipe.adapt.soft_tokens, answers=data.answers)
+    encoder = Encoder(load_tokenizer(base.path), data.task, limit)
     train = asked(data.task, learnt)
     if told := lengths_of.told_of(lengths_of.cut_texts(encoder, data)):
         notes.append(told)
     prefix, bare = split_prefix([encoder.training_item(e.inputs, e.target) for e in train])
     lengths = np.array([item.tokens for item in bare]) + len(prefix)
     size, config = _weights(base.path)
+    lowest_of(recipe.adapt.lowest_layer, config.num_hidden_layers)
     passes = {"none": 0, "full": 6}.get(recipe.adapt.method, 4)
     per_token = passes * (size - config.vocab_size * config.hidden_size)
     tokens = float((lengths - len(prefix)).sum()) * recipe.adapt.passes(len(train))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from typing import Any
 
 from metier.errors import MetierError
 from metier.evaluation.parsing import parse_label
@@ -14,8 +16,10 @@ from metier.files import sha256_json
 from metier.inference.endpoint import Endpoint, chat
 from metier.run.rubric import Item, Workbench
 
-_KEPT = 4000  # characters of what a judge wrote
+_KEPT = 4000  # characters of what a judge wrote: its beginning and its end
 _SHOWN = 200  # of them, where nothing could be read
+_NUMBERED = re.compile(r"^[\s*_]*\(?\d+[.):]\s+")
+_DECODER = json.JSONDecoder()
 _TASK = {
     "independent": "You judge an answer to a question. Below are the question and the answer.",
     "pairwise": "You compare two answers to a question, A and B. Below are the question and the answers.",
@@ -52,18 +56,25 @@ def _fenced(name: str, text: str) -> str:
 
 
 def read_choices(rubric: Rubric, text: str) -> dict[str, str | None]:
-    """The options that a judge wrote, by axis, from lines ``name: option`` or one JSON object; None: unreadable.
+    """The options that a judge wrote, by axis, from lines ``name: option`` or from JSON; None: unreadable.
 
-    An axis named twice with two options is unreadable: it is not known which one was meant.
+    An axis is known by its name or its title. What stands in ``<think>`` is no answer. An axis with two options is
+    unreadable: it is not known which one was meant.
     """
     found: dict[str, set[str]] = {}
-    for name, value in _pairs(text):
-        found.setdefault(name.strip(" *_`\"'-").casefold(), set()).add(value)
+    for name, value in _pairs(_answer(text)):
+        found.setdefault(_NUMBERED.sub("", name).strip(" *_`\"'-").casefold(), set()).add(value)
     choices: dict[str, str | None] = {}
     for axis in rubric.axes:
-        options = {_option(value, rubric.options(axis)) for value in found.get(axis.name.casefold(), set())}
+        said = {value for name in (axis.name, axis.title) for value in found.get(name.casefold(), set())}
+        options = {option for value in said if (option := _option(value, rubric.options(axis)))}
         choices[axis.name] = options.pop() if len(options) == 1 else None
     return choices
+
+
+def _answer(text: str) -> str:
+    """What was written after thinking aloud; nothing where that was cut off."""
+    return re.split("<think(?:ing)?>", re.split("</think(?:ing)?>", text)[-1])[0]
 
 
 def _option(text: str, options: list[str]) -> str | None:
@@ -72,17 +83,31 @@ def _option(text: str, options: list[str]) -> str | None:
     return whole or parse_label(text, options)
 
 
-def _pairs(text: str) -> list[tuple[str, str]]:
-    start, end = text.find("{"), text.rfind("}")
-    if 0 <= start < end:
+def _pairs(text: str) -> Iterator[tuple[str, str]]:
+    """Names and values: of lines, and of every JSON object that stands somewhere."""
+    for line in text.splitlines():
+        name, colon, value = line.partition(":")
+        if colon:
+            yield name, value
+    at = text.find("{")
+    while at >= 0:
         try:
-            values = json.loads(text[start : end + 1])
-        except ValueError:
-            values = None
-        if isinstance(values, dict):
-            return [(name, str(value)) for name, value in values.items()]
-    lines = [line.partition(":") for line in text.splitlines()]
-    return [(name, value) for name, colon, value in lines if colon]
+            values, end = _DECODER.raw_decode(text, at)
+            yield from _leaves(values)
+        except (ValueError, RecursionError):
+            end = at + 1
+        at = text.find("{", end)
+
+
+def _leaves(values: Any) -> Iterator[tuple[str, str]]:
+    """Names and values of the objects in a JSON value, also where an object names its axis: ``{"axis": "tone", …}``."""
+    if isinstance(values, list):
+        for value in values:
+            yield from _leaves(value)
+    elif isinstance(values, dict):
+        axis = str(values.get("axis", values.get("name", "")))
+        for name, value in values.items():
+            yield from _leaves(value) if isinstance(value, (dict, list)) else [(name, str(value)), (axis, str(value))]
 
 
 def judge(
@@ -121,11 +146,11 @@ def judge(
     wrote: list[str] = []
 
     def ask(item: str) -> None:
-        text = _clean(chat(endpoint, prompt_for(bench.rubric, bench.shown(name, item))))
+        text = chat(endpoint, prompt_for(bench.rubric, bench.shown(name, item)))
         wrote.append(text)
         before = bench.said(name).get(item, {})
         choices = {axis: before.get(axis) or value for axis, value in read_choices(bench.rubric, text).items()}
-        bench.record(name, item, choices, output=text)
+        bench.record(name, item, choices, output=_kept(text))
 
     with ThreadPoolExecutor(at_once) as pool:
         running = [pool.submit(ask, item) for item in waiting]
@@ -141,13 +166,15 @@ def judge(
     if wrote and not read:
         raise MetierError(
             f"nothing that the judge wrote about {len(wrote)} items could be read; first it wrote: "
-            f"{' '.join(wrote[0].split())[:_SHOWN]!r}",
+            f"{' '.join(_kept(wrote[0]).split())[:_SHOWN]!r}",
             where=f"{endpoint.model} at {endpoint.url}",
             fix="use a --model that follows instructions, or give it more --max-tokens, then run the command again",
         )
     return Judged(len(waiting), len(said), read)
 
 
-def _clean(text: str) -> str:
-    """What a judge wrote, as far as it is kept: whole characters only."""
-    return text[:_KEPT].encode("utf-8", "replace").decode("utf-8")
+def _kept(text: str) -> str:
+    """What a judge wrote, as far as it is kept: whole characters only, and the end, where its choices stand."""
+    half = _KEPT // 2
+    short = text if len(text) <= _KEPT else f"{text[:half]}\n…\n{text[-half:]}"
+    return short.encode("utf-8", "replace").decode("utf-8")

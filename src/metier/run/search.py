@@ -72,7 +72,7 @@ class Trials:
         encoder = Encoder(
             load_tokenizer(base.path),
             self.data.task,
-            fitting(base.path, recipe.max_tokens, taken=recipe.adapt.soft_tokens),
+            fitting(base.path, recipe.max_tokens, taken=recipe.adapt.soft_tokens, answers=self.data.answers),
         )
         model = load_model(base.path, dtype=self.device.torch_dtype, device=self.device.device)
         try:

@@ -11,6 +11,8 @@ import numpy as np
 from metier.errors import MetierError
 from metier.evaluation.asked import evaluate_asked, summary
 from metier.evaluation.evidence import read_predictions, write_predictions
+from metier.evaluation.groups import in_groups
+from metier.evaluation.scores import Prediction
 from metier.inference.strategies import (
     Budget,
     Chain,
@@ -41,6 +43,7 @@ from metier.run.library import load_library
 from metier.run.progress import bar, console
 from metier.run.work import Work
 from metier.tasks import Example, Task, read_worked
+from metier.tasks.choices import Scheme
 from metier.tasks.prepare import key_of
 from metier.tasks.worked import worked_hash
 
@@ -58,12 +61,14 @@ def ask(
     roots: Sequence[Path] = (),
     offline: bool = False,
     title: str | None = None,
+    label_is: Scheme | None = None,
 ) -> Spent:
     """Ask ``examples`` by one strategy; the estimate and the progress are shown.
 
     Args:
         pool: solved examples that few-shot chooses from.
         roots: folders that a relative corpus is looked for in.
+        label_is: how the task's own table writes which option is right; worked examples are read alike.
 
     Errors: :class:`MetierError` for a strategy that does not fit the task, and for a budget too small.
     """
@@ -89,9 +94,10 @@ def ask(
                 shots = choose(task, pool, choice.k, choice.select, own, choice.answer)
                 return few_shot(model, task, examples, shots, **_likelihood(choice), seed=own, **common)
             case ChainOfThought() | SelfConsistency():
-                return self_consistency(model, task, examples, _setting(choice, task, examples, own, say), **common)
+                setting = _setting(choice, task, examples, own, say, label_is)
+                return self_consistency(model, task, examples, setting, **common)
             case EnsembleRefinement():
-                setting = _setting(choice, task, examples, own, say)
+                setting = _setting(choice, task, examples, own, say, label_is)
                 return ensemble_refinement(model, task, examples, setting, choice.second, **common)
             case ChainOfRetrieval():
                 library = load_library(choice.corpus, roots, split_on=choice.split_on, offline=offline)
@@ -108,10 +114,11 @@ def _setting(
     examples: Sequence[Example],
     seed: int,
     say: Callable[[str], None],
+    label_is: Scheme | None,
 ) -> Setting:
     """How chains are written; a worked example that is among the questions is left out."""
     samples = 1 if isinstance(choice, ChainOfThought) else choice.samples
-    worked = read_worked(choice.exemplars, task) if choice.exemplars else []
+    worked = read_worked(choice.exemplars, task, label_is) if choice.exemplars else []
     asked_now = {key_of(example) for example in examples}
     kept = [one for one in worked if key_of(one.example) not in asked_now]
     if len(kept) < len(worked):
@@ -190,7 +197,7 @@ class Asking(Work):
         roots = [Path(), *([self.data_root] if self.data_root else [])]
         spent = ask(
             choice, model, self.data.task, examples, pool, seed=self.recipe.seed, roots=roots, offline=self.offline,
-            title=system,
+            title=system, label_is=self.data.loaded.label_is,
         )  # fmt: skip
         facts = keep(
             spent, self._file(system), self._samples(system), choice=choice, truncated=model.truncated,
@@ -205,12 +212,15 @@ class Asking(Work):
             reference = f"{who}-{REFERENCE}"
             for choice in self._asked_of(who):
                 system = f"{who}-{choice.called}"
-                zero = None if system == reference else (reference, read_predictions(self._file(reference)))
+                zero = None if system == reference else (reference, self._grouped(reference))
                 entries[system] = evaluate_asked(
-                    self.data.task, read_predictions(self._file(system)), seed=self.recipe.seed, reference=zero,
+                    self.data.task, self._grouped(system), seed=self.recipe.seed, reference=zero,
                     cost=self.directory.manifest["stages"][f"strategy-{system}"]["facts"],
                 )  # fmt: skip
         return entries
+
+    def _grouped(self, system: str) -> list[Prediction]:
+        return in_groups(read_predictions(self._file(system)), self.data.part("test"))
 
     def _asked_of(self, who: str) -> list[Strategy]:
         usual = "base" if self.recipe.adapt.method == "none" else "specialist"

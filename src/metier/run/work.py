@@ -62,7 +62,8 @@ class Work:
         return training_key(self.recipe, self.data, self.mixture, self.base, self.device)
 
     def _encoder(self, max_tokens: int, shots: list[Any] | None = None) -> Encoder:
-        limit = fitting(self.base.path, max_tokens, taken=self.recipe.adapt.soft_tokens)
+        taken = self.recipe.adapt.soft_tokens
+        limit = fitting(self.base.path, max_tokens, taken=taken, answers=self.data.answers)
         return Encoder(load_tokenizer(self.base.path), self.data.task, limit, shots or [])
 
     def _fresh_model(self) -> Any:

@@ -1,8 +1,9 @@
 """``rss:https://…``, the entries of a feed: RSS 0.9 to 2.0 and Atom, read by feedparser.
 
-A document is one entry: its title, then the longest of its content and its summary, without HTML. Its source is the
-entry's link, its licence what the entry or else the feed says (``cc:license``, ``rights``, ``copyright``), or
-``unknown``. Authors are not kept. A feed holds only the newest entries: collect it regularly to have them all.
+A document is one entry, in its newest version where the feed has several: its title, then the longest of its content
+and its summary, without HTML. Its source is the entry's link, its licence what the entry or else the feed says
+(``cc:license``, ``rights``, ``copyright``), or ``unknown``. Authors are not kept. A feed holds only the newest entries:
+collect it regularly to have them all.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import calendar
 import hashlib
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urljoin
 
 from metier.errors import MetierError
 from metier.sources.document import Document
@@ -45,12 +47,47 @@ def read_feed(url: str, *, offline: bool = False) -> Iterator[Document]:
 
 def _read(feedparser: Any, url: str, offline: bool) -> Iterator[Document]:
     answer = fetch_url(url, offline=offline, max_bytes=_FEED_BYTES)
-    headers = {"content-type": answer.content_type, "content-location": url}
+    headers = {"content-type": answer.content_type}  # with the feed's address the library makes addresses of ids, too
     # a stream, for the library would take a string for an address or a file's name
     feed = feedparser.parse(io.BytesIO(answer.path.read_bytes()), response_headers=headers)
     _check(feed, answer)
-    for entry in feed.entries:
+    newest = _newest(feed.entries, url)
+    if repeated := len(feed.entries) - len(newest):
+        log.warning("%s: %d older versions of entries that it repeats are left out", answer.url, repeated)
+    for entry in newest:
         yield _document(entry, feed.feed, url)
+
+
+def _newest(entries: Sequence[Any], url: str) -> list[Any]:
+    """Each entry once, in its place: of those with one name what changed last, else what stands first."""
+    found: dict[str, Any] = {}
+    for entry in entries:
+        before = found.setdefault(_name(entry, url), entry)
+        if _changed(entry) > _changed(before):
+            found[_name(entry, url)] = entry
+    return list(found.values())
+
+
+def _changed(entry: Any) -> tuple[int, ...]:
+    # asked for one that is absent, the library gives the other and a warning
+    return max((tuple(entry[key] or ()) for key in ("published_parsed", "updated_parsed") if key in entry), default=())
+
+
+def _name(entry: Any, url: str) -> str:
+    """What tells an entry from the others of its feed."""
+    return entry.get("id") or f"{_link(entry, url)} {_title(entry)} {entry.get('published', '')}"
+
+
+def _title(entry: Any) -> str:
+    return strip_html(entry.get("title", "")).replace("\n", " ")
+
+
+def _link(entry: Any, url: str) -> str:
+    """The entry's address, or the feed's: where there is none the library gives the id, which may be no address."""
+    link = entry.get("link") or ""
+    if any(link == given.get("href") for given in entry.get("links", ())):
+        link = urljoin(url, link)
+    return link if link.startswith(("http://", "https://")) else url
 
 
 def _check(feed: Any, answer: Answer) -> None:
@@ -67,18 +104,15 @@ def _check(feed: Any, answer: Answer) -> None:
 
 
 def _document(entry: Any, feed: Any, url: str) -> Document:
-    title = strip_html(entry.get("title", "")).replace("\n", " ")
+    title = _title(entry)
     bodies = [_plain(part) for part in [*entry.get("content", []), entry.get("summary_detail", {})]]
     body = max(bodies, key=len)
-    link = entry.get("link", "")  # where there is none, the library puts the id in its place
-    link = link if link.startswith(("http://", "https://")) else url
-    name = entry.get("id") or f"{link} {title} {entry.get('published', '')}"
     licences = (source.get(key) for source in (entry, feed) for key in ("license", "rights"))
     meta = {"feed": url, "feed_title": strip_html(feed.get("title", ""))}
     return Document(
-        id=f"rss:{hashlib.sha256(f'{url} {name}'.encode()).hexdigest()[:24]}",
+        id=f"rss:{hashlib.sha256(f'{url} {_name(entry, url)}'.encode()).hexdigest()[:24]}",
         text=body if body.startswith(title) else f"{title}\n\n{body}".strip(),
-        source=link,
+        source=_link(entry, url),
         domain="news",
         date=_date(entry),
         licence=next((strip_html(text) for text in licences if text and text.strip()), "unknown"),

@@ -1,0 +1,102 @@
+"""A finished specialist on other tables: what it learnt from is left out, what was measured before is kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metier.errors import MetierError
+from metier.evaluation.evidence import read_scores
+from metier.recipe import TaskChoice
+from metier.run import run
+from metier.run.evaluate import evaluate
+from metier.run.record import run_record, training_data
+from tests.toy import sentences, write_recipe, write_table
+
+
+@pytest.fixture(scope="module")
+def mixed(toy_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two tables, carried out in the folder in which they are."""
+    folder = tmp_path_factory.mktemp("mixed")
+    write_table(folder / "other.csv", 90, seed=5)
+    extra = (
+        "mix: {tasks: [{file: other.csv, text: sentence, label: mood}], alone: false}\n"
+        "measure: {systems: [majority, tfidf]}\n"
+    )
+    write_recipe(folder, toy_base, extra=extra)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return run(Path("recipe.yaml")).resolve()
+
+
+@pytest.fixture
+def before(mixed: Path) -> Iterator[dict[str, Any]]:
+    """The scores of the run itself; what a test adds to them is taken away again."""
+    file = mixed / "evidence" / "scores.json"
+    text = file.read_text(encoding="utf-8")
+    yield json.loads(text)
+    file.write_text(text, encoding="utf-8")
+
+
+def choice(path: Path) -> TaskChoice:
+    return TaskChoice.model_validate({"file": str(path), "text": "sentence", "label": "mood"})
+
+
+def ids(run_path: Path, *parts: str) -> list[str]:
+    splits = json.loads((run_path / "data" / "mixture.json").read_text())["splits"]["other"]["ids"]
+    return [one for part in parts for one in splits[part]]
+
+
+def test_rows_of_a_task_mixed_in_are_left_out_and_its_scores_stay(mixed: Path, before: dict[str, Any]) -> None:
+    name, entries, counts = evaluate(mixed, choice(mixed.parents[1] / "other.csv"), offline=True)
+    learnt = ids(mixed, "train", "validation")
+    assert counts["in_training"] >= len(learnt)
+    assert counts["scored"] <= len(ids(mixed, "test"))
+    assert name == "other-elsewhere"
+    after = read_scores(mixed / "evidence" / "scores.json")
+    assert {task: after[task] for task in before} == before
+    assert after[name]["specialist"] == entries["specialist"]
+
+
+def test_two_tables_of_one_name_are_two_entries(mixed: Path, before: dict[str, Any], tmp_path: Path) -> None:
+    tables = [tmp_path / month / "tweets.csv" for month in ("jan", "feb")]
+    for number, table in enumerate(tables):
+        table.parent.mkdir()
+        write_table(table, 30 + number, seed=20 + number)
+    names = [evaluate(mixed, choice(table), offline=True)[0] for table in (*tables, *tables)]
+    assert names == ["tweets", "tweets-2", "tweets", "tweets-2"]
+    after = read_scores(mixed / "evidence" / "scores.json")
+    assert after.keys() == before.keys() | {"tweets", "tweets-2"}
+    assert [after[name]["tfidf"]["file"] for name in names[:2]] == [str(table) for table in tables]
+
+
+def test_a_run_is_evaluated_from_any_folder(
+    mixed: Path, before: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_table(Path("table.csv"), 40, seed=7)  # of the name of what was learnt from, and not that
+    fresh = set(sentences(40, seed=7)) - set(sentences(240)) - set(sentences(90, seed=5))
+    name, _, counts = evaluate(mixed, choice(Path("table.csv")), offline=True)
+    assert name == "table-elsewhere"
+    assert counts["rows"] == 40
+    assert counts["scored"] >= len(fresh) > 0
+    training_data(mixed, *run_record(mixed), None, True)
+
+
+def test_training_data_that_is_gone_is_called_so(mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = json.loads((mixed / "manifest.json").read_text())
+    copy = tmp_path / "run"
+    (copy / "data").mkdir(parents=True)
+    (copy / "data" / "splits.json").write_bytes((mixed / "data" / "splits.json").read_bytes())
+    (copy / "manifest.json").write_text(json.dumps({**manifest, "folder": str(tmp_path / "gone")}))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MetierError, match=r"run's training data[\s\S]*table\.csv[\s\S]*not in .*gone either"):
+        training_data(copy, *run_record(copy), None, True)
+    del manifest["folder"]  # a run that did not record it: relative files are those of the current folder
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    monkeypatch.chdir(mixed.parents[1])
+    training_data(copy, *run_record(copy), None, True)
