@@ -205,7 +205,8 @@ def test_every_task_with_the_real_base(real: tuple[Runner, Any, HFLM], name: str
             raise
         pytest.skip(f"{error.what} ({error.where})")
     some = sorted(loaded.examples, key=lambda e: (len(e.text), e.id))
-    some = some[:: max(1, len(some) // 4)][:4]  # short, middling and long ones
+    few = 4 if len(some[len(some) // 2].text) < 2000 else 2  # long texts take minutes in float32
+    some = some[:: max(1, len(some) // 4)][:few]  # short, middling and long ones
     if loaded.task.kind == "perplexity":
         # within one window: lm-eval gives a longer document other windows
         check_documents(runner, tokenizer, hflm, [e.inputs["text"][:1500] for e in some])
