@@ -124,3 +124,28 @@ def test_an_unsettled_rival_leaves_it_unproven(tmp_path: Path) -> None:
     scores[TASK]["specialist"]["against"]["tfidf"]["p"] = 0.9
     write_json(path / "evidence" / "scores.json", scores)
     assert verdict(read_run(path)).stamp == "not proven"
+
+
+@pytest.mark.parametrize(
+    ("other", "headline"),
+    [
+        ("tfidf", "Do not use it for tweets: TF-IDF with logistic regression is better there."),
+        ("alone", "Learn the tasks apart: an adapter for tweets alone is better."),
+        (None, "Worth using: it beats every simpler system here by more than chance explains."),
+    ],
+)
+def test_every_task_learnt_together_counts(tmp_path: Path, other: str | None, headline: str) -> None:
+    path = build(tmp_path)
+    scores = json.loads((path / "evidence" / "scores.json").read_text())
+    main = next(iter(scores))
+    tweets = json.loads(json.dumps(scores[main]))
+    tweets["alone"] = tweets["tfidf"]
+    if other:
+        lost = {"value": -0.04, "low": -0.06, "high": -0.02, "n": 240}
+        tweets["specialist"]["against"][other] = {"difference": lost, "p": 0.001, "only_this": 5, "only_other": 40}
+    write_json(path / "evidence" / "scores.json", {**scores, "tweets": tweets})
+    drawn = {task: {"train": 100, "held_out_elsewhere": 0, "an_epoch": 50} for task in (main, "tweets")}
+    write_json(path / "data" / "mixture.json", {"drawn": drawn})
+    found = verdict(read_run(path))
+    assert found.headline == headline
+    assert ("alone is better, beyond chance, on tweets" in found.paragraph) == (other == "alone")

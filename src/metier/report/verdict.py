@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from metier.evaluation.written import NOT_APPLICABLE
-from metier.report.compare import Comparison, Retention, comparisons, elsewhere, retention
+from metier.report.compare import Comparison, Retention, compare, comparisons, elsewhere, retention
 from metier.report.read import Json, Run
 from metier.report.words import (
     NBSP,
@@ -71,7 +71,31 @@ def _decide(run: Run, pairs: list[Comparison]) -> tuple[Stamp, str]:
     if absent:
         names = joined([_prose(s) for s in absent])
         return "not proven", f"Not proven: {names} could not be compared with it ({_why_absent(run, absent[0])})."
-    return "worth using", "Worth using: it beats every simpler system here by more than chance explains."
+    return _mixed(run) or (
+        "worth using",
+        "Worth using: it beats every simpler system here by more than chance explains.",
+    )
+
+
+def _mixed(run: Run) -> tuple[Stamp, str] | None:
+    """Where tasks were learnt together and one of them is better done otherwise: what to do instead."""
+    for other in ("majority", "tfidf"):
+        if lost := _lost(run, other):
+            return "do not use", f"Do not use it for {joined(lost)}: {_prose(other)} is better there."
+    if lost := _lost(run, "alone"):
+        return "do not use", f"Learn the tasks apart: an adapter for {joined(lost)} alone is better."
+    return None
+
+
+def _lost(run: Run, other: str) -> list[str]:
+    """The tasks learnt together on which ``other`` is better than the specialist."""
+    drawn = run.mixture["drawn"] or {}
+    return [task for task in drawn if run.ok(other, task) and compare(run, other, task=task).outcome == "worse"]
+
+
+def _apart(run: Run) -> list[str]:
+    lost = _lost(run, "alone")
+    return [f"An adapter for one task alone is better, beyond chance, on {joined(lost)}."] if lost else []
 
 
 def _does_not_apply(run: Run, system: str) -> bool:
@@ -184,6 +208,7 @@ def verdict(run: Run) -> Verdict:
     kept, missing = retention(run)
     sentences = [_gain(run, score), *_rivals(run, pairs)]
     sentences += [elsewhere_sentence(run, task) for task in elsewhere(run) if run.score("specialist", task=task)]
+    sentences += _apart(run)
     parse_rate = (run.ok("specialist") or {}).get("parse_rate")
     if parse_rate is not None and parse_rate < 1:
         sentences.append(f"{percent(1 - parse_rate)} of its answers could not be read and count as wrong.")
