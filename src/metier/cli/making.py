@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,7 +34,8 @@ def validate(recipe: RecipePath, data_root: DataRoot = None, offline: Offline = 
     typer.echo(f"data      {found.data.loaded.where}")
     for part, counts in found.balance().items():
         typer.echo(f"  {part:<10} " + ", ".join(f"{label} {count}" for label, count in counts.items()))
-    typer.echo(f"duplicates {json.dumps(_counts(found.data.duplicates))}")
+    counted = {"read" if name == "rows" else name: count for name, count in _counts(found.data.duplicates).items()}
+    typer.echo("rows      " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counted.items()))
     typer.echo(f"base      {found.base.name}, {found.parameters:,} weights, {found.base.ref}")
     typer.echo(f"device    {found.device.device}, {found.device.dtype}: {found.device.why}")
     lengths = found.lengths

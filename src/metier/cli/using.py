@@ -83,7 +83,8 @@ def predict(
     specialist = Specialist.load(run_path, offline=offline, engine=engine)
     _tell(specialist, asked)
     for text, answer in zip(lines, specialist.predict(lines, **asked), strict=True):
-        typer.echo("\t".join([*_cells(answer), text, *([f"referral: {answer.referral}"] if answer.referral else [])]))
+        referral = [f"referral: {answer.referral}"] if answer.referral else []
+        typer.echo("\t".join([*_cells(answer), _one_line(text), *referral]))
 
 
 @app.command()
@@ -278,6 +279,11 @@ def _cells(answer: Any) -> list[str]:
     from metier.inference.specialist import TextAnswer
 
     if isinstance(answer, TextAnswer):
-        return [answer.answer.replace("\n", "\\n")]
+        return [_one_line(answer.answer)]
     label = "(abstained)" if answer.abstained else answer.label
     return [label, f"{answer.probability:.3f}", *(["|".join(answer.set)] if answer.set is not None else [])]
+
+
+def _one_line(text: str) -> str:
+    """A text as one cell of a line: its own line breaks and tabs are written out."""
+    return text.replace("\r", "\\r").replace("\n", "\\n").replace("\t", "\\t")
