@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,11 @@ def searching(folder: Path, base: Path, trials: str = TRIALS, more: str = ", exa
 
 
 def test_the_best_on_validation_makes_the_specialist(toy_base: Path, tmp_path: Path) -> None:
+    begun = time.monotonic()
     path = run(
         searching(tmp_path, toy_base, f"[{{adapt: {{epochs: 1}}}}, {{adapt: {{{LEARNS}}}}}]"), out=tmp_path / "run"
     )
+    whole = time.monotonic() - begun
     found = read(path / "evidence" / "search.json")
     values = [trial["validation"] for trial in found["trials"]]
     assert found["chosen"] == values.index(max(values)) == 1
@@ -43,7 +46,8 @@ def test_the_best_on_validation_makes_the_specialist(toy_base: Path, tmp_path: P
     assert manifest["recipe"]["adapt"]["method"] == "full"
     assert manifest["recipe"]["search"] is None
     assert manifest["training"]["examples"] == 168
-    assert manifest["stages"]["search"]["seconds"] == pytest.approx(found["seconds"], abs=0.5)
+    # the stage holds its trials and what stands between them, and no more than the run took (both rounded)
+    assert found["seconds"] - 0.05 <= manifest["stages"]["search"]["seconds"] <= whole + 0.01
     assert (path / "specialist" / "model.safetensors").exists()
     page = (path / "report.html").read_text(encoding="utf-8")
     assert "How its settings were chosen" in page
