@@ -28,6 +28,7 @@ def fault(tmp_path: Path, text: str) -> str:
     ("old", "new", "told"),
     [
         ("  epochs: 2", "  rank: 4\n  epoch: 2", ["line 7", "'adapt.epoch'", "did you mean 'epochs'?"]),
+        ("name: toy", "name: toy\nepoch: 3", ["line 2", "unknown field 'epoch'", "write 'epochs' under 'adapt'"]),
         ("name: toy", "nam: toy", ["line 1", "unknown field 'nam'", "did you mean 'name'?"]),
         ("  label: mood", "  text: {a: b}", ["line 4", "field 'task.text'", "column(s) with the text"]),
         ("  epochs: 2", "  epochs: 0", ["line 6", "'adapt.epochs'", "found 0"]),

@@ -59,9 +59,9 @@ class Encoder:
     @functools.cached_property
     def _takes_system(self) -> bool:
         """Whether the chat template writes a system turn; some refuse it, some drop it without a word."""
-        turns = [{"role": "system", "content": "instruction"}, {"role": "user", "content": "text"}]
+        turns = [{"role": "system", "content": "the system's turn"}, {"role": "user", "content": "text"}]
         try:
-            return "instruction" in self.tokenizer.apply_chat_template(turns, tokenize=False)
+            return "the system's turn" in self.tokenizer.apply_chat_template(turns, tokenize=False)
         except TemplateError:
             return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from pathlib import Path
 from typing import Any
@@ -123,8 +124,8 @@ def _explain(error: ValidationError, path: Path, node: Any) -> MetierError:
     name = ".".join(str(part) for part in location)
     where = f"{path}, line {_line(node, location)}, field '{name}'" if name else str(path)
     if first["type"] == "extra_forbidden":
-        known = _known(tagged[:-1])
-        return MetierError(f"unknown field '{location[-1]}'", where=where, fix=nearest(str(location[-1]), known))
+        field = str(location[-1])
+        return MetierError(f"unknown field '{field}'", where=where, fix=_nearest_field(field, tagged[:-1]))
     if first["type"] == "missing":
         return MetierError(f"the field '{name}' is missing", where=f"{path}, line {_line(node, location[:-1])}")
     if first["type"].startswith("union_tag"):
@@ -187,6 +188,15 @@ def _part(location: tuple[Any, ...]) -> type[BaseModel] | None:
 def _known(location: tuple[Any, ...]) -> list[str]:
     model = _part(location)
     return list(model.model_fields) if model else []
+
+
+def _nearest_field(field: str, place: tuple[Any, ...]) -> str:
+    """The name that was meant; what is written at the top may belong one level below."""
+    known = _known(place)
+    for part in [] if place or difflib.get_close_matches(field, known, 1, 0.8) else known:
+        if found := difflib.get_close_matches(field, _known((part,)), 1, 0.8):
+            return f"write '{found[0]}' under '{part}'"
+    return nearest(field, known)
 
 
 def _line(node: Any, location: tuple[Any, ...]) -> int:
