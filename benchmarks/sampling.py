@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from machine import facts, in_turn, median, parser_for, peak_rss_mb
 
-from metier.inference.engines.lean import LeanAtTimes
+from metier.inference.engines.fastest import LeanAtTimes
 from metier.models.bases import resolve
 from metier.models.device import choose_device, prepare_process
 from metier.models.forward import Runner

@@ -13,7 +13,8 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, MistralConfig, Qwen2Config
 
 from metier.inference.engines import lean
-from metier.inference.engines.lean import LeanAtTimes, use_lean
+from metier.inference.engines.fastest import LeanAtTimes, OwnModules, use_lean
+from metier.models import reordered
 from metier.models.decoding import begin, step
 from metier.models.forward import Runner
 from metier.models.load import load_model
@@ -35,6 +36,12 @@ CONFIGS: list[Any] = [
     MistralConfig(**SIZES, sliding_window=None),
     Qwen2Config(**SIZES),
 ]
+# Shapes that no decoder is written for: their own modules run, on reordered weights.
+OTHERS: list[Any] = [
+    Gemma3TextConfig(**SIZES, head_dim=12, sliding_window=16),
+    LlamaConfig(**SIZES, hidden_act="gelu", attention_bias=True, mlp_bias=True),
+    MistralConfig(**SIZES, sliding_window=8),
+]
 tokens = st.integers(0, VOCABULARY - 1)
 answers = st.lists(st.lists(tokens, min_size=1, max_size=4).map(tuple), min_size=1, max_size=3).map(tuple)
 item = st.builds(Item, st.lists(tokens, min_size=1, max_size=70).map(tuple), answers)
@@ -50,15 +57,16 @@ def _runner(config: Any, dtype: torch.dtype = torch.float32) -> Runner:
 
 @pytest.fixture(scope="module")
 def runners() -> list[Runner]:
-    found = [_runner(config) for config in CONFIGS]
-    for runner in found:
-        assert use_lean(runner) == "lean modules"
+    found = [_runner(config) for config in CONFIGS + OTHERS]
+    for runner, config in zip(found, CONFIGS + OTHERS, strict=True):
+        about = use_lean(runner)
+        assert about == "lean modules" if config in CONFIGS else "reordered weights" in about
     return found
 
 
 @settings(max_examples=40, deadline=None)
 @given(
-    which=st.integers(0, len(CONFIGS) - 1),
+    which=st.integers(0, len(CONFIGS + OTHERS) - 1),
     items=st.lists(item, min_size=1, max_size=4),
     prefix=st.lists(tokens, max_size=9),
 )
@@ -107,16 +115,16 @@ def test_it_runs_where_nothing_learns_and_only_there(runners: list[Runner], monk
 @pytest.mark.parametrize(
     ("config", "dtype", "why"),
     [
-        (Gemma3TextConfig(**SIZES, head_dim=12), torch.float32, "not of Llama's shape"),
-        (LlamaConfig(**SIZES), torch.float16, "only for float32"),
-        (LlamaConfig(**SIZES, hidden_act="gelu"), torch.float32, "another activation"),
-        (MistralConfig(**SIZES, sliding_window=8), torch.float32, "within a window"),
+        (OTHERS[0], torch.float32, "with reordered weights (gemma3_text is not of Llama's shape"),
+        (LlamaConfig(**SIZES), torch.float16, "transformers' modules (only for float32"),
+        (OTHERS[1], torch.float32, "with reordered weights (another activation"),
+        (OTHERS[2], torch.float32, "with reordered weights (attention within a window"),
     ],
 )
 def test_another_shape_is_left_to_transformers(config: Any, dtype: torch.dtype, why: str) -> None:
     runner = _runner(config, dtype)
     assert why in use_lean(runner)
-    assert runner.lean is None
+    assert isinstance(runner.lean, OwnModules) == (dtype == torch.float32)
 
 
 def test_a_decoder_that_differs_is_not_used(toy_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,12 +133,44 @@ def test_a_decoder_that_differs_is_not_used(toy_base: Path, monkeypatch: pytest.
     real = lean.LeanDecoder._norm
     monkeypatch.setattr(lean.LeanDecoder, "_norm", lambda self, x, weight: 1.01 * real(self, x, weight))
     assert "differed on a trial" in use_lean(runner)
-    assert runner.lean is None
-    monkeypatch.setattr(lean, "MEMORY_SHARE", 0.0)
+    assert isinstance(runner.lean, OwnModules)
+    monkeypatch.setattr(reordered, "MEMORY_SHARE", 0.0)
     assert "twice" in use_lean(runner)
-    monkeypatch.setattr(lean, "_reordered", lambda weight: torch.ops.mkldnn.no_such_operation(weight))
-    monkeypatch.setattr(lean, "MEMORY_SHARE", 1.0)
-    assert use_lean(runner).startswith("transformers' modules")
+    assert runner.lean is None
+    monkeypatch.setattr(lean, "reordered", lambda weight: torch.ops.mkldnn.no_such_operation(weight))
+    monkeypatch.setattr(reordered, "reordered", lambda weight: torch.ops.mkldnn.no_such_operation(weight))
+    monkeypatch.setattr(reordered, "MEMORY_SHARE", 1.0)
+    assert use_lean(runner).startswith("transformers' modules (")
+    assert runner.lean is None
+
+
+def test_reordered_weights_that_give_something_else_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = _runner(OTHERS[0])
+    real = reordered.reordered
+    monkeypatch.setattr(reordered, "reordered", lambda weight: real(1.01 * weight))
+    assert use_lean(runner).startswith("transformers' modules (")
+    assert runner.lean is None
+
+
+def test_reordered_weights_are_used_within_only(runners: list[Runner]) -> None:
+    """The model itself computes as before: what learns or is saved knows nothing of them."""
+    runner = runners[len(CONFIGS)]
+    assert isinstance(runner.lean, OwnModules)
+    layer = next(m for m in runner.model.modules() if type(m) is torch.nn.Linear)
+    x = torch.randn(2, 5, layer.in_features)
+    orders = runner.lean.weights._orders
+    kept = orders[id(layer.weight)]
+    try:
+        orders[id(layer.weight)] = reordered.reordered(2 * layer.weight)
+        with torch.inference_mode():
+            before = layer(x)
+            with runner.lean.weights.used():
+                doubled = layer(x)
+            after = layer(x)
+    finally:
+        orders[id(layer.weight)] = kept
+    torch.testing.assert_close(doubled, 2 * before)
+    torch.testing.assert_close(after, before)
 
 
 @pytest.mark.parametrize("way", ["_alone", "_together"])
@@ -216,5 +256,9 @@ def test_an_adapter_that_is_off_or_partial_is_left_to_transformers() -> None:
         assert "an adapter of another kind" in use_lean(runner)
     assert use_lean(runner) == "lean modules"
     some = Runner(_adapted(torch.float32, ["q_proj", "v_proj"]), packing=True)
-    assert "an adapter of another kind" in use_lean(some)
-    assert some.lean is None
+    assert "with reordered weights (an adapter of another kind" in use_lean(some)
+    items = [Item((3, 4, 5), ((6,),))]
+    with torch.inference_mode():
+        found = some.answer_logprobs(items)
+        some.lean = None
+        torch.testing.assert_close(found, some.answer_logprobs(items), atol=1e-4, rtol=1e-4)

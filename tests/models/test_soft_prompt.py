@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 from metier.errors import MetierError
 from metier.evaluation.scoring import score
 from metier.inference.bundle import write_bundle
-from metier.inference.engines.lean import use_lean
+from metier.inference.engines.fastest import use_lean
 from metier.models.adapters import load_adapter
 from metier.models.bases import resolve
 from metier.models.encode import Encoder

@@ -176,17 +176,20 @@ def begin(
 @torch.inference_mode()
 def step(runner: Runner, tokens: Tensor, texts: Texts) -> Tensor:
     """One more token for each text, ``(R,)``: hidden states after the last norm, ``(R, hidden)``."""
-    if runner.lean:
-        found = runner.lean.step(tokens, texts)
-    else:
-        decoder = causal_model(runner.model).get_decoder()
-        with packed(texts):
-            output = decoder(input_ids=tokens[:, None], position_ids=texts.positions, use_cache=False)
-        found = output.last_hidden_state[:, -1]
+    found = runner.lean.step(tokens, texts) if runner.lean else own_step(runner, tokens, texts)
     if texts.layers != len(texts.written):
         raise RuntimeError(f"{texts.layers} of {len(texts.written)} layers read what was held")
     texts.grow()
     return found
+
+
+def own_step(runner: Runner, tokens: Tensor, texts: Texts) -> Tensor:
+    """The same by the model's own modules, before the texts have grown."""
+    decoder = causal_model(runner.model).get_decoder()
+    with packed(texts):
+        output = decoder(input_ids=tokens[:, None], position_ids=texts.positions, use_cache=False)
+    hidden: Tensor = output.last_hidden_state[:, -1]
+    return hidden
 
 
 def _read(

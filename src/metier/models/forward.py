@@ -139,7 +139,7 @@ class Runner:
         if not self.packing or not pack.prefix:
             return None
         pack.collect = {}
-        self._packed_hidden(pack)
+        self.packed_hidden(pack)
         return [pack.collect[layer] for layer in sorted(pack.collect)]
 
     @torch.inference_mode()
@@ -154,7 +154,7 @@ class Runner:
         """
         pack = self.layout(items, prefix, stored)
         pack.collect = {}
-        hidden = self._packed_hidden(pack)[pack.rows]
+        hidden = self.packed_hidden(pack)[pack.rows]
         sizes = [pack.prefix, *(item.tokens for item in items)]
         layers = [[torch.split(part, sizes, 1)[1:] for part in pack.collect[layer]] for layer in sorted(pack.collect)]
         return hidden, [list(zip(keys, values, strict=True)) for keys, values in layers]
@@ -162,7 +162,7 @@ class Runner:
     def hidden_entering(self, layer: int, prefix: Sequence[int], items: Sequence[Item]) -> Tensor:
         """Hidden states that enter ``layer``, ``(prefix + tokens, hidden)``, for a model that is run packed."""
         pack = self.layout(items, prefix)
-        return output_of(self.model, layer - 1, lambda: self._packed_hidden(pack))[0]
+        return output_of(self.model, layer - 1, lambda: self.packed_hidden(pack))[0]
 
     def score_rows(self, hidden: Tensor, row_of: Tensor, targets: Tensor) -> Tensor:
         """Log-probabilities of ``targets`` ``(M,)`` in rows ``row_of`` ``(M,)`` of ``hidden`` ``(rows, hidden)``."""
@@ -179,9 +179,9 @@ class Runner:
         pack = self.layout(items, prefix, stored)
         if self.lean and not pack.prefix and entry is None and not torch.is_grad_enabled():
             return pack, self.lean(pack)
-        return pack, self._packed_hidden(pack, entry)
+        return pack, self.packed_hidden(pack, entry)
 
-    def _packed_hidden(self, pack: Pack, entry: Entry | None = None) -> Tensor:
+    def packed_hidden(self, pack: Pack, entry: Entry | None = None) -> Tensor:
         """Hidden states after the last norm, ``(tokens, hidden)``."""
         causal = causal_model(self.model)
         with packed(pack), entering(self.model, entry):

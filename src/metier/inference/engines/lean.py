@@ -16,26 +16,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import psutil
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metier.models.decoding import Texts, begin, step
-from metier.models.forward import Runner
+from metier.models.decoding import Texts
 from metier.models.fused.lora import is_on, is_plain, update_of
-from metier.models.layers import causal_model, decoder_layers
-from metier.models.packed import Item, Pack, pack_attention
+from metier.models.layers import decoder_layers
+from metier.models.packed import Pack, pack_attention
+from metier.models.reordered import reordered, why_not_twice
 
 # Architectures with Llama's block: what else one has (biases, several key heads) is read from its modules.
 FAMILY = ("llama", "mistral", "qwen2")
-ROWS = 64  # oneDNN chooses the order of the weights for about this many rows
 TILE = 16  # rows of an AMX tile
-# Greatest difference of a log-probability in nats, or a tenth of it relative; bfloat16 differs so from itself.
-TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.25}
-# The weights are held twice: at most this share of the memory that is free.
-MEMORY_SHARE = 0.25
-
 
 Attend = Callable[..., Tensor]
 
@@ -47,7 +40,7 @@ class LeanDecoder:
         model: a transformers causal language model of :data:`FAMILY` on the processor.
 
     Errors: ``ValueError`` saying why for a model of another shape, ``AttributeError`` or ``RuntimeError`` where torch
-    lacks the operations. :func:`use_lean` catches them.
+    lacks the operations.
     """
 
     def __init__(self, model: Any) -> None:
@@ -184,7 +177,7 @@ def _parts(layers: list[Any], gain: Tensor | None) -> tuple[Tensor, Tensor | Non
     bare = [layer.base_layer if is_plain(layer) else layer for layer in layers]
     bias = None if bare[0].bias is None else torch.cat([layer.bias for layer in bare])
     adapter = _Adapter(layers, gain) if is_plain(layers[0]) else None
-    return _reordered(_scaled(torch.cat([layer.weight for layer in bare]), gain)), bias, adapter
+    return reordered(_scaled(torch.cat([layer.weight for layer in bare]), gain)), bias, adapter
 
 
 def _scaled(weight: Tensor, gain: Tensor | None) -> Tensor:
@@ -212,11 +205,6 @@ def _matmul_then(layer: Any, operation: str, gain: Tensor | None = None) -> Call
     return lambda x, y: adapter.add(x, plain(x, order, bias, "none", [], "")).mul_(y)
 
 
-def _reordered(weight: Tensor) -> Tensor:
-    order: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), ROWS)
-    return order
-
-
 def _has_tiles() -> bool:
     known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older releases do not say
     return bool(known.get("amx_bf16", False))
@@ -225,21 +213,15 @@ def _has_tiles() -> bool:
 def _unfit(model: Any) -> str | None:
     """Why a model cannot be run this way, or nothing."""
     config = model.config
-    weights = list(model.parameters())
     if config.model_type not in FAMILY:
         return f"{config.model_type} is not of Llama's shape"
-    if len({w.dtype for w in weights}) > 1 or weights[0].dtype not in TOLERANCE or weights[0].device.type != "cpu":
-        return "only for float32 or bfloat16 on the processor"
     if config.hidden_act != "silu":
         return "another activation"
     if any(_adapted_otherwise(layer) for layer in decoder_layers(model)):
         return "an adapter of another kind"
     if getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
         return "attention within a window"
-    size = sum(w.numel() * w.element_size() for w in weights)
-    if size > MEMORY_SHARE * psutil.virtual_memory().available:
-        return "its weights would not fit into memory twice"
-    return None
+    return why_not_twice(model)
 
 
 def _adapted_otherwise(layer: Any) -> bool:
@@ -252,65 +234,3 @@ def _adapted_otherwise(layer: Any) -> bool:
         or any(hasattr(part, "base_layer") and not (is_plain(part) and is_on(part)) for part in parts)
         for parts in together
     )
-
-
-@torch.no_grad()
-def use_lean(runner: Runner) -> str:
-    """Let ``runner`` compute prompts whose prefix is stored (or empty) by a :class:`LeanDecoder`, if it gives the same.
-
-    Returns:
-        what was done, and why.
-    """
-    runner.lean = None
-    if not runner.packing:
-        return f"transformers' modules ({runner.why})"
-    try:
-        decoder = LeanDecoder(causal_model(runner.model))
-        gap = _gap(runner, decoder)
-    except (ValueError, AttributeError, RuntimeError, NotImplementedError) as error:
-        return f"transformers' modules ({str(error)[:120]})"
-    if not gap <= 1:
-        return f"transformers' modules (lean ones differed on a trial, by {gap:.1f} times what is allowed)"
-    runner.lean = decoder
-    return "lean modules"
-
-
-class LeanAtTimes:
-    """A runner that computes as :func:`use_lean` says within ``with``, and as before outside: scores of other stages do
-    not depend on whether it wrote before them. The decoder is made once.
-    """
-
-    def __init__(self, runner: Runner) -> None:
-        self.runner, self.before = runner, runner.lean
-        self.about, self.lean = use_lean(runner), runner.lean
-        runner.lean = self.before
-
-    def __enter__(self) -> None:
-        self.before, self.runner.lean = self.runner.lean, self.lean
-
-    def __exit__(self, *error: object) -> None:
-        self.runner.lean = self.before
-
-
-@torch.inference_mode()
-def _gap(runner: Runner, decoder: LeanDecoder) -> float:
-    """Greatest difference of a log-probability, as a share of the one allowed, over a few prompts of spread-out ids."""
-    size = int(causal_model(runner.model).config.vocab_size)
-    ids = [(7919 * i + 3) % size for i in range(64)]
-    items = [
-        Item(tuple(ids[8:40]), ((ids[40], ids[41]), (ids[42], ids[43], ids[44]))),
-        Item(tuple(ids[45:48]), ((ids[48],),)),
-    ]
-    stored = runner.store_prefix(ids[:8])
-    pairs = []
-    for some in (items, items[1:]):  # several prompts, and one alone
-        pack = runner.layout(some, ids[:8], stored)
-        found = runner.score_rows(decoder(pack)[pack.rows], torch.arange(len(pack.rows)), pack.targets)
-        pairs.append((found, runner.logprobs(some, ids[:8], stored)[0]))
-    tokens, trunks, each = torch.tensor(ids[50:52]), [item.trunk for item in items], torch.arange(len(items))
-    texts, again = (begin(runner, trunks, [0, 1], ids[:8], stored, 1)[1] for _ in trunks)
-    after = decoder.step(tokens, texts), step(runner, tokens, again)
-    pairs.append((runner.score_rows(after[0], each, tokens), runner.score_rows(after[1], each, tokens)))
-    allowed = TOLERANCE[next(runner.model.parameters()).dtype]
-    gaps = [(found - right).abs() / (allowed * (right.abs() / 10).clamp(min=1)) for found, right in pairs]
-    return float(torch.cat(gaps).max())

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metier.inference.bundle import Bundle, base_path
 from metier.inference.engines import Prompt, fixed_prefix
-from metier.inference.engines.lean import use_lean
+from metier.inference.engines.fastest import use_lean
 from metier.models.adapters import ADAPTERS, load_adapter
 from metier.models.batching import sorted_runs
 from metier.models.device import DTYPES

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from metier.errors import MetierError
 from metier.evaluation.scoring import Scored, score
-from metier.inference.engines.lean import LeanAtTimes
+from metier.inference.engines.fastest import LeanAtTimes
 from metier.models.encode import Encoder, Shot
 from metier.models.forward import Runner
 from metier.models.generate import Written, generate

@@ -10,10 +10,10 @@ import functools
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metier.models.gradient import call
+from metier.models.reordered import linear
 
 
 class Update(NamedTuple):
@@ -56,7 +56,7 @@ def is_on(layer: Any) -> bool:
 
 def apply(x: Tensor, u: Update, low: Tensor) -> Tensor:
     """``x W' + bias + s · low B'``, rows ``(n, in)`` and ``low`` ``(n, rank)`` to ``(n, out)``."""
-    return F.linear(x, u.weight, u.bias).addmm_(low, u.b.t(), alpha=u.scale)
+    return linear(x, u.weight, u.bias).addmm_(low, u.b.t(), alpha=u.scale)
 
 
 class _LoraLinear(torch.autograd.Function):
