@@ -3,7 +3,8 @@
     python benchmarks/all.py                  # all of them
     python benchmarks/all.py score serve      # these; the lines of the others stay
 
-The page is written anew after every benchmark. One that fails is named there, and the exit code is 1.
+The page keeps one line for each benchmark and kind of processor, and is written anew after every benchmark. One that
+fails is named there, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from machine import facts
+
 HERE = Path(__file__).parent
 PAGE = HERE / "results.md"
 SCRIPTS = ("packing", "finetune", "lowest_layer", "score", "serve", "sampling", "pretrain", "curate", "overlap")
@@ -23,13 +26,14 @@ def main() -> None:
     chosen = sys.argv[1:] or SCRIPTS
     if unknown := set(chosen) - set(SCRIPTS):
         raise SystemExit(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(SCRIPTS)}")
-    found = earlier() if sys.argv[1:] else {}
+    found, here = earlier(), facts()
     for name in chosen:
         print(f"running {name} …", file=sys.stderr)
-        found[name] = run(name)
-        write({script: found[script] for script in SCRIPTS if script in found})
+        result = {**here, **run(name)}
+        found = [line for line in found if key(line) != key(result)] + [result]
+        write(sorted(found, key=lambda line: SCRIPTS.index(line["benchmark"])))
     print(PAGE)
-    if failed := [name for name in chosen if "failed" in found[name]]:
+    if failed := [line["benchmark"] for line in found if "failed" in line and key(line) == key({**line, **here})]:
         raise SystemExit(f"failed: {', '.join(failed)}")
 
 
@@ -43,27 +47,32 @@ def run(name: str) -> dict[str, Any]:
     return figures
 
 
-def earlier() -> dict[str, dict[str, Any]]:
-    """The figures that the page holds."""
+def earlier() -> list[dict[str, Any]]:
+    """The lines that the page holds."""
     lines = PAGE.read_text(encoding="utf-8").splitlines() if PAGE.exists() else []
-    results = [json.loads(line) for line in lines if line.startswith('{"benchmark"')]
-    return {result["benchmark"]: result for result in results}
+    return [json.loads(line) for line in lines if line.startswith('{"benchmark"')]
 
 
-def write(results: dict[str, dict[str, Any]]) -> None:
+def key(line: dict[str, Any]) -> tuple[str, str]:
+    """Benchmark and processor: the page holds one line of each."""
+    return line["benchmark"], line["machine"]["cpu"]
+
+
+def write(found: list[dict[str, Any]]) -> None:
     text = ["# Benchmark results", "", "Written by `benchmarks/all.py`: a line's date and machine are its own.", ""]
-    for name, result in results.items():
-        text += [f"## {name}", ""]
-        if machine := result.get("machine"):
-            versions = ", ".join(f"{library} {version}" for library, version in result["versions"].items())
-            text += [
-                f"{result['date']}, {machine['cpu']}, {machine['threads']} threads, {machine['memory_gb']} GB; "
-                f"{machine['why']}. {versions}.",
-                "",
-            ]
-        rest = {key: value for key, value in result.items() if key not in ("machine", "versions", "date", "benchmark")}
-        text += ["| figure | value |", "|---|---|", *(f"| {key} | {_cell(value)} |" for key, value in rest.items()), ""]
-    text += ["## As JSON lines", "", "```", *(json.dumps(result) for result in results.values()), "```", ""]
+    for result in found:
+        machine, about = result["machine"], ("machine", "versions", "date", "benchmark")
+        versions = ", ".join(f"{library} {version}" for library, version in result["versions"].items())
+        text += [
+            f"## {result['benchmark']}, {machine['cpu']}",
+            "",
+            f"{result['date']}, {machine['threads']} threads, {machine['memory_gb']} GB; {machine['why']}. {versions}.",
+            "",
+            *("| figure | value |", "|---|---|"),
+            *(f"| {name} | {_cell(value)} |" for name, value in result.items() if name not in about),
+            "",
+        ]
+    text += ["## As JSON lines", "", "```", *(json.dumps(result) for result in found), "```", ""]
     temporary = PAGE.with_suffix(".part")
     temporary.write_text("\n".join(text), encoding="utf-8")
     temporary.replace(PAGE)

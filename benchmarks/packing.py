@@ -13,7 +13,7 @@ import json
 import statistics
 import time
 
-import torch
+from machine import facts
 
 from metier.models.adapters import attach_lora
 from metier.models.bases import resolve
@@ -64,8 +64,7 @@ def main() -> None:
         "loss_packed": round(losses[True], 4),
         "loss_padded": round(losses[False], 4),
         "examples": sum(map(len, batches)),
-        "device": device.to_json(),
-        "torch": torch.__version__,
+        **facts(),
     }
     print(json.dumps(result) if options.json else json.dumps(result, indent=2))
 
