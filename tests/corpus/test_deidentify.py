@@ -58,6 +58,10 @@ from metier.corpus.text import Tally, Text
         ("Date of Birth (dd/mm/yyyy): 03/12/1956", "Date of Birth (dd/mm/yyyy): [DATE_OF_BIRTH]"),
         ("Birthday: 3 March 1956", "Birthday: [DATE_OF_BIRTH]"),
         ("born in Leeds on 3 March 1956", "born in Leeds on [DATE_OF_BIRTH]"),
+        ("was born on the 14th of March, 1962", "was born on the [DATE_OF_BIRTH]"),
+        ("date of birth was 14/Mar/1962, dob 03141962", "date of birth was [DATE_OF_BIRTH], dob [DATE_OF_BIRTH]"),
+        ("M.R.N. 4455667; med rec #: 123456", "M.R.N. [MRN]; med rec #: [MRN]"),
+        ("National Provider Identifier: 1234567893", "National Provider Identifier: [NPI]"),
         ("İ MRN 12-34-56", "İ MRN [MRN]"),
     ],
 )
@@ -86,6 +90,7 @@ def test_each_kind_is_replaced(text: str, clean: str) -> None:
         "revenue of 4,111,111,111,111,111",
         "file 0001000180-10-000008, /web/20190828180344/",
         "born in Leeds and died on 3 March 2001",
+        "born in the spring of 1962; National Provider Identifier 1234567890",
         "fy12 34 of the 22 1234 5678 9012 in de12 3704 0044 0532 0130 00",
     ],
 )

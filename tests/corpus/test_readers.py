@@ -237,6 +237,7 @@ def test_a_huge_line_is_counted_and_never_held(tmp_path: Path, monkeypatch: pyte
     found, tally = read(file, split_on=split_on)
     assert [t.text for t in found] == ([] if split_on == "file" else ["short"])
     assert tally.dropped == {readers.TOO_LONG: 1}
+    assert "more than 1,000 characters" in tally.samples[readers.TOO_LONG][0]["detail"]
 
 
 @pytest.mark.parametrize("split_on", ["file", "line"])

@@ -161,6 +161,7 @@ def test_more_tokens_than_there_are_is_a_problem() -> None:
     [
         (Request(hardware=HardwareChoice(device="l4")), "budget, model", "nothing to plan from"),
         (of_flops(1), "budget.flops", "less than one step"),
+        (of_flops(1e20, data=DataChoice(tokens=1e6)), "data.tokens", "less than one step"),
         (of_flops(1e38), "budget.flops", "no shape has"),
         (of_flops(1e300), "budget.flops", "which no training takes"),
         (of_flops(1e17, data=DataChoice(tokens=1)), "data.tokens", "the text is too little"),

@@ -143,6 +143,29 @@ def test_unchanged_inputs_are_not_done_again_and_changes_are_told(tmp_path: Path
     assert "is gone" in curate(path, processes=1).changes[0]
 
 
+def test_of_many_changes_a_few_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    speeches(tmp_path / "speeches", 13)
+    run(recipe(tmp_path / "r.yaml"))
+    for file in (tmp_path / "speeches").glob("*.txt"):
+        file.write_text(file.read_text("utf-8") + " And so on [sic].", "utf-8")
+    capsys.readouterr()
+    changes = run(recipe(tmp_path / "r.yaml"))["changes"]
+    printed = capsys.readouterr().err
+    assert len(changes) == 13
+    assert printed.count(" bytes") == 10
+    assert "and 3 more: see changes in ledger.json" in printed
+
+
+def test_files_of_a_folder_that_are_not_read_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    speeches(tmp_path / "speeches")
+    (tmp_path / "speeches" / "minutes.docx").write_bytes(b"PK")
+    (tmp_path / "speeches" / ".index").write_bytes(b"hidden")
+    ledger = run(recipe(tmp_path / "r.yaml"))
+    note = "speeches: 1 files of formats that are not read are left out (.docx)"
+    assert ledger["notes"] == [note]
+    assert note in capsys.readouterr().err
+
+
 def test_another_source_leaves_the_first_as_it_is(tmp_path: Path) -> None:
     speeches(tmp_path / "speeches")
     curate(recipe(tmp_path / "r.yaml"), processes=1)
@@ -223,12 +246,14 @@ def test_held_out_by_group_and_by_day(tmp_path: Path) -> None:
     assert not companies["train"] & companies["held_out"]
 
 
-def test_questions_of_the_recipes_task_are_cut_and_counted(tmp_path: Path) -> None:
+def test_questions_of_the_recipes_task_are_cut_and_counted(tmp_path: Path, command: Command) -> None:
     speeches(tmp_path / "speeches", 10)
     (tmp_path / "speeches" / "leak.txt").write_text(f"{prose(90, 150)} {QUESTION} {prose(91, 150)}", "utf-8")
     (tmp_path / "exam.csv").write_text(f'text,label\n"{QUESTION}",a\n"{prose(1000, 20)}",b\n', "utf-8")
     more = "task: {name: exam, file: exam.csv}\nretention: null\n"
-    ledger = run(recipe(tmp_path / "r.yaml", more))
+    printed = command("curate", recipe(tmp_path / "r.yaml", more), "--processes", 1)[1]
+    assert "(2 texts): 120 characters 1, 13 words 1, documents 1, questions 1, whole question 1" in printed
+    ledger = json.loads((tmp_path / "runs/bank/ledger.json").read_text("utf-8"))
     assert ledger["evaluation_texts"] == {"exam": 2}
     assert ledger["sources"]["speeches"]["overlap"]["exam"]["whole question"] == 1
     shards = TokenShards.open(tmp_path / "runs/bank/corpus/tokens/train/speeches")

@@ -33,11 +33,13 @@ def test_texts_of_files_folders_and_patterns(tmp_path: Path) -> None:
     (tmp_path / "in" / "b.md").write_text("three\nfour\n\nfive\n")
     (tmp_path / "in" / "c.csv").write_text("text,n\nsix,1\n,2\n")
     (tmp_path / "in" / "picture.png").write_bytes(b"\x89PNG")
+    (tmp_path / "in" / ".draft.txt").write_text("hidden\n")
     whole, part, named = find_sources([str(tmp_path), str(tmp_path / "*.txt"), f"x={tmp_path / 'in'}"])
     assert list(part.texts()) == ["one\n", "two\n"]
     assert list(named.texts()) == ["three\nfour\n", "five\n", "six"]
     assert list(whole.texts()) == [*part.texts(), *named.texts()]
     assert named.name == "x"
+    assert [file.name for file in named.others] == ["picture.png"]
 
 
 def test_train_writes_what_it_was_made_from(corpus: Path, tmp_path: Path, command: Run) -> None:
@@ -77,13 +79,26 @@ def test_files_without_text_are_skipped_and_counted(corpus: Path, tmp_path: Path
     (corpus / "filings.jsonl").unlink()
     (corpus / "binary.txt").write_bytes(b"\x00\x01\x02" * 50)
     (corpus / "empty.md").write_bytes(b"")
+    (corpus / "page.html").write_text("<p>a page</p>")
     code, out, err = command("tokenizer", "compare", corpus, "-t", toy_base / "tokenizer.json", "--json")
     assert code == 0, err
     assert json.loads(out)["base"]["corpus"]["documents"] == 300
     assert "corpus: 2 files hold no text and are skipped, such as binary.txt" in err
+    assert "corpus: 1 files are of another format and are left out, such as page.html" in err
     code, _, err = command("tokenizer", "compare", corpus / "binary.txt", "-t", toy_base / "tokenizer.json")
     assert code == 2
     assert "NUL byte" in err
+
+
+def test_a_table_without_the_column_is_told_before_anything_is_learnt(
+    corpus: Path, tmp_path: Path, command: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_table(corpus / "zz.jsonl", [{"other": "a text"}], ["other"])
+    monkeypatch.setattr("metier.run.tokenizer.train_on", lambda *_, **__: pytest.fail("it was trained on the others"))
+    code, _, err = command("tokenizer", "train", corpus, "--column", "body", "--out", tmp_path / "out")
+    assert code == 2
+    assert "no column 'body'" in err
+    assert "zz.jsonl" in err
 
 
 def test_compare_by_source(corpus: Path, tmp_path: Path, toy_base: Path, command: Run) -> None:
@@ -143,6 +158,8 @@ def test_extend_with_terms_of_ones_own(corpus: Path, tmp_path: Path, toy_base: P
         (["train", "NEWS", "--out", "OUT", "--vocab-size", "90000"], "largest possible is"),
         (["train", "NEWS", "--out", "OUT", "--vocab-size", "90000", "--kind", "bpe"], "largest possible is"),
         (["train", "NEWS", "--out", "OUT", "--vocab-size", "100"], "--vocab-size"),
+        (["train", "NEWS", "--out", "OUT", "--vocab-size", "100"], "expected 257 or more, found 100"),
+        (["train", "NEWS", "--out", "OUT", "--sizes", "300"], "expected at least 2 entries, found [300]"),
         (["train", "NEWS", "--out", "OUT", "--kind", "wordpiece"], "--kind"),
         (["train", "NEWS", "--out", "OUT", "--sizes", "a,b"], "whole numbers"),
         (["train", "NEWS", "--out", "OUT", "--sizes", "300,100"], "257 or more"),

@@ -81,6 +81,12 @@ def test_a_cut_bpe_is_the_one_trained_to_that_size() -> None:
         assert large.at(size).to_str() == train_tokenizer(texts(), "bpe", size).at(size).to_str()
 
 
+def test_parts_with_too_few_pieces_are_no_lack_of_text() -> None:
+    with pytest.raises(MetierError) as caught:
+        train_tokenizer(texts(60), "unigram-split", 600, part_bytes=100_000, part_size=300)
+    assert caught.value.fix == "ask for fewer, or for parts of more pieces than 300 (part_size)"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_size_that_the_text_does_not_support_says_the_largest(kind: str) -> None:
     some = texts(60)

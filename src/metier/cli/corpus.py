@@ -54,6 +54,6 @@ def _notes(ledger: dict[str, Any]) -> list[str]:
     for task, texts in ledger["evaluation_texts"].items():
         found = [row["overlap"].get(task, {}) for row in ledger["sources"].values()]
         widths = sorted({width for one in found for width in one})
-        told = ", ".join(f"{sum(one.get(width, 0) for one in found):,} {width}" for width in widths) or "none"
+        told = ", ".join(f"{width} {sum(one.get(width, 0) for one in found):,}" for width in widths) or "none"
         lines.append(f"overlap    {task} ({texts:,} texts): {told}")
     return lines

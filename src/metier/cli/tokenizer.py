@@ -42,6 +42,7 @@ def train(
     from pydantic import ValidationError
 
     from metier.recipe.tokenizer import TokenizerChoice
+    from metier.recipe.words import told
     from metier.run.progress import bar
     from metier.run.texts import find_sources
     from metier.run.tokenizer import train_to_folder
@@ -52,8 +53,9 @@ def train(
         choice = TokenizerChoice.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
-        field = "--" + str((first["loc"] or ("sizes",))[0]).replace("_", "-")
-        raise MetierError(f"{field}: {first['msg']}", fix="see metier tokenizer train --help") from None
+        what, fix = told([first])
+        where = "option --" + str((first["loc"] or ("sizes",))[0]).replace("_", "-")
+        raise MetierError(what, where=where, fix=fix or "see metier tokenizer train --help") from None
     total = sum(source.bytes for source in find_sources(texts, column))
     with bar("tokenizer, bytes", total) as advance:
         done = train_to_folder(choice, texts, out, column=column, tick=advance)

@@ -19,8 +19,8 @@ _EMAIL = re.compile(r"(?<![\w.+%'-])[\w.+%'-]+@(?:[\w-]{1,63}\.)+[A-Za-z]{2,24}\
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
 _DAY = r"\d{1,2}(?:st|nd|rd|th)?"
 _DATE = (
-    r"(?:\d{1,4} ?[/.-] ?\d{1,2} ?[/.-] ?\d{1,4}|(?:19|20)\d{6}"
-    rf"|{_MONTH}[ -]?{_DAY},?[ -]\d{{4}}|{_DAY}(?: of)?[ .-]{{0,2}}{_MONTH},?[ -]?\d{{2,4}})(?!\d)"
+    r"(?:\d{1,4} ?[/.-] ?\d{1,2} ?[/.-] ?\d{1,4}|(?:19|20)\d{6}|\d{4}(?:19|20)\d\d"
+    rf"|{_MONTH}[ -]?{_DAY},?[ -]\d{{4}}|{_DAY}(?: of)?[ ./-]{{0,2}}{_MONTH},?[ /-]?\d{{2,4}})(?!\d)"
 )
 # (dd/mm/yyyy); in Leeds
 _OF = r"(?:\s{0,3}\([a-z/. -]{2,14}\)| in(?:(?! and | but | is | was | who | which )[^\d\n;:]){2,30}?)?"
@@ -29,16 +29,16 @@ _IS = r"(?: number\b| no\b)?\.?(?: is\b)?"
 _NAMED = {
     "DATE_OF_BIRTH": (
         ("dob", "d.o.b", "date of birth", "birth date", "birthdate", "birthday", "born"),
-        re.compile(rf"\.?{_OF}(?: on| is)?[\s:=()|*,-]{{0,6}}({_DATE})"),
+        re.compile(rf"\.?{_OF}(?: on| is| was)?(?: the)?[\s:=()|*,-]{{0,6}}({_DATE})"),
     ),
     "MRN": (
         (
-            *("mrn", "mr #", "mr#", "medical record", "patient id", "patient number", "patient no"),
+            *("mrn", "m.r.n", "mr #", "mr#", "medical record", "med rec", "patient id", "patient number", "patient no"),
             *("hospital id", "hospital number", "hospital no"),
         ),
         re.compile(rf"{_IS}[\s:#=]{{0,4}}([a-z]{{0,4}}-?\d[\da-z-]{{3,14}})\b"),
     ),
-    "NPI": (("npi",), re.compile(rf"{_IS}[\s:#=()]{{0,4}}(\d{{10}})\b")),
+    "NPI": (("npi", "national provider identifier"), re.compile(rf"{_IS}[\s:#=()]{{0,4}}(\d{{10}})\b")),
     "SSN": (
         ("ssn", "social security"),
         re.compile(rf"{_IS}[\s:#=(),]{{0,4}}(\d{{3}}[- ]?\d{{2}}[- ]?\d{{4}})\b"),

@@ -59,7 +59,7 @@ def read_source(source: Source, tally: Tally, *, rank: int = 0, world_size: int 
             tally.read.update({"documents": 1, "bytes": size})
             id = f"{label}#{raw.row}" if raw.id is None else raw.id
             if len(raw.text) > MAX_CHARACTERS:
-                tally.drop(TOO_LONG, id, f"{len(raw.text):,} characters, of {MAX_CHARACTERS:,} at most")
+                tally.drop(TOO_LONG, id, f"more than {MAX_CHARACTERS:,} characters; split_on would cut txt and md")
                 continue
             yield Text(number << _ROW_BITS | raw.row, id, raw.text, raw.date or dated, raw.group or id)
 

@@ -110,10 +110,23 @@ def _matched(root: Path, pattern: Path) -> list[Path]:
     return sorted(_placed(path) for path in base.glob("/".join(parts)) if path.is_file())
 
 
+def shown_files(folder: Path) -> list[Path]:
+    """All files below a folder that are not hidden, sorted."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+
+
+def left_out(pattern: str, roots: Sequence[Path]) -> list[Path]:
+    """Where :func:`expand` reads a folder: the files in it that it leaves out, because their names say no format."""
+    for root in [Path()] if Path(pattern).is_absolute() else roots:
+        if (folder := root / pattern).is_dir():
+            return [path for path in shown_files(folder) if format_of(_placed(path)) is None]
+    return []
+
+
 def _readable(folder: Path) -> list[Path]:
     """Files below a folder whose names say a format; hidden ones are left out."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    shown = [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    shown = shown_files(folder)
     found = [_placed(path) for path in shown if format_of(path) is not None]
     if not found:
         names = ", ".join(path.name for path in shown[:5]) or "nothing"

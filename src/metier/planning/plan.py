@@ -250,9 +250,15 @@ def _schedule(
     schedule.check(found, hardware.devices, choice.micro_batch)
     steps = choice.steps or found.steps_within(tokens)
     if steps < 1:
-        raise MetierError(
+        short = (
             f"{tokens:,.0f} tokens are less than one step of {found.batch_tokens:,} "
-            f"({sequences:,} sequences of {choice.sequence_length:,})",
+            f"({sequences:,} sequences of {choice.sequence_length:,})"
+        )
+        if choice.tokens is None and tokens == request.data.available:
+            fix = "give more text, let it be seen more often (epochs), or give a smaller budget or shorter sequences"
+            raise MetierError(short, where="data.tokens", fix=fix)
+        raise MetierError(
+            short,
             where=f"budget.{request.budget.kind}" if request.budget and choice.tokens is None else "schedule",
             fix="give a larger budget, a smaller model or vocabulary, fewer sequences or shorter ones",
         )

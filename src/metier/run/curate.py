@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
 from metier.corpus.clean import VERSION
 from metier.corpus.encoder import tokenizer_encoder
 from metier.corpus.holdout import HoldOut
@@ -18,7 +20,7 @@ from metier.corpus.ledger import ledger
 from metier.corpus.mixture import Mixture
 from metier.corpus.overlap import Questions
 from metier.corpus.shards import TokenShards
-from metier.corpus.source import Source, expand
+from metier.corpus.source import Source, expand, left_out
 from metier.corpus.work import Work, spread
 from metier.errors import MetierError
 from metier.files import sha256_file, sha256_json, write_json, write_text
@@ -32,6 +34,8 @@ from metier.run.stages import RunDirectory, open_run
 from metier.sources import Lock, fetch_file
 from metier.sources.collect import collect
 from metier.sources.document import SCHEMES
+
+_TOLD = 10  # changes that are printed
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,9 @@ def curate(
         _check_weights(recipe.corpus, sources, recipe_path)
         inputs = _inputs(sources)
         changes = _changes(folder / "inputs.json", inputs)
-        for change in changes:
-            console.print(f"[yellow]changed[/] {change}")
+        for change in _few(changes):
+            console.print(f"[yellow]changed[/] {escape(change)}")
+        notes = _left_out(recipe.corpus, sources, roots)
         questions, tasks = _questions(recipe, data_root, offline)
         tokenizer = None if recipe.tokenizer else tokenizer_file(recipe, run.path, roots, offline)
         work = Work(
@@ -90,7 +95,8 @@ def curate(
         done += _pack(work, run, keys, processes)
         _remove_others(work, run)
         write_json(folder / "inputs.json", inputs)
-        found = _account(recipe, work, {task: len(texts) for task, texts in tasks.items()}, changes)
+        counts = {task: len(texts) for task, texts in tasks.items()}
+        found = _account(recipe, work, counts, {"changes": changes, "notes": notes})
         write_json(run.path / "ledger.json", found)
     return Curated(folder, found, changes, done)
 
@@ -169,7 +175,7 @@ def _spread(title: str, jobs: list[Any], processes: int, done: Callable[[int], N
             spread(jobs, processes, tick)
 
 
-def _account(recipe: Recipe, work: Work, tasks: dict[str, int], changes: list[str]) -> dict[str, Any]:
+def _account(recipe: Recipe, work: Work, tasks: dict[str, int], told: dict[str, list[str]]) -> dict[str, Any]:
     assert recipe.corpus is not None
     assert work.encoder is not None
     entries = work.entries()
@@ -191,8 +197,8 @@ def _account(recipe: Recipe, work: Work, tasks: dict[str, int], changes: list[st
         "stop": (recipe.pretrain or recipe.corpus).stop,
         "mixture": _mixture(recipe, work, entries),
         "evaluation_texts": tasks,
-        "changes": changes,
-        "notes": undated(work, entries),
+        "changes": told["changes"],
+        "notes": [*told["notes"], *undated(work, entries)],
         "token_counts": "with the end-of-text token of every document; all splits together",
     }
     return ledger(recipe.name, entries, more)
@@ -314,6 +320,24 @@ def _changes(lock: Path, inputs: dict[str, Any]) -> list[str]:
                 found.append(f"{name}: {file} {how}, from {was['bytes']:,} to {size:,} bytes")
         found += [f"{name}: {file} is new" for file in now if file not in files]
     return found + [f"{name} is a new source" for name in inputs if name not in before]
+
+
+def _few(changes: list[str]) -> list[str]:
+    """The first few of them; the ledger has all."""
+    more = len(changes) - _TOLD
+    return changes if more <= 1 else [*changes[:_TOLD], f"and {more:,} more: see changes in ledger.json"]
+
+
+def _left_out(corpus: CorpusChoice, sources: list[Source], roots: list[Path]) -> list[str]:
+    """A sentence for each source whose folder holds files that are not read, by their names; each is also printed."""
+    notes = []
+    for source, choice in zip(sources, corpus.sources, strict=True):
+        paths = [choice.path] if isinstance(choice.path, str) else choice.path
+        if files := [file for path in paths for file in left_out(path, roots)]:
+            kinds = ", ".join(sorted({file.suffix or file.name for file in files})[:5])
+            notes.append(f"{source.name}: {len(files):,} files of formats that are not read are left out ({kinds})")
+            console.print(f"[yellow]note[/] {escape(notes[-1])}")
+    return notes
 
 
 def _questions(recipe: Recipe, data_root: Path | None, offline: bool) -> tuple[Questions | None, dict[str, list[str]]]:

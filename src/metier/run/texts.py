@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from metier.corpus.source import shown_files
 from metier.errors import MetierError, nearest
 from metier.files import sha256_file
 from metier.run.progress import console
@@ -20,12 +21,29 @@ _PACKED = (".gz", ".zst")
 
 @dataclass(frozen=True)
 class TextSource:
-    """Files that are read as one source. ``column`` holds the text where they are tables; ``skipped`` hold no text."""
+    """Files that are read as one source.
+
+    Attributes:
+        column: holds the text where they are tables.
+        skipped: hold no text.
+        others: files of the folder whose names say none of the formats that are read here.
+    """
 
     name: str
     files: tuple[Path, ...]
     column: str = "text"
     skipped: tuple[Path, ...] = ()
+    others: tuple[Path, ...] = ()
+
+    def check(self) -> None:
+        """Look for the column in every table, before work is spent on those that have it.
+
+        Raises:
+            MetierError: a table without it, or one that cannot be read.
+        """
+        for file in self.files:
+            if _suffix(file) not in _TEXT:
+                self._checked(file)
 
     def texts(self) -> Iterator[str]:
         """Every text that is not blank, in the order of the files; those of txt and md end in a line break.
@@ -68,7 +86,8 @@ class TextSource:
 def find_sources(places: Sequence[str], column: str = "text") -> list[TextSource]:
     """One source for each place: a file, a folder (searched through) or a pattern; ``NAME=PLACE`` names it.
 
-    Of several files those are skipped that are called txt or md and hold no text: binary or empty.
+    Of several files those are skipped that are called txt or md and hold no text: binary or empty; of a folder also
+    hidden ones.
 
     Raises:
         MetierError: a place that does not exist or holds no file of text.
@@ -80,11 +99,14 @@ def find_sources(places: Sequence[str], column: str = "text") -> list[TextSource
 
 
 def tell_skipped(sources: Sequence[TextSource]) -> None:
-    """Say how many files of which source were skipped."""
+    """Say how many files of which source are not read."""
     for source in sources:
         if source.skipped:
             told = f"{source.name}: {len(source.skipped)} files hold no text and are skipped"
             console.print(f"[yellow]note[/] {told}, such as {source.skipped[0].name}")
+        if source.others:
+            told = f"{source.name}: {len(source.others)} files are of another format and are left out"
+            console.print(f"[yellow]note[/] {told}, such as {source.others[0].name}")
 
 
 def _source(place: str, column: str) -> TextSource:
@@ -92,8 +114,11 @@ def _source(place: str, column: str) -> TextSource:
     if not equals or Path(place).exists():
         name, rest = "", place
     path = Path(rest).expanduser()
+    others: list[Path] = []
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file() and _suffix(file) in _TEXT + _TABLES)
+        shown = shown_files(path)
+        files = [file for file in shown if _suffix(file) in _TEXT + _TABLES]
+        others = [file for file in shown if _suffix(file) not in _TEXT + _TABLES]
     elif path.is_file():
         files = [path]
     else:
@@ -105,7 +130,8 @@ def _source(place: str, column: str) -> TextSource:
     if len(skipped) == len(files):
         raise MetierError(f"none of {len(files)} files holds text", where=rest, fix="give files of text")
     stem = path.name.split(".")[0].strip("*?") or path.parent.name
-    return TextSource(name or stem, tuple(f for f in files if f not in skipped), column, tuple(skipped))
+    kept = tuple(file for file in files if file not in skipped)
+    return TextSource(name or stem, kept, column, tuple(skipped), tuple(others))
 
 
 def _holds_text(file: Path) -> bool:

@@ -50,6 +50,8 @@ def train_to_folder(
     refuse_other_folder(out, "training.json")
     sources = find_sources(places, column)
     tell_skipped(sources)
+    for source in sources:
+        source.check()
     return train_on(choice, sources, out, tick=tick)
 
 

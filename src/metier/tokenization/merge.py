@@ -63,7 +63,7 @@ def train_split(
     return merged
 
 
-def cut(chances: dict[bytes, float], size: int) -> dict[bytes, float]:
+def cut(chances: dict[bytes, float], size: int, fix: str = "ask for fewer, or give more text") -> dict[bytes, float]:
     """The likeliest pieces, all 256 bytes among them, renormalised: ``size - 1``, for the end token is one more.
 
     A byte that was not seen gets the probability of the rarest piece.
@@ -80,7 +80,7 @@ def cut(chances: dict[bytes, float], size: int) -> dict[bytes, float]:
     if room > len(longer):
         raise MetierError(
             f"a vocabulary of {size} is larger than the text supports: the largest possible is {len(longer) + 257}",
-            fix="ask for fewer, or give more text",
+            fix=fix,
         )
     kept = {piece: chances[piece] for piece in longer[:room]}
     least = min([*kept.values(), *(chance for chance in chances.values() if chance > 0)])

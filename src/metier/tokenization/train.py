@@ -66,7 +66,9 @@ def train_tokenizer(
     else:
         most = part_size or max(PART_SIZE, size)
         chances = train_split(texts, part_bytes=part_bytes, part_size=most, longest=longest, progress=progress).chances
-    cut(chances, size)  # refuses a size that is too large
+    capped = kind == "unigram-split" and part_size is not None and part_size < size
+    more = f"ask for fewer, or for parts of more pieces than {part_size:,} (part_size)" if capped else None
+    cut(chances, size, *filter(None, [more]))  # refuses a size that is too large
     largest = sum(len(piece) > 1 for piece in chances) + SMALLEST
     return Trained(kind, largest, lambda wanted: unigram_tokenizer(cut(chances, wanted)))
 
