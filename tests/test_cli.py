@@ -12,6 +12,7 @@ import pytest
 import typer
 from typer.core import TyperCommand
 
+import metier
 from metier import Specialist, cli
 from metier.errors import MetierError
 from metier.run import run as carry_out
@@ -200,6 +201,10 @@ def test_a_system_without_one_of_the_metrics_is_printed(
 def verbs(group: Any, *before: str) -> Iterator[tuple[str, ...]]:
     for name, found in group.commands.items():
         yield from verbs(found, *before, name) if hasattr(found, "commands") else [(*before, name)]
+
+
+def test_the_version_is_told(command: Run) -> None:
+    assert command("--version")[:2] == (0, f"metier {metier.__version__}\n")
 
 
 def test_every_verb_has_its_help(command: Run) -> None:

@@ -62,6 +62,9 @@ def test_certainty_is_not_claimed() -> None:
     assert score.low < 0.95
     same = average_difference(rows, rows, LABELS, slices, seed=0)
     assert (same.value, same.low) == (0.0, -same.high)
+    wrong, _ = made(40, 0.0, 1)
+    gap = average_difference(rows, wrong, LABELS, slices, seed=0)
+    assert (gap.value, gap.low, gap.high) == (1.0, 1 - same.high, 1.0)
 
 
 def test_an_entry_carries_it_and_the_paired_difference() -> None:

@@ -62,6 +62,8 @@ def test_all_or_nothing_does_not_claim_certainty() -> None:
         assert score.high is not None
         assert score.high - score.low > 0.3
     assert extraction_metrics(golds[:1], [[]], seed=0)["entity_f1"].reason
+    gap = entity_f1_difference(golds, golds, [None] * 5, seed=0)
+    assert (gap.value, gap.low, gap.high) == pytest.approx((1, 0.4782, 1), abs=1e-4)
 
 
 def test_a_known_case() -> None:

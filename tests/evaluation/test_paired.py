@@ -75,6 +75,17 @@ def test_systems_that_never_disagree_do_not_claim_certainty() -> None:
     assert (score.low, score.high) == pytest.approx((-0.1684, 0.1684), abs=1e-4)
 
 
+@pytest.mark.parametrize("value", [1, -1])
+@pytest.mark.parametrize("metric", ["accuracy", "weighted_f1", "macro_f1"])
+def test_always_right_against_never_does_not_claim_certainty(value: int, metric: str) -> None:
+    golds, wrong = ["positive", "neutral"] * 10, ["neutral", "positive"] * 10
+    this, other = (golds, wrong) if value == 1 else (wrong, golds)
+    score = difference(golds, this, other, LABELS, metric=metric, seed=1)
+    assert (score.value, score.low, score.high) == pytest.approx((value, *sorted((value, value * 0.8316))), abs=1e-4)
+    pairs = difference(golds, this, other, LABELS, metric=metric, seed=1, groups=np.arange(20) // 4)
+    assert min(abs(pairs.low or 0), abs(pairs.high or 0)) == pytest.approx(0.4782, abs=1e-4)  # five groups
+
+
 def test_pairing_narrows_the_interval() -> None:
     golds = ["positive"] * 200
     a = ["positive"] * 150 + ["neutral"] * 50

@@ -192,6 +192,15 @@ def test_outputs_that_hold_something_else(source: Path) -> None:
         Labelling(source, source.parent / "x.csv", ["positive", "neutral"], labeller="a", specialist=SUGGESTS)
 
 
+def test_agreement_does_not_write_over_a_labelled_table(tmp_path: Path) -> None:
+    a, b = tmp_path / "a.csv", tmp_path / "b.csv"
+    for table in (a, b):
+        table.write_text("text,label\none,up\ntwo,down\n")
+    result = command("agreement", a, b, "--out", tmp_path / "." / "b.csv")
+    assert "would replace a labelled table" in str(result.exception)
+    assert b.read_text() == a.read_text()
+
+
 def test_agreement_of_two_tables(tmp_path: Path) -> None:
     a, b, out = tmp_path / "a.csv", tmp_path / "b.csv", tmp_path / "differ.csv"
     a.write_text("text,label\none.,up\ntwo,up\nthree,down\nfour,\nfive,down\n")

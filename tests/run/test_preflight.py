@@ -26,6 +26,17 @@ def test_it_tells_balance_lengths_and_costs(toy_base: Path, tmp_path: Path) -> N
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(("group", "told"), [("", "the column that says so"), (", group: firm", "another column")])
+def test_texts_that_are_nearly_alike_are_told(toy_base: Path, tmp_path: Path, group: str, told: str) -> None:
+    recipe = write_recipe(tmp_path, toy_base)
+    recipe.write_text(recipe.read_text().replace("label: mood", "label: mood" + group))
+    said = "opens its yearly meeting of all owners in the great hall of the town where it was founded long ago"
+    rows = [f"Office {n} of firm{n % 8} {said},{'up' if n % 3 else 'down'},firm{n % 8}" for n in range(120)]
+    (tmp_path / "table.csv").write_text("\n".join(["sentence,mood,firm", *rows]) + "\n")
+    [note] = [note for note in preflight(recipe, data_root=None, offline=True).notes if "nearly repeat" in note]
+    assert f"if they belong together, name {told}" in note
+
+
 def test_long_options_are_left_room_in_a_table_of_positions(tmp_path: Path) -> None:
     base = make_base(tmp_path / "base", chat=False)
     config = GPT2Config(vocab_size=403, n_embd=32, n_layer=1, n_head=2, n_positions=300)

@@ -154,6 +154,12 @@ def test_faults(examples: list[Example], said: str) -> None:
     assert error.value.fix
 
 
+def test_a_rare_class_that_names_others_is_told_as_several_labels() -> None:
+    with pytest.raises(MetierError) as error:
+        split(rows({"a": 9, "b": 9, "a;b": 2}), seed=0, fractions=SHARES)
+    assert "a row has one label" in str(error.value.fix)
+
+
 def test_half_of_validation_is_set_aside_for_calibration_with_whole_groups_and_labels_in_proportion() -> None:
     labels = rows({"down": 240, "up": 480}, {i: f"g{i // 4}" for i in range(720)})
     made = split(labels, seed=3, fractions={"train": 0.5, "validation": 0.3, "test": 0.2})

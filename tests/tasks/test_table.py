@@ -132,6 +132,7 @@ FAULTS: list[tuple[list[dict[str, Any]], dict[str, Any], str, str]] = [
         "unknown split: found 'tset'",
         "test",
     ),
+    (table(text=["a", "b"], label=[["x", "y"], ["x"]]), {}, "the label is a list of labels in 2 rows", "one label"),
     (
         table(text=["a", "b"], label=["0.5", "1"]),
         {"label_map": {"0": "bad", "1": "good"}},
@@ -159,6 +160,14 @@ def test_faults(tmp_path: Path, rows: list[dict[str, Any]], options: dict[str, A
         from_table("own", path, **options)
     assert said in error.value.what
     assert fix in str(error.value.fix)
+
+
+def test_several_labels_in_a_cell_are_told(tmp_path: Path) -> None:
+    rows = table(text=list("abc"), label=["rates", "credit", "rates; credit"])
+    [told] = from_table("own", write(tmp_path / "t.jsonl", rows)).warnings
+    assert told.startswith("'rates; credit' is learnt as a class of its own")
+    plain = table(text=list("ab"), label=["yes, but", "no"])
+    assert from_table("own", write(tmp_path / "u.jsonl", plain)).warnings == []
 
 
 def test_a_fault_names_file_row_and_column(tmp_path: Path) -> None:

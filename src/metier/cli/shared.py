@@ -48,6 +48,24 @@ app = typer.Typer(
     help="Turn a general language model into a specialist, and prove what was gained and what was forgotten.",
 )
 
+
+def _version(asked: bool) -> None:
+    if asked:
+        from metier import __version__
+
+        typer.echo(f"metier {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _every_verb(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
 DataRoot = Annotated[
     Path | None, typer.Option("--data-root", envvar="METIER_DATA", help="Folder of published data sets.")
 ]

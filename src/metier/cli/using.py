@@ -63,6 +63,8 @@ def predict(
     if source and str(source) != "-":
         if out is None:
             raise MetierError("--in needs --out", fix="name the table to write: --out answers.csv")
+        if source.resolve() == out.resolve():
+            raise MetierError("the table cannot be its own output", where=str(out), fix="give --out another name")
         check_paths(source, out, table_format)
         specialist = Specialist.load(run_path, offline=offline, engine=engine, many=True)
         _tell(specialist, asked)
@@ -230,7 +232,7 @@ def export(
 def _lines() -> list[str]:
     """Lines of standard input that are not blank."""
     try:
-        lines = [line.rstrip("\n") for line in sys.stdin if line.strip()]
+        lines = [line.rstrip("\r\n") for line in sys.stdin if line.strip()]
         "".join(lines).encode("utf-8")  # some locales let bytes through that are no text
     except UnicodeError as error:
         raise MetierError(

@@ -17,6 +17,7 @@ from metier.evaluation.intervals import (
     resample_sums,
 )
 from metier.evaluation.metrics import Tally, encode, encode_golds, weighted_f1
+from metier.evaluation.paired import extreme_difference
 from metier.evaluation.scores import Prediction, Score
 from metier.tasks import Example, Task
 
@@ -81,16 +82,17 @@ def average_difference(
 ) -> Score:
     """``average_weighted_f1(this) - average_weighted_f1(other)`` on the same examples, paired by text.
 
-    Arguments as in :func:`average_weighted_f1`. Where the systems never disagree the interval is that of a share of 0
-    among the texts.
+    Arguments as in :func:`average_weighted_f1`. Where the systems never disagree, or one is always right and the other
+    never, the interval is that of :func:`~metier.evaluation.paired.extreme_difference` for as many texts.
     """
     answers = {p.example_id: p.answer for p in other}
     a, shape = _columns(this, labels, slices)
     b, _ = _columns(other, labels, slices)
     if all(answers[p.example_id] == p.answer for p in this):
-        bound = float(clopper_pearson(0, len(a))[1])
-        return Score(0.0, -bound, bound, len(a))
+        return extreme_difference(0.0, len(a), None)
     value = float(_mean(a.sum(axis=0), shape) - _mean(b.sum(axis=0), shape))
+    if abs(value) == 1:
+        return extreme_difference(value, len(a), None)
     # the same seed and the same rows draw the same texts for both systems
     spread = [_mean(resample_sums(side, seed=seed, resamples=resamples), shape) for side in (a, b)]
     return percentile_score(value, spread[0] - spread[1], len(a))

@@ -13,7 +13,7 @@ import numpy as np
 from metier.errors import MetierError
 from metier.evaluation.groups import extreme_share, interval, share, summed
 from metier.evaluation.intervals import RESAMPLES, Floats, Ints, require_examples, resample_sums
-from metier.evaluation.paired import no_difference
+from metier.evaluation.paired import extreme_difference
 from metier.evaluation.scores import Score
 from metier.tasks import Entity, parse_entities
 
@@ -97,14 +97,17 @@ def entity_f1_difference(
     """``entity_f1(this) - entity_f1(other)`` with the percentile interval of a bootstrap over sentences, both systems
     on the same sample.
 
-    Where the two never differ in a count, the interval is plus and minus the Clopper-Pearson upper end of 0 of n.
+    Where the two never differ in a count, or one finds everything and the other nothing, the interval is plus and minus
+    the Clopper-Pearson upper end of 0 of n, within [-1, 1].
     """
     a, b = _counts(golds, this), _counts(golds, other)
     n = len(a)
     if np.array_equal(a, b):
-        return no_difference(n, groups)
-    samples = resample_sums(summed(np.concatenate([a, b], axis=1), groups), seed=seed, resamples=resamples)
+        return extreme_difference(0.0, n, groups)
     value = float(_f1(a.sum(0)[None])[0] - _f1(b.sum(0)[None])[0])
+    if abs(value) == 1:
+        return extreme_difference(value, n, groups)
+    samples = resample_sums(summed(np.concatenate([a, b], axis=1), groups), seed=seed, resamples=resamples)
     return interval(value, _known(_f1(samples[:, :3]) - _f1(samples[:, 3:])), n, groups, ends=(-1.0, 1.0))
 
 

