@@ -15,6 +15,22 @@ import pytest
 
 from metier import cli
 
+LONGEST = (
+    "test_lm_eval.py",
+    "test_interrupted.py",
+    "test_recipes.py",
+    "test_use.py",
+    "test_notebooks.py",
+    "test_search.py",
+    "test_cli.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest first, so that the workers of ``--no-loadscope-reorder`` end at the same time."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
+
 
 @pytest.fixture(scope="session")
 def data_root() -> Path:

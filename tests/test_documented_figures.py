@@ -1,4 +1,4 @@
-"""Every score that the documentation states stands in a file that a command wrote."""
+"""Every score that the documentation states stands in a file that a command wrote; its commands and links exist."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+
+from metier.cli import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "src/metier/tasks/data/README.md"]
@@ -34,6 +37,28 @@ def test_a_stated_score_was_measured(page: str) -> None:
     stated = FIGURE.findall((ROOT / page).read_text(encoding="utf-8"))
     assert stated
     assert [figure for figure in stated if figure.lstrip("+-") not in measured] == []
+
+
+@pytest.mark.parametrize("page", [*PAGES, "benchmarks/README.md", "docs/recipe.md"])
+def test_what_a_page_points_to_exists(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)", text) if not link.startswith("http")]
+    named = re.findall(r"`((?:docs|recipes|benchmarks|notebooks|src)/[\w./-]+)`", text)
+    assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_a_command_in_the_readme_is_one() -> None:
+    lines = re.findall(r"^metier (.+?)(?:  +#.*)?$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(lines) > 30
+    for line in lines:
+        found: Any = typer.main.get_command(app)
+        words = line.split()
+        while words and words[0] in getattr(found, "commands", {}):
+            found = found.commands[words.pop(0)]
+        assert not hasattr(found, "commands"), line
+        known = {"--help", *(option for parameter in found.params for option in parameter.opts)}
+        assert {word for word in words if word.startswith("--")} <= known, line
 
 
 def _numbers(value: Any) -> list[float]:

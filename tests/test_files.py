@@ -59,3 +59,12 @@ def test_only_what_is_left_of_writing_is_removed(tmp_path: Path) -> None:
         (tmp_path / name).write_text(name)
     recover(tmp_path)
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
+
+
+def test_what_a_user_hides_from_others_stays_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for mask, file, folder in ((0o077, 0o600, 0o700), (0o022, 0o644, 0o755)):
+        monkeypatch.setattr(files, "UMASK", mask)
+        files.write_text(tmp_path / "a", "x")
+        with write_dir(tmp_path / "b"):
+            pass
+        assert ((tmp_path / "a").stat().st_mode & 0o777, (tmp_path / "b").stat().st_mode & 0o777) == (file, folder)

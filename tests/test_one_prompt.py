@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import torch
 
 from metier import Specialist
 from metier.inference.bundle import read_bundle
-from metier.inference.engines import lean
+from metier.inference.engines import fastest
 from metier.models.encode import Encoder
 from metier.models.forward import Runner
 from metier.models.load import load_tokenizer
@@ -42,7 +40,7 @@ class Seen:
         monkeypatch.setattr(Runner, "logprobs", logprobs)
         # trials on made-up tokens are no prompts
         monkeypatch.setattr(Runner, "_packing_is_exact", lambda runner: True)
-        monkeypatch.setattr(lean, "_gap", lambda runner, decoder: 0.0)
+        monkeypatch.setattr(fastest, "_gap", lambda runner, decoder: 0.0)
 
     def take(self) -> set[Ids]:
         """What was scored since the last call."""
@@ -50,15 +48,21 @@ class Seen:
         return found
 
 
-def shown(out: Path, text: str) -> str:
-    """What ``metier show`` prints, without the line end that it adds."""
-    command = [sys.executable, "-m", "metier.cli", "show", str(out), text]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=True)
-    return done.stdout[:-1]
-
-
 @pytest.mark.parametrize("chat", [True, False], ids=["chat", "plain"])
-def test_the_same_tokens_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chat: bool) -> None:
+def test_the_same_tokens_everywhere(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: Callable[..., tuple[int, str, str]],
+    chat: bool,
+) -> None:
+    def shown(text: str) -> str:
+        """What ``metier show`` prints, without the line end that it adds."""
+        capsys.readouterr()
+        code, printed, _ = command("show", out, text)
+        assert code == 0
+        return printed[:-1]
+
     seen = Seen(monkeypatch)
     recipe = write_recipe(
         tmp_path, make_base(tmp_path / "base", chat=chat), extra="measure: {systems: [majority, base]}\n"
@@ -81,7 +85,7 @@ def test_the_same_tokens_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert ids == saved.choice_item({"text": text}, specialist.labels).trunk
     specialist.predict([text])
     assert seen.take() == {ids}
-    printed = shown(out, text)
+    printed = shown(text)
     assert printed == saved.render({"text": text})
     assert tuple(specialist.encoder.tokenizer.encode(printed, add_special_tokens=not chat)) == ids
 
@@ -93,4 +97,4 @@ def test_the_same_tokens_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     evaluated = seen.take()
     specialist.predict(others)
     assert seen.take() == evaluated == {saved.prompt({"text": text}) for text in others}
-    assert shown(out, others[1]) == saved.render({"text": others[1]})
+    assert shown(others[1]) == saved.render({"text": others[1]})

@@ -16,6 +16,9 @@ from typing import Any
 
 from metier.errors import MetierError
 
+UMASK = os.umask(0o077)  # it can only be read by setting it, which is not for threads: once, and put back
+os.umask(UMASK)
+
 
 @contextlib.contextmanager
 def explain_os_errors(path: Path) -> Iterator[None]:
@@ -62,7 +65,7 @@ def replacing(path: Path) -> Iterator[Path]:
             yield temporary
             with open(temporary, "rb") as written:
                 os.fsync(written.fileno())
-            os.chmod(temporary, 0o644)  # mkstemp makes private files; results are ordinary ones
+            os.chmod(temporary, 0o666 & ~UMASK)  # mkstemp makes private files; results have the rights of others
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -92,7 +95,7 @@ def write_dir(path: Path) -> Iterator[Path]:
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
         try:
             yield temporary
-            os.chmod(temporary, 0o755)
+            os.chmod(temporary, 0o777 & ~UMASK)
             replace_dir(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -15,15 +15,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
-from lm_eval.api.instance import Instance
-from lm_eval.models.huggingface import HFLM
 
 from metier.errors import MetierError
 from metier.evaluation.retention import document_bits
@@ -37,6 +35,9 @@ from metier.tasks import Example, Task, get, load_task, names
 from metier.tasks.choices import asked
 from metier.tasks.task import Template
 from tests.toy import make_base, sentences
+
+if TYPE_CHECKING:  # importing it takes seconds: only the process that runs this file does
+    from lm_eval.models.huggingface import HFLM
 
 TOLERANCE = 1e-4
 LABELS = {
@@ -57,10 +58,40 @@ def systems(base: Path) -> tuple[Runner, Any, HFLM]:
     return both(base)
 
 
+class Remembered:
+    """lm-eval's forward, which need not be run again for the same tokens with the answer cut off elsewhere."""
+
+    MOST = 250_000_000  # logits that are kept, of 4 bytes
+
+    def __init__(self, call: Callable[..., torch.Tensor]) -> None:
+        self.call = call
+        self.known: dict[bytes, torch.Tensor] = {}
+
+    def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
+        key = repr(tokens.tolist()).encode()
+        if key in self.known:
+            return self.known[key]
+        logits = self.call(tokens)
+        if sum(kept.numel() for kept in self.known.values()) + logits.numel() <= self.MOST:
+            self.known[key] = logits
+        return logits
+
+
 def both(base: Path) -> tuple[Runner, Any, HFLM]:
     """Our runner and tokenizer, and lm-eval's model, of one base in float32."""
+    from lm_eval.models.huggingface import HFLM
+
     runner = Runner(load_model(base, dtype=torch.float32, device="cpu"))
-    return runner, load_tokenizer(base), HFLM(pretrained=str(base), dtype="float32", device="cpu", batch_size=4)
+    hflm = HFLM(pretrained=str(base), dtype="float32", device="cpu", batch_size=4)
+    hflm._model_call = Remembered(hflm._model_call)
+    return runner, load_tokenizer(base), hflm
+
+
+def asked_of(kind: str, *texts: str) -> Any:
+    """A request to lm-eval's model."""
+    from lm_eval.api.instance import Instance
+
+    return Instance(kind, {}, texts, 0)
 
 
 def a_task(labels: Sequence[str]) -> Task:
@@ -70,13 +101,11 @@ def a_task(labels: Sequence[str]) -> Task:
     )  # fmt: skip
 
 
-def check_ids(runner: Runner, hflm: HFLM, items: Sequence[Item]) -> list[np.ndarray]:
-    """The same token ids, cut into prompt and answer at the same place; returns our log-likelihoods of each item."""
-    requests = [(("", ""), list(i.trunk), list(a)) for i in items for a in i.answers]
+def check_ids(hflm: HFLM, item: Item, found: np.ndarray) -> None:
+    """The same token ids, cut into prompt and answer at the same place."""
+    requests = [(("", ""), list(item.trunk), list(answer)) for answer in item.answers]
     expected = [value for value, _ in hflm._loglikelihood_tokens(requests, disable_tqdm=True)]
-    found = score(runner, items).logprobs
-    np.testing.assert_allclose(np.concatenate(found), expected, rtol=TOLERANCE)
-    return found
+    np.testing.assert_allclose(found, expected, rtol=TOLERANCE)
 
 
 def rendered(encoder: Encoder, example: Example, item: Item, choices: Sequence[str]) -> tuple[str, list[str]]:
@@ -95,10 +124,12 @@ def check_strings(
     """
     counts = {"same": 0, "earlier": 0, "other": 0}
     items = [encoder.choice_item(e.inputs, c) for e, c in zip(examples, choices, strict=True)]
-    ours = check_ids(runner, hflm, items)
+    ours = score(runner, items).logprobs
     for example, offered, item, values in zip(examples, choices, items, ours, strict=True):
+        hflm._model_call.known.clear()
+        check_ids(hflm, item, values)
         prompt, answers = rendered(encoder, example, item, offered)
-        requests = [Instance("loglikelihood", {}, (prompt, answer), i) for i, answer in enumerate(answers)]
+        requests = [asked_of("loglikelihood", prompt, answer) for answer in answers]
         theirs = np.array([value for value, _ in hflm.loglikelihood(requests, disable_tqdm=True)])
         cuts = [hflm._encode_pair(prompt, answer) for answer in answers]
         np.testing.assert_allclose(on_ids(runner, cuts), theirs, rtol=TOLERANCE)
@@ -162,7 +193,7 @@ def test_a_document(systems: tuple[Runner, Any, HFLM]) -> None:
 
 
 def check_documents(runner: Runner, tokenizer: Any, hflm: HFLM, texts: Sequence[str]) -> None:
-    requests = [Instance("loglikelihood_rolling", {}, (text,), i) for i, text in enumerate(texts)]
+    requests = [asked_of("loglikelihood_rolling", text) for text in texts]
     theirs = np.array(hflm.loglikelihood_rolling(requests, disable_tqdm=True))
     bits, _ = document_bits(runner, tokenizer, texts)
     np.testing.assert_allclose(-bits * math.log(2), theirs, rtol=TOLERANCE)
@@ -175,7 +206,7 @@ def test_a_merge_across_the_cut_is_told_apart(systems: tuple[Runner, Any, HFLM])
     context, rest = hflm._encode_pair(prompt, answer)
     apart = tokenizer.encode(prompt, add_special_tokens=False) + tokenizer.encode(answer, add_special_tokens=False)
     assert context + rest != apart
-    theirs = hflm.loglikelihood([Instance("loglikelihood", {}, (prompt, answer), 0)], disable_tqdm=True)[0][0]
+    theirs = hflm.loglikelihood([asked_of("loglikelihood", prompt, answer)], disable_tqdm=True)[0][0]
     ours = score(runner, [Item(tuple(context), (tuple(rest),))]).logprobs[0]
     np.testing.assert_allclose(ours, [theirs], rtol=TOLERANCE)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,8 +67,18 @@ class Case:
 
 
 def build(root: Path, case: Case | None = None) -> Path:
-    """Write the run directory of ``case`` below ``root`` and return it."""
+    """Write the run directory of ``case`` below ``root`` and return it. A case is worked out once a process."""
     case = case or Case()
+    if repr(case) not in _BUILT:
+        _BUILT[repr(case)] = _build(Path(tempfile.mkdtemp(dir=_KEPT.name)), case)
+    return Path(shutil.copytree(_BUILT[repr(case)], root / case.name, dirs_exist_ok=True))
+
+
+_KEPT = tempfile.TemporaryDirectory()  # goes with the process
+_BUILT: dict[str, Path] = {}
+
+
+def _build(root: Path, case: Case) -> Path:
     rng = np.random.default_rng(case.seed)
     path = root / case.name
     test, validation = _examples(rng, "test", case.n), _examples(rng, "validation", max(60, case.n // 2))

@@ -46,6 +46,14 @@ def test_tick_labels_have_the_digits_that_their_step_needs() -> None:
     assert Axis(-2, 0, 1).label(-1) == "\N{MINUS SIGN}1"
 
 
+def test_a_loss_above_the_axis_leaves_the_picture_instead_of_running_along_its_edge() -> None:
+    train = [(float(i), 9.0 if i < 3 else 0.9 - i / 400) for i in range(200)]
+    tree = ET.fromstring(str(figures.loss_curve(train, [], None)))
+    mean = next(path for path in tree if path.get("class") == "line quiet").get("d", "")
+    heights = [float(point.split()[1]) for point in mean.removeprefix("M").split("L")]
+    assert heights.count(12.0) == 1  # the edge is where the line enters
+
+
 def test_every_figure_is_well_formed_and_says_what_it_shows() -> None:
     train = [(float(i), 2 / (1 + i / 10)) for i in range(500)]
     looks = [(100.0, 0.8), (200.0, 0.6), (400.0, 0.7)]

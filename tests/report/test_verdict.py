@@ -53,6 +53,91 @@ def test_a_tie_with_the_base_says_that_training_bought_nothing(tmp_path: Path) -
     assert "the base is as good" in found.headline
 
 
+def test_a_test_too_small_to_tell_says_so(tmp_path: Path) -> None:
+    found = judged(tmp_path, skill=skill(1.15, 2.15), n=30)
+    assert found.stamp == "not proven"
+    assert (
+        found.headline
+        == "Not proven: 30 held-out examples are too few to tell it from TF-IDF with logistic regression."
+    )
+
+
+def test_a_lower_score_that_one_test_calls_chance_is_not_said_to_be_higher(tmp_path: Path) -> None:
+    found = judged(tmp_path, skill=skill(2.15, 2.15), n=30)
+    assert found.headline.startswith("Not proven: it scored below TF-IDF with logistic regression; the tests disagree")
+
+
+def test_a_tie_with_a_constant_answer_is_in_the_evidence_with_its_numbers(tmp_path: Path) -> None:
+    path = build(tmp_path)
+    tie = {
+        "difference": {"value": 0.01, "low": -0.02, "high": 0.04, "n": 240},
+        "p": 0.4,
+        "only_this": 9,
+        "only_other": 6,
+    }
+    found = verdict(read_run(with_pair(path, "majority", tie)))
+    assert found.headline.startswith("Do not use it: always giving the most frequent answer is as good")
+    assert "Between it and always giving the most frequent answer (+0.010" in found.paragraph
+
+
+def test_no_test_is_named_that_was_not_made(tmp_path: Path) -> None:
+    gap = {"value": 0.1, "low": 0.05, "high": 0.15, "n": 240}
+    found = verdict(read_run(with_pair(build(tmp_path), "tfidf", {"difference": gap})))
+    assert (
+        "regression (+0.100 [+0.050,\N{NO-BREAK SPACE}+0.150]): the 95\N{NO-BREAK SPACE}% interval of"
+        in found.paragraph
+    )
+    found = verdict(read_run(with_pair(build(tmp_path), "tfidf", {})))
+    assert "It beats TF-IDF with logistic regression: the 95 % intervals lie apart; no paired test." in found.paragraph
+    assert "It beats the base (" in found.paragraph
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "stamp"), [(0.02, 0.06, "worth using"), (-0.02, 0.03, "do not use"), (-0.06, -0.01, "do not use")]
+)
+def test_what_was_pretrained_must_beat_the_same_task_on_the_plain_base(
+    tmp_path: Path, low: float, high: float, stamp: str
+) -> None:
+    gap = {"value": (low + high) / 2, "low": low, "high": high, "n": 240}
+    path = with_pair(build(tmp_path), "after-nothing", {"difference": gap})
+    scores = json.loads((path / "evidence" / "scores.json").read_text("utf-8"))
+    scores[TASK]["after-nothing"] = scores[TASK]["tfidf"]
+    write_json(path / "evidence" / "scores.json", scores)
+    found = verdict(read_run(path))
+    assert found.stamp == stamp
+    assert ("the same task learnt on the base as it was" in found.headline) == (stamp == "do not use")
+
+
+def test_a_base_that_is_better_when_asked_otherwise_is_named(tmp_path: Path) -> None:
+    path = build(tmp_path)
+    scores = json.loads((path / "evidence" / "scores.json").read_text("utf-8"))
+    sharp = {**entry(0.97), "strategy": {"name": "few-shot"}}
+    sharp["metrics"]["weighted_f1"] |= {"low": 0.96, "high": 0.99}
+    scores[TASK]["base-few-shot-nearest"] = sharp
+    write_json(path / "evidence" / "scores.json", scores)
+    assert verdict(read_run(path)).headline == "Do not use it: the base asked in another way (few-shot) is better."
+
+
+def test_a_specialist_that_answers_nothing_is_not_worth_using(tmp_path: Path) -> None:
+    path = build(tmp_path)
+    scores = json.loads((path / "evidence" / "scores.json").read_text("utf-8"))
+    scores[TASK]["specialist"]["selective"] = {
+        "accuracy": 0.99, "confidence": 0.95, "by": "probability", "threshold": None, "n": 40, "reason": "too few",
+    }  # fmt: skip
+    write_json(path / "evidence" / "scores.json", scores)
+    found = verdict(read_run(path))
+    assert found.headline == "Not proven: no threshold promises the accuracy of 0.99 demanded, so it answers nothing."
+    assert "abstains from everything" in found.paragraph
+    test = {"coverage": {"value": 0.5}, "accuracy": {"value": 0.7, "low": 0.6, "high": 0.8, "n": 120}, "held": "no"}
+    scores[TASK]["specialist"]["selective"] |= {"threshold": 0.8, "test": test}
+    write_json(path / "evidence" / "scores.json", scores)
+    found = verdict(read_run(path))
+    assert (
+        found.headline == "Do not rely on it: its answers are below the accuracy of 0.99 demanded by more than chance."
+    )
+    assert "answers 50.0\N{NO-BREAK SPACE}% of the test part, with 0.700 [" in found.paragraph
+
+
 def test_without_tfidf_nothing_is_proven_and_the_reason_is_given(tmp_path: Path) -> None:
     found = judged(tmp_path, failed={"tfidf": "out of memory"})
     assert found.stamp == "not proven"
@@ -80,6 +165,14 @@ def test_a_measurable_loss_is_called_one(tmp_path: Path) -> None:
     assert "a loss beyond chance" in verdict(run).paragraph
     assert kept["piqa"].outcome == "tie"
     assert kept["piqa"].verdict == "no loss that this test can see"
+
+
+def with_pair(path: Path, other: str, pair: dict[str, Any]) -> Path:
+    """The run of ``path`` with another comparison of the specialist with ``other``."""
+    scores = json.loads((path / "evidence" / "scores.json").read_text("utf-8"))
+    scores[TASK]["specialist"]["against"][other] = pair
+    write_json(path / "evidence" / "scores.json", scores)
+    return path
 
 
 def bare(tmp_path: Path, specialist: dict[str, Any], other: dict[str, Any]) -> Any:

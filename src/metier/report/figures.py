@@ -169,6 +169,18 @@ def smoothed(points: Sequence[Point], width: int) -> list[Point]:
     return out
 
 
+def _below(points: Sequence[Point], top: float) -> list[Point]:
+    """The line's part up to ``top``: what comes from above enters at the edge instead of running along it."""
+    inside: list[Point] = []
+    for i, (x, y) in enumerate(points):
+        if i and (points[i - 1][1] > top) != (y > top):
+            x0, y0 = points[i - 1]
+            inside.append((x0 + (x - x0) * (y0 - top) / (y0 - y), top))
+        if y <= top:
+            inside.append((x, y))
+    return inside
+
+
 def loss_curve(train: Sequence[Point], validation: Sequence[Point], best: Point | None) -> Markup:
     """Loss by step: training thin and noisy with its moving mean, validation in the accent, the best step marked."""
     points = thinned(train)
@@ -177,7 +189,8 @@ def loss_curve(train: Sequence[Point], validation: Sequence[Point], best: Point 
     # one early spike must not flatten the rest: the axis ends at the 98th percentile or the validation's maximum
     high = max([values[int(0.98 * (len(values) - 1))], *(y for _, y in validation)])
     panel = Panel(_steps([*train, *validation]), Axis.around([0.0, high], zero=True))
-    body = panel.frame("step") + panel.line(points, "raw") + panel.line(mean, "line quiet")
+    body = panel.frame("step")
+    body += panel.line(_below(points, panel.y.high), "raw") + panel.line(_below(mean, panel.y.high), "line quiet")
     body += panel.line(validation, "line accent") + "".join(panel.dot(x, y, "dot accent", 2.5) for x, y in validation)
     if best:
         body += panel.dot(*best, "ring") + panel.note(*best, f"step {best[0]:.0f}")

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from markupsafe import escape as escaped
 
 from metier.files import write_text
 from metier.report import again, sections, selective, words
@@ -63,6 +65,7 @@ def environment(*, escape: bool) -> Environment:
         "speed": words.speed,
         "threshold": words.threshold,
         "capitalise": words.capitalise,
+        "unbroken": lambda text: escaped(text).replace("TF-IDF", Markup('<span class="nowrap">TF-IDF</span>')),
         "metric_title": lambda name: words.metric(name).title,
         "p_short": lambda p: words.p_value(p).lstrip("p=" + words.NBSP),
     }

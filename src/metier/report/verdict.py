@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from metier.evaluation.demand import HELD
 from metier.evaluation.written import NOT_APPLICABLE
+from metier.report.asking import asked
 from metier.report.compare import Comparison, Retention, compare, comparisons, elsewhere, retention
 from metier.report.read import Json, Run
 from metier.report.words import (
@@ -17,17 +19,20 @@ from metier.report.words import (
     number,
     p_value,
     percent,
+    plural,
     scored,
     span,
 )
 
 Stamp = Literal["worth using", "do not use", "not proven", "no verdict"]
-_RIVALS = ("majority", "tfidf", "base", "base-fewshot")
+_RIVALS = ("majority", "tfidf", "base", "base-fewshot", "after-nothing")
+_TOO_WIDE = 0.2  # an interval of a difference that is wider than this tells nothing apart
 _IN_PROSE = {
     "majority": "always giving the most frequent answer",
     "tfidf": "TF-IDF with logistic regression",
     "base": "the base",
     "base-fewshot": "the base with examples in its prompt",
+    "after-nothing": "the same task learnt on the base as it was",
 }
 
 
@@ -59,10 +64,17 @@ def _decide(run: Run, pairs: list[Comparison]) -> tuple[Stamp, str]:
     if worse:
         return "do not use", f"Do not use it: {_prose(worse[0].other)} is better."
     equal = [c for c in rivals if c.outcome == "tie"]
-    if equal:
-        rival = _prose(equal[0].other)
-        return "do not use", f"Do not use it: {rival} is as good, as far as this test can see."
+    for c in sorted(equal, key=_too_wide):
+        if _too_wide(c):
+            few = plural(_test_size(run), "held-out example is", "held-out examples are")
+            return "not proven", f"Not proven: {few} too few to tell it from {_prose(c.other)}."
+        return "do not use", f"Do not use it: {_prose(c.other)} is as good, as far as this test can see."
     for c in rivals:
+        if c.outcome == "unclear" and c.difference and c.difference["value"] < 0:
+            return (
+                "not proven",
+                f"Not proven: it scored below {_prose(c.other)}; the tests disagree on whether by chance.",
+            )
         if c.outcome == "unclear":
             return "not proven", f"Not proven: the tests disagree on whether it beats {_prose(c.other)}."
         if c.outcome == "unknown":
@@ -71,10 +83,57 @@ def _decide(run: Run, pairs: list[Comparison]) -> tuple[Stamp, str]:
     if absent:
         names = joined([_prose(s) for s in absent])
         return "not proven", f"Not proven: {names} could not be compared with it ({_why_absent(run, absent[0])})."
-    return _mixed(run) or (
-        "worth using",
-        "Worth using: it beats every simpler system here by more than chance explains.",
+    return (
+        _asked_otherwise(run)
+        or _mixed(run)
+        or _promise_broken(run)
+        or ("worth using", "Worth using: it beats every simpler system here by more than chance explains.")
     )
+
+
+def _demanded(run: Run) -> list[str]:
+    """What it answers at all, where the recipe demands an accuracy."""
+    found = (run.ok("specialist") or {}).get("selective")
+    if not found:
+        return []
+    asked = f"the accuracy of {number(found['accuracy'], 2)} demanded"
+    if found["threshold"] is None:
+        return [f"No threshold promises {asked}: it abstains from everything."]
+    share, score = found["test"]["coverage"], found["test"]["accuracy"]
+    told = f"For {asked} it answers {percent(share['value'])} of the test part"
+    return [f"{told}, with {scored(score)}: {HELD[found['test']['held']]}." if score else f"{told}."]
+
+
+def _promise_broken(run: Run) -> tuple[Stamp, str] | None:
+    """Where a demanded accuracy leaves no answers, or does not hold on those that are given."""
+    found = (run.ok("specialist") or {}).get("selective")
+    if not found:
+        return None
+    asked = f"the accuracy of {number(found['accuracy'], 2)} demanded"
+    if found["threshold"] is None:
+        return "not proven", f"Not proven: no threshold promises {asked}, so it answers nothing."
+    if found["test"]["accuracy"] and found["test"]["held"] == "no":
+        return "do not use", f"Do not rely on it: its answers are below {asked} by more than chance."
+    return None
+
+
+def _too_wide(c: Comparison) -> bool:
+    """Whether a tie says no more than that the test was too small."""
+    low, high = (c.difference["low"], c.difference["high"]) if c.difference else (None, None)
+    return low is not None and high is not None and high - low > _TOO_WIDE
+
+
+def _test_size(run: Run) -> int:
+    return int((run.score("specialist") or {"n": 0})["n"])
+
+
+def _asked_otherwise(run: Run) -> tuple[Stamp, str] | None:
+    """Where the untrained base, asked in another way, is beyond the specialist."""
+    for system in run.systems:
+        about = asked(run, system)
+        if about and system.startswith("base-") and compare(run, system).outcome == "worse":
+            return "do not use", f"Do not use it: the base asked in another way ({about['name']}) is better."
+    return None
 
 
 def _mixed(run: Run) -> tuple[Stamp, str] | None:
@@ -123,22 +182,33 @@ def _gain(run: Run, score: Json) -> str:
 
 def _rivals(run: Run, pairs: list[Comparison]) -> list[str]:
     sentences = []
-    others = [(s, run.score(s)) for s in ("tfidf", "majority", "base-fewshot")]
+    others = [(s, run.score(s)) for s in ("tfidf", "majority", "base-fewshot", "after-nothing")]
     known = [(s, score) for s, score in others if score]
     if known:
         parts = [f"{_prose(s)} {'' if i else 'scores '}{scored(score)}" for i, (s, score) in enumerate(known)]
         sentences.append(f"On the same examples, {joined(parts)}.")
-    by_outcome: dict[str, list[Comparison]] = {}
+    alike: dict[tuple[str, str], list[Comparison]] = {}
     for c in pairs:
-        if c.other in ("base", "tfidf"):
-            by_outcome.setdefault(c.outcome, []).append(c)
-    sentences += [_against(outcome, group) for outcome, group in by_outcome.items()]
+        if c.other in ("base", "tfidf") or (c.other in _RIVALS and c.outcome != "better"):
+            alike.setdefault((c.outcome, _proof(c)), []).append(c)
+    sentences += [_against(*key, group) for key, group in sorted(alike.items(), key=_losses_first)]
     failed = [s for s in _RIVALS if s in run.systems and not (run.ok(s) or _does_not_apply(run, s))]
     sentences += [f"{_capital(_prose(s))} could not be scored ({_why_absent(run, s)})." for s in failed]
     return sentences
 
 
-def _against(outcome: str, group: list[Comparison]) -> str:
+def _losses_first(entry: tuple[tuple[str, str], list[Comparison]]) -> bool:
+    return entry[0][0] != "worse"
+
+
+def _proof(c: Comparison) -> str:
+    """What an outcome rests on."""
+    if c.p is not None:
+        return f"beyond chance by the {c.test}"
+    return f"the 95{NBSP}% interval of the difference leaves out zero" if c.difference else c.basis
+
+
+def _against(outcome: str, proof: str, group: list[Comparison]) -> str:
     """One sentence on all rivals with the same outcome: by how much, and whether that is beyond chance."""
     parts = []
     for c in group:
@@ -147,11 +217,11 @@ def _against(outcome: str, group: list[Comparison]) -> str:
         parts.append(f"{_prose(c.other)}{by}")
     names = joined(parts)
     return {
-        "better": f"It beats {names}: beyond chance by the {group[0].test}.",
-        "worse": f"It loses to {names}: beyond chance by the {group[0].test}.",
+        "better": f"It beats {names}: {proof}.",
+        "worse": f"It loses to {names}: {proof}.",
         "tie": f"Between it and {names} this test sees no difference.",
         "unclear": f"Whether it differs from {names} is not settled: the two tests disagree.",
-        "unknown": f"Whether it differs from {names} is not settled: {group[0].basis}.",
+        "unknown": f"Whether it differs from {names} is not settled: {proof}.",
     }[outcome]
 
 
@@ -209,6 +279,7 @@ def verdict(run: Run) -> Verdict:
     sentences = [_gain(run, score), *_rivals(run, pairs)]
     sentences += [elsewhere_sentence(run, task) for task in elsewhere(run) if run.score("specialist", task=task)]
     sentences += _apart(run)
+    sentences += _demanded(run)
     parse_rate = (run.ok("specialist") or {}).get("parse_rate")
     if parse_rate is not None and parse_rate < 1:
         sentences.append(f"{percent(1 - parse_rate)} of its answers could not be read and count as wrong.")

@@ -29,7 +29,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from metier.errors import MetierError
-from metier.files import explain_os_errors, sha256_file, write_dir, write_json
+from metier.files import UMASK, explain_os_errors, sha256_file, write_dir, write_json
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def add_blob(finished: Path, filename: str | None = None) -> Blob:
         place.parent.mkdir(parents=True, exist_ok=True)
         with open(finished, "rb") as file:
             os.fsync(file.fileno())
-        finished.chmod(0o644)
+        finished.chmod(0o666 & ~UMASK)
         finished.replace(place)
     _verified.add(_identity(place))
     return Blob(place, digest, size)
