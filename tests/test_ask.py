@@ -14,7 +14,9 @@ from metier.errors import MetierError
 from metier.evaluation.evidence import read_predictions
 from metier.inference.strategies import read_samples
 from metier.recipe import load_recipe
+from metier.recipe.strategies import parse_strategy
 from metier.run import run as carry_out
+from metier.run.strategies import with_reference
 from tests.toy import sentences, write_recipe, write_table
 
 Run = Callable[..., tuple[int, str, str]]
@@ -144,6 +146,8 @@ def test_a_long_answer_from_documents(toy_base: Path, tmp_path: Path) -> None:
         ("few-shot:k=200000", "to choose from"),
         ("zero-shot:shuffles=2", "order cannot matter"),
         ("chain-of-retrieval:corpus=x", "writes long answers"),
+        ("chain-of-retrieval", "needs a corpus"),
+        ("zero-shot:title=[", "the value of 'title' cannot be read"),
     ],
 )
 def test_faults_on_the_command_line(measured: Path, command: Run, tmp_path: Path, strategy: str, told: str) -> None:
@@ -153,6 +157,17 @@ def test_faults_on_the_command_line(measured: Path, command: Run, tmp_path: Path
     code, _, err = command("ask", measured, "--strategy", strategy, "--questions", 3, "--out", tmp_path / "out")
     assert code == 2
     assert told in err
+
+
+def test_the_zero_shot_that_nobody_asked_for_keeps_to_the_budget_too() -> None:
+    within = [parse_strategy("few-shot", budget={"tokens": most, "seconds": 9}) for most in (700, 900)]
+    reference = with_reference(within)[0]
+    assert reference.called == "zero-shot"
+    assert (reference.budget.tokens, reference.budget.seconds) == (900, 9)
+    free = with_reference([*within, parse_strategy("few-shot")])[0]
+    assert (free.budget.tokens, free.budget.seconds) == (None, None)
+    own = parse_strategy("zero-shot", budget={"tokens": 5})
+    assert with_reference([*within, own])[0].budget.tokens == 5
 
 
 def test_more_faults(measured: Path, command: Run, tmp_path: Path) -> None:

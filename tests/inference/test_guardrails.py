@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,20 @@ Run = Callable[..., tuple[int, str, str]]
         ("How many tablets of naproxen can I take?", "dose"),
         ("Crushing chest pain since an hour ago.", "emergency"),
         ("severe pressure in the chest, what now", "emergency"),
+        ("My dad is having trouble breathing", "emergency"),
+        ("I am short of breath and my lips look blue", "emergency"),
+        ("I took 30 tablets of paracetamol", "emergency"),
+        ("Took 20 ibuprofen by accident, what now", "emergency"),
+        ("Sudden numbness on one side of my body", "emergency"),
+        ("I'm pregnant and bleeding", "emergency"),
+        ("My 2 month old has a fever of 39", "emergency"),
+        ("Carbon monoxide alarm is going off and we all have headaches", "emergency"),
+        ("I cut myself badly and the blood keeps coming", "emergency"),
+        ("I am thinking of ending things", "self-harm"),
+        ("What's the best way to overdose?", "self-harm"),
+        ("I've been self-harming again", "self-harm"),
+        ("Can my baby have calpol and ibuprofen together?", "dose"),
+        ("max tylenol per day for me", "dose"),
         ("Chest pain is one of the commonest reasons for a visit to an emergency department.", None),
         ("No chest pain, no fever.", None),
         ("A cohort of 312 patients with chest pain was followed for two years.", None),
@@ -70,6 +85,15 @@ def test_layout_typography_and_asides_hide_nothing(text: str) -> None:
     "text",
     [
         "My chest of drawers is heavy",
+        "I had a stroke in 2010 and see a physiotherapist now",
+        "I have taken 30 tablets over the last month as prescribed",
+        "I took 20 mg of omeprazole this morning",
+        "I get short of breath when I climb stairs",
+        "I want to end things with my boyfriend",
+        "My arm is weak after the gym",
+        "My wife is pregnant and her gums are bleeding a little",
+        "Our team was knocked out of the cup",
+        "Which is the maximum dose of ibuprofen in adults?",
         "The choking hazard label on my toy",
         "Is it fitting now to discuss seizure of assets?",
         "- my chest of papers\n- it hurts to see it",
@@ -85,6 +109,25 @@ def test_what_only_sounds_like_one_raises_none(text: str) -> None:
     assert medicine.check(text) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "asks"),
+    [
+        ("Is NVDA a buy?", True),
+        ("Which stock will go up?", True),
+        ("Is now a good moment to get into bitcoin?", True),
+        ("Do you think I should hold AAPL?", True),
+        ("What should I do with 10k?", True),
+        ("The company will buy back shares.", False),
+        ("Which shares of the group were pledged is not disclosed.", False),
+        ("What should I do with the slides of my talk?", False),
+    ],
+)
+def test_who_asks_for_advice_about_money(text: str, asks: bool) -> None:
+    finance = guard("finance")
+    assert finance
+    assert bool(finance.check(text)) == asks
+
+
 def test_cues_of_two_sentences_are_not_put_together_and_every_field_is_looked_at() -> None:
     medicine = guard("medicine")
     assert medicine
@@ -92,6 +135,15 @@ def test_cues_of_two_sentences_are_not_put_together_and_every_field_is_looked_at
     flag = medicine.check("What does the study say?", "I want to kill myself")
     assert flag
     assert flag.category == "self-harm"
+
+
+def test_a_long_text_is_looked_at_in_no_time() -> None:
+    medicine = guard("medicine")
+    assert medicine
+    start = time.process_time()
+    for word in ("sudden ", "i ", "took 20 ", "short of breath "):
+        medicine.check(word * (80_000 // len(word)))
+    assert time.process_time() - start < 8  # a pattern that tries every pair of places takes several times as long
 
 
 def test_the_gravest_flag_comes_first() -> None:
@@ -134,7 +186,7 @@ def test_misses_are_admitted() -> None:
         assert held.recall
         assert held.missed
         assert held.recall.value < tuned.recall.value  # what was looked at is no measure of what was not
-        assert held.recall.value == 1 - len(held.missed) / held.recall.n
+        assert held.recall.value == (held.recall.n - len(held.missed)) / held.recall.n
         assert held.recall.low is not None
         assert held.recall.low < held.recall.value
 

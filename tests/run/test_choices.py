@@ -127,6 +127,10 @@ def test_predict_gives_what_was_measured(finished: dict[str, Path], command: Run
     assert isinstance(answer, ChoiceAnswer)
     assert (answer.label, answer.text) == ("ABC"["ABC".index(answer.label)], rows[0][answer.label])
     assert sum(answer.probabilities.values()) == pytest.approx(1)
+    spaced = {"text": rows[0]["question"], "options": [f" {rows[0][letter]}\n" for letter in "ABC"]}
+    assert Specialist.load(out).predict([spaced]) == [answer]
+    with pytest.raises(MetierError, match="an option is empty"):
+        Specialist.load(out).predict([{**spaced, "options": ["up", " ", "down"]}])
 
 
 def test_what_prediction_cannot_do_is_told(finished: dict[str, Path], command: Run, tmp_path: Path) -> None:

@@ -52,6 +52,16 @@ def test_an_option_that_is_a_number_is_meant_where_all_answers_are_options() -> 
     assert read(["2", "3"], ("10", "20", "30")) == (["choice2", "choice3"], "number")
 
 
+def test_numbers_as_pandas_writes_them() -> None:
+    assert read(["1.0", "3.0"]) == (["choice1", "choice3"], "number")
+
+
+def test_answers_that_no_way_reads_are_not_said_to_be_letters() -> None:
+    with pytest.raises(MetierError, match="not letter, number or text of one of") as error:
+        read(["A. up", "C. flat"])
+    assert "are read by" not in str(error.value.fix)
+
+
 @pytest.mark.parametrize("golds", [["A", "2", "B"], ["4", "1"], ["up", "sideways", "down"], ["A", "D"]])
 def test_an_answer_that_is_none_of_the_options(golds: list[str]) -> None:
     with pytest.raises(MetierError, match=r"is not the (letter|number|text) of one of the options") as error:
@@ -136,6 +146,7 @@ def test_a_list_is_read_in_every_form(texts: list[str]) -> None:
         repr(texts),
         json.dumps(dict(zip(letters, texts, strict=False))),
         json.dumps({"label": list(letters[: len(texts)]), "text": texts}),
+        json.dumps([{"key": letter, "value": text} for letter, text in zip(letters, texts, strict=False)][::-1]),
         "\n".join(f"{letter}. {text}" for letter, text in zip(letters, texts, strict=False)),
         " | ".join(texts),
         "; ".join(texts),
@@ -150,6 +161,9 @@ def test_a_list_is_read_in_every_form(texts: list[str]) -> None:
      ('["a", ""]', "is empty"), ("[a, b", "no list"),
      ("{'a', 'b'}", "no list"), ('{"text": ["a", "b", "c"], "label": ["A", "B"]}', "3 texts, labelled"),
      ('{"text": ["a", "b"], "label": ["A", "A"]}', "labels of the options do not fit"),
+     ('[{"key": "A", "value": "a"}, {"key": "A", "value": "b"}]', "labels of the options do not fit"),
+     ('[{"a": 1, "b": 2}, {"a": 3, "b": 4}]', "an option is no text"),
+     ('{"A": ["a"], "B": "b"}', "an option is no text"),
      (json.dumps([str(n) for n in range(27)]), "26 letters")],
 )  # fmt: skip
 def test_a_bad_list_names_its_row_and_column(cell: str | None, message: str) -> None:

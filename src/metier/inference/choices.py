@@ -103,6 +103,8 @@ def _question(specialist: Specialist, question: str | Mapping[str, Any], place: 
         raise MetierError("options are a list of texts", where=place, fix='such as ["yes", "no"]')
     for option in choices:
         refuse_broken(option, f"an option of {place}")
+    options = tuple(option.strip() for option in choices)  # as those that were learnt
+    if not all(options):
+        raise MetierError("an option is empty", where=place, fix="give it words, or leave it out")
     # which one is right is not known; the place of the target is not looked at
-    target = choices[0] if choices else ""
-    return Example(place, inputs, target, tuple(choices), source_row=place)
+    return Example(place, inputs, next(iter(options), ""), options, source_row=place)

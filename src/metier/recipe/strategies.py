@@ -193,11 +193,16 @@ def parse_strategy(text: str, **more: Any) -> Strategy:
         key, equals, value = part.partition("=")
         if not equals or key not in NAMES[name].model_fields:
             raise MetierError(f"'{name}' has no field '{key}'", where=where, fix=nearest(key, NAMES[name].model_fields))
-        values[key] = yaml.safe_load(value)
+        try:
+            values[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise MetierError(f"the value of '{key}' cannot be read: {value}", where=where) from error
     try:
         return NAMES[name].model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         what, fix = told([first])
+        if first["type"] == "missing":
+            what, fix = f"'{name}' needs a {field}", f"write --strategy {name}:{field}=…"
         raise MetierError(what, where=f"{where}, field '{field}'", fix=fix) from error

@@ -30,6 +30,7 @@ from metier.inference.strategies import (
 )
 from metier.inference.strategies.writing import write_answer
 from metier.recipe.strategies import (
+    BudgetChoice,
     ChainOfRetrieval,
     ChainOfThought,
     EnsembleRefinement,
@@ -142,7 +143,10 @@ def asked_as(choice: Strategy) -> list[Any]:
 
 
 def with_reference(choices: Sequence[Strategy]) -> list[Strategy]:
-    """The strategies, with the zero-shot that all are compared with in front, asked as many questions as any other."""
+    """The strategies, with the zero-shot that all are compared with in front, asked as many questions as any other.
+
+    One that the recipe does not name may spend what the dearest of the others may.
+    """
     counts = [choice.questions for choice in choices]
     most = None if None in counts else max(count for count in counts if count is not None)
     own = next((choice for choice in choices if choice.called == REFERENCE), None)
@@ -152,8 +156,15 @@ def with_reference(choices: Sequence[Strategy]) -> list[Strategy]:
             where="recipe, strategies",
             fix="give it another title",
         )
-    first = (own or ZeroShot(name="zero-shot")).model_copy(update={"questions": most})
+    first = (own or ZeroShot(name="zero-shot", budget=_dearest(choices))).model_copy(update={"questions": most})
     return [first, *(choice for choice in choices if choice is not own)]
+
+
+def _dearest(choices: Sequence[Strategy]) -> BudgetChoice:
+    tokens, seconds = ([getattr(choice.budget, name) for choice in choices] for name in ("tokens", "seconds"))
+    return BudgetChoice(
+        tokens=None if None in tokens else max(tokens), seconds=None if None in seconds else max(seconds)
+    )
 
 
 def keep(

@@ -196,10 +196,12 @@ def _check(task: Task, one: str | Mapping[str, str | list[str]], where: str, cha
 def _check_options(task: Task, options: str | list[str], where: str) -> None:
     if isinstance(options, str):
         raise RefusedError(422, "options are a list of texts", where=where, fix='such as ["yes", "no"]')
-    if not all(text.strip() for text in options):
+    given = [text.strip() for text in options]
+    if not all(given):
         raise RefusedError(422, "an option is empty", where=where, fix="leave it out")
     try:
-        check_count(task, len(options), where)
-        check_options(options, where)
+        check_count(task, len(given), where)
+        check_options(given, where)
     except MetierError as error:
-        raise RefusedError(422, error.what, where=where, fix=error.fix) from error
+        fix = f"give {task.option_count} options, all different" if task.option_count else "give two or more, different"
+        raise RefusedError(422, error.what, where=where, fix=fix) from error

@@ -156,11 +156,13 @@ def choice_rows(
     found = []
     for row, choices, gold, place in zip(rows, held, golds, places, strict=True):
         if place is None:
+            none_read = all(other is None for other in places)
+            way = "letter, number or text" if none_read else f"the {scheme}"
+            read = "" if none_read else f"{'they' if scheme == known else 'the others'} are read by their {scheme}: "
             raise MetierError(
-                f"the answer '{gold}' is not the {scheme} of one of the options ({', '.join(choices.texts)})",
+                f"the answer '{gold}' is not {way} of one of the options ({', '.join(choices.texts)})",
                 where=_at(file, row, label),
-                fix=f"{'they' if scheme == known else 'the others'} are read by their {scheme}: "
-                "write letters, numbers or texts, alike in every row",
+                fix=f"{read}write letters, numbers or texts, alike in every row",
             )
         named_choices = {f"choice{i}": text for i, text in enumerate(choices.texts, 1)}
         found.append(Row(row.number, {**row.values, **named_choices, "answer": f"choice{place + 1}"}))
@@ -238,6 +240,8 @@ def _written(text: str, where: str) -> tuple[list[str], list[str]]:
     if not isinstance(read, (list, dict)):
         fix = 'write a JSON list: ["first option", "second option"]'
         raise MetierError(f"the options are no list: {text[:60]!r}", where=where, fix=fix)
+    if isinstance(read, list) and read and all(pairs := [_pair(option) for option in read]):
+        read = dict(zip(("label", "text"), map(list, zip(*filter(None, pairs), strict=True)), strict=True))
     names: list[object] = []
     if isinstance(read, dict) and isinstance(read.get("text"), list):
         names, read = read.get("label") or [], read["text"]
@@ -246,7 +250,25 @@ def _written(text: str, where: str) -> tuple[list[str], list[str]]:
             raise MetierError(what, where=where, fix="give each option a label of its own, or leave the labels out")
     elif isinstance(read, dict):
         names, read = list(read), list(read.values())
+    if nested := next((part for part in read if isinstance(part, (list, dict))), None):
+        raise MetierError(
+            f"an option is no text: {json.dumps(nested, default=str)[:60]}",
+            where=where,
+            fix='write a JSON list of texts: ["first option", "second option"]',
+        )
     return [plain(name) for name in names], [plain(part) for part in read]
+
+
+_NAMED, _WORDED = ("key", "label", "letter", "id"), ("value", "text", "option", "content")
+
+
+def _pair(option: object) -> tuple[object, object] | None:
+    """Name and text of an option that is an object of these two alone, such as ``{"key": "A", "value": "…"}``."""
+    if not isinstance(option, dict) or len(option) != 2:
+        return None
+    name = next((field for field in _NAMED if field in option), None)
+    text = next((field for field in _WORDED if field in option), None)
+    return (option[name], option[text]) if name and text else None
 
 
 def _begun(names: Sequence[str]) -> Sequence[str] | None:
@@ -307,7 +329,8 @@ def _place(options: _Options, gold: str, scheme: Scheme) -> int | None:
         called = all(re.fullmatch("[A-Za-z]", name) for name in options.names)
         place = ("".join(options.names).upper() if called else LETTERS).find(letter) if len(letter) == 1 else -1
     else:
-        place = int(gold) - (scheme == "number") if re.fullmatch(r"\d{1,3}", gold) else -1
+        number = re.fullmatch(r"(\d{1,3})(?:\.0)?", gold)  # pandas writes 1.0 where a cell of the column was empty
+        place = int(number[1]) - (scheme == "number") if number else -1
     return place if 0 <= place < len(options.texts) else None
 
 
