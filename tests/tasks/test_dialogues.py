@@ -8,7 +8,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metier.tasks.dialogues import as_text, before_answer, dialogue, lone_answer, written
+from metier.sources.tables import Row
+from metier.tasks.dialogues import as_text, before_answer, dialogue, last_answers, lone_answer, written
 
 ROLES = ("System", "User", "Assistant", "Patient")
 WORDS = st.text(alphabet="ab \n\t:-`é").map(str.strip).filter(bool)
@@ -54,10 +55,33 @@ def test_an_answer_is_found_and_taken_away() -> None:
     assert lone_answer(cell(answer)) == "- a\n- b"
     for other in (cell(asked), cell(asked, answer), "[]", "yes", None):
         assert lone_answer(other) is None
-    assert as_text(before_answer(cell(asked, answer)))[0] == "Well?"
-    assert as_text(before_answer(cell(asked, answer, asked, answer)))[0] == (
-        "User: Well?\nAssistant: - a\n  - b\nUser: Well?"
-    )
-    assert before_answer(cell(answer)) == ""
+    assert shown(cell(asked, answer)) == ("Well?", True)
+    assert shown(cell(asked, answer, asked, answer)) == ("User: Well?\nAssistant: - a\n  - b\nUser: Well?", True)
+    assert shown(cell(answer)) == ("", True)
     for open_still in (cell(asked), cell(asked, answer, asked), "plain", None, 3):
-        assert before_answer(open_still) is open_still
+        assert before_answer(open_still) == (open_still, False)
+        assert before_answer(open_still)[0] is open_still
+
+
+def shown(value: str) -> tuple[object, bool]:
+    """What is shown of a cell, and whether an answer was taken away."""
+    left, cut = before_answer(value)
+    return as_text(left)[0], cut
+
+
+def test_turns_that_are_written_out_are_read_as_messages() -> None:
+    said = [("Patient", "My arm itches.\nSince Monday: all of it."), ("Doctor", "Use a cream.")]
+    listed = json.dumps(["patient: My arm itches.\nSince Monday: all of it.", "doctor: Use a cream."])
+    plain = "Patient: My arm itches.\nSince Monday: all of it.\n\nDOCTOR : Use a cream.\n"
+    asked = "Patient: My arm itches.\n  Since Monday: all of it."
+    assert dialogue(listed) == said
+    assert as_text(listed) == (f"{asked}\nDoctor: Use a cream.", "dialogues")
+    assert shown(listed) == shown(plain) == (asked, True)
+    assert shown("Patient: My arm itches.\nSince Monday: all of it.") == (asked, False)
+    (row,) = last_answers([Row(1, {"talk": plain})], "talk", "answer", "talks.csv")
+    assert (as_text(row.values["talk"])[0], row.values["answer"]) == (asked, "Use a cream.")
+    # a text that is not asked for its last answer stays as it is, and so does one that only mentions a speaker
+    assert as_text(plain) == (plain, None)
+    assert dialogue(json.dumps(["patient: I cough.", "He sneezes."])) is None
+    for other in ("The doctor: a novel.", "Outpatient: seen.", "Doctors: two"):
+        assert before_answer(other) == (other, False)

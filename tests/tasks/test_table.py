@@ -291,3 +291,17 @@ def test_a_workbook_whose_table_is_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,label\na,b\nc,d\n")
     with pytest.raises(MetierError, match="'header_row' is for xlsx"):
         from_table("own", tmp_path / "a.csv", header_row=2)
+
+
+def test_right_options_that_always_stand_at_one_place_are_told(tmp_path: Path) -> None:
+    def warnings(golds: str) -> list[str]:
+        file = tmp_path / "exam.csv"
+        rows = [f"question {n} on {n * n},one {n},two {n},three {n},{gold}" for n, gold in enumerate(golds)]
+        file.write_text("\n".join(["q,a,b,c,answer", *rows]), encoding="utf-8")
+        table = from_table("exam", file, text="q", label="answer", kind="multiple_choice", options=["a", "b", "c"])
+        return [told for told in table.warnings if "in every row" in told]
+
+    (told,) = warnings("C" * 10)
+    assert "the right option is number 3 in every row" in told
+    assert not warnings("C" * 9 + "A")
+    assert not warnings("C" * 9)  # by chance

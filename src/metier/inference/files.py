@@ -176,7 +176,6 @@ def _answered(
 def _read(value: object, reading: Reading, counts: Counts) -> str:
     """A cell as it was read in training; the specialist cleans it."""
     if reading.answered:
-        shown = before_answer(value)
-        counts.answered += shown is not value
-        value = shown
+        value, cut = before_answer(value)
+        counts.answered += cut
     return plain(as_text(value)[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
@@ -17,20 +18,42 @@ Kind = Literal["dialogues", "lists of texts"]
 _SPELLINGS = (("role", "content"), ("from", "value"))
 _NAMES = {"human": "User", "gpt": "Assistant"}
 _PARTS = ("text", "input_text", "output_text")
-ANSWERING = ("assistant", "doctor", "physician", "model", "bot", "chatbot", "agent", "therapist")
+ANSWERING = ("assistant", "doctor", "physician", "model", "bot", "chatbot", "agent", "therapist", "clinician")
+_ASKING = ("user", "human", "patient", "client", "customer", "caller", "parent")
+# a line that begins with who speaks, as transcripts have it: "Patient: …"
+_SPOKEN = re.compile(rf"^[ \t]*({'|'.join((*ANSWERING, *_ASKING))})[ \t]*:", re.IGNORECASE | re.MULTILINE)
 
 
 def dialogue(value: object) -> Turns | None:
-    """The turns of a list of messages, as JSON: ``{"role", "content"}`` or ``{"from", "value"}`` each; else None.
+    """The turns of a list of messages, as JSON: ``{"role", "content"}`` or ``{"from", "value"}`` each, or texts that
+    all begin with who speaks (``"patient: …"``); else None.
 
     What is said is a text, or a list of parts that are all of type text.
     """
     messages = _list(value)
+    if messages and all(isinstance(m, str) and _SPOKEN.match(m) for m in messages):
+        return [turn for message in messages for turn in _spoken(message, lines=False)]
     for role, content in _SPELLINGS:
         if messages and all(isinstance(m, dict) and _is_message(m, role, content) for m in messages):
             said = [(m[role].strip(), (_said(m[content]) or "").strip()) for m in messages]
             return [(_NAMES.get(who.lower(), who[:1].upper() + who[1:]), words) for who, words in said if words]
     return None
+
+
+def _turns(value: object) -> Turns | None:
+    """The turns of a dialogue, also of one that is written out: lines of plain text that begin with who speaks."""
+    if (turns := dialogue(value)) is not None:
+        return turns
+    return _spoken(value) if isinstance(value, str) and _SPOKEN.match(value) else None
+
+
+def _spoken(text: str, *, lines: bool = True) -> Turns:
+    """The turns of a text that begins with who speaks; ``lines``: every line that does so begins another."""
+    found = list(_SPOKEN.finditer(text)) if lines else [_SPOKEN.match(text)]
+    begins = [match for match in found if match]
+    ends = [*(match.start() for match in begins[1:]), len(text)]
+    said = [(m[1].lower(), textwrap.dedent(text[m.end() : end]).strip()) for m, end in zip(begins, ends, strict=True)]
+    return [(_NAMES.get(who, who.capitalize()), words) for who, words in said if words]
 
 
 def as_text(value: object) -> tuple[object, Kind | None]:
@@ -64,12 +87,15 @@ def lone_answer(value: object) -> str | None:
     return turns[0][1] if len(turns) == 1 and answers(turns) else None
 
 
-def before_answer(value: object) -> object:
-    """The cell without its last turn, where that is an assistant's; others as they are."""
-    turns = dialogue(value) or []
-    if len(turns) - 1 not in answers(turns):
-        return value
-    return _cell(turns[:-1]) if turns[1:] else ""
+def before_answer(value: object) -> tuple[object, bool]:
+    """The cell without its last turn, where that is an assistant's, and whether it was; others as they are.
+
+    One that is written out as plain text becomes what it is in training, with further lines indented.
+    """
+    turns = _turns(value) or []
+    if len(turns) - 1 in answers(turns):
+        return _cell(turns[:-1]) if turns[1:] else "", True
+    return (_cell(turns) if turns and not dialogue(value) else value), False
 
 
 def last_answers(rows: Iterable[Row], column: str, answer: str, file: str) -> Iterator[Row]:
@@ -78,13 +104,14 @@ def last_answers(rows: Iterable[Row], column: str, answer: str, file: str) -> It
     Errors: :class:`MetierError` for a cell that is no dialogue, or holds no such turn behind another.
     """
     for row in rows:
-        turns = dialogue(row.values.get(column)) or []
+        turns = _turns(row.values.get(column)) or []
         if not (place := max(answers(turns), default=0)):
             raise MetierError(
                 f"the column {column!r} is both text and label, but here no dialogue that an assistant answers",
                 where=f"{file}, row {row.number}, column {column!r}",
                 fix='write messages such as [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}], '
-                "or name another column under label; content is a text, or parts of type text alone",
+                "or lines that begin with who speaks (Patient: …, Doctor: …), or name another column under label; "
+                "content is a text, or parts of type text alone",
             )
         yield Row(row.number, {**row.values, column: _cell(turns[:place]), answer: turns[place][1]})
 

@@ -179,6 +179,7 @@ def _read(
         if options is not None:
             read, label_is = choice_examples(list(rows), source, options, columns, path.name, label_is)
             told.append(f"the right options in column {label!r} are read by their {label_is}")
+            told += _same_place(read.examples)
         elif label in source.inputs.values():
             check_columns(columns, source, path.name)
             told.append(f"column {label!r} holds dialogues: the last turn of the assistant or doctor is the answer")
@@ -193,6 +194,19 @@ def _read(
             told.append(f"column {column!r} holds {kind}: each is read as its {_LINES[kind]}")
     return read.examples, told, label_is
 
+
+def _same_place(examples: Sequence[Example]) -> list[str]:
+    """A warning where the right option stands at one place in every row, which is learnt instead of the answers."""
+    places = {example.choices.index(example.target) + 1 for example in examples}
+    if len(places) != 1 or len(examples) < FEW:
+        return []
+    return [
+        f"the right option is number {places.pop()} in every row: its place alone scores 1.000 here, and says nothing "
+        "of questions whose options stand in another order; shuffle the options of each row"
+    ]
+
+
+FEW = 10  # questions that may have their right options at one place by chance
 
 _LINES: dict[dialogues.Kind, str] = {
     "dialogues": "turns, each on a line of its own, further lines indented",
