@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, MistralConfig, Qwen2Config
+from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
 
 from metier.inference.engines import lean
 from metier.inference.engines.fastest import LeanAtTimes, OwnModules, use_lean
@@ -30,15 +30,19 @@ SIZES = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 256,
 }
+FULL = ["full_attention"]
 CONFIGS: list[Any] = [
     LlamaConfig(**SIZES),
     LlamaConfig(**SIZES, attention_bias=True, mlp_bias=True, head_dim=16, tie_word_embeddings=True),
     MistralConfig(**SIZES, sliding_window=None),
     Qwen2Config(**SIZES),
+    Gemma3TextConfig(
+        **SIZES, head_dim=16, sliding_window=16, query_pre_attn_scalar=20, layer_types=["sliding_attention"] * 2 + FULL
+    ),
 ]
 # Shapes that no decoder is written for: their own modules run, on reordered weights.
 OTHERS: list[Any] = [
-    Gemma3TextConfig(**SIZES, head_dim=12, sliding_window=16),
+    Qwen3Config(**SIZES, head_dim=12),
     LlamaConfig(**SIZES, hidden_act="gelu", attention_bias=True, mlp_bias=True),
     MistralConfig(**SIZES, sliding_window=8),
 ]
@@ -115,7 +119,12 @@ def test_it_runs_where_nothing_learns_and_only_there(runners: list[Runner], monk
 @pytest.mark.parametrize(
     ("config", "dtype", "why"),
     [
-        (OTHERS[0], torch.float32, "with reordered weights (gemma3_text is not of Llama's shape"),
+        (OTHERS[0], torch.float32, "with reordered weights (qwen3 is not of Llama's shape"),
+        (
+            Gemma3TextConfig(**SIZES, use_bidirectional_attention=True),
+            torch.float32,
+            "(another way of attending",
+        ),
         (LlamaConfig(**SIZES), torch.float16, "transformers' modules (only for float32"),
         (OTHERS[1], torch.float32, "with reordered weights (another activation"),
         (OTHERS[2], torch.float32, "with reordered weights (attention within a window"),
@@ -199,9 +208,9 @@ def test_a_step_is_tried_too_and_lean_is_left_behind(monkeypatch: pytest.MonkeyP
     assert "differed on a trial" in LeanAtTimes(runner).about
 
 
-def _adapted(dtype: torch.dtype, targets: str | list[str] = "all-linear") -> Any:
+def _adapted(dtype: torch.dtype, targets: str | list[str] = "all-linear", config: Any = CONFIGS[0]) -> Any:
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(CONFIGS[0], attn_implementation=ATTENTION, dtype=dtype)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation=ATTENTION, dtype=dtype)
     settings = LoraConfig(r=3, lora_alpha=6, target_modules=targets, task_type="CAUSAL_LM")
     model = get_peft_model(model, settings, autocast_adapter_dtype=False).eval()
     for name, parameter in model.named_parameters():
@@ -209,10 +218,11 @@ def _adapted(dtype: torch.dtype, targets: str | list[str] = "all-linear") -> Any
     return model
 
 
+@pytest.mark.parametrize("config", [CONFIGS[0], CONFIGS[-1]])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_adapters_stay_apart(dtype: torch.dtype) -> None:
-    runner = Runner(_adapted(dtype), packing=True)
-    exact = _adapted(torch.float32)
+def test_adapters_stay_apart(dtype: torch.dtype, config: Any) -> None:
+    runner = Runner(_adapted(dtype, config=config), packing=True)
+    exact = _adapted(torch.float32, config=config)
     exact.load_state_dict({name: value.float() for name, value in runner.model.state_dict().items()})
     items = [Item((3, 4, 5, 90, 7), ((6, 8), (9,))), Item((11, 12), ((13,),))]
     with torch.inference_mode():
@@ -229,17 +239,18 @@ def test_adapters_stay_apart(dtype: torch.dtype) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(
+    which=st.sampled_from([1, -1]),
     tiles=st.booleans(),
     items=st.lists(item, min_size=1, max_size=3),
     prefix=st.lists(tokens, max_size=9),
 )
 def test_in_bfloat16_whole_tiles_and_prompts_alone_are_as_near(
-    tiles: bool, items: list[Item], prefix: list[int]
+    which: int, tiles: bool, items: list[Item], prefix: list[int]
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lean, "_has_tiles", lambda: tiles)
-        runner = _runner(CONFIGS[1], torch.bfloat16)
-        exact = _runner(CONFIGS[1])
+        runner = _runner(CONFIGS[which], torch.bfloat16)
+        exact = _runner(CONFIGS[which])
         exact.model.load_state_dict({name: value.float() for name, value in runner.model.state_dict().items()})
         with torch.inference_mode():
             stored = runner.store_prefix(prefix)

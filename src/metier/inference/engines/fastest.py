@@ -1,7 +1,7 @@
 """The fastest way to run a model that gives the same: tried when it is loaded, and said.
 
-In turn: a decoder written for Llama's shape (:mod:`metier.inference.engines.lean`); transformers' own modules on
-weights that are reordered once for oneDNN; the model as it is.
+In turn: a decoder written for Llama's shape (:mod:`metier.inference.engines.lean`) or Gemma 3's; transformers' own
+modules on weights that are reordered once for oneDNN; the model as it is.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from metier.inference.engines.lean import LeanDecoder
+from metier.inference.engines.lean_gemma import LeanGemma
 from metier.models.decoding import Texts, begin, own_step, step
 from metier.models.forward import Lean, Runner
 from metier.models.layers import causal_model
@@ -57,7 +58,9 @@ def use_lean(runner: Runner) -> str:
     runner.lean = None
     if not runner.packing:
         return f"transformers' modules ({runner.why})"
-    why = _try(runner, lambda: LeanDecoder(causal_model(runner.model)))
+    causal = causal_model(runner.model)
+    decoder = LeanGemma if causal.config.model_type in LeanGemma.family else LeanDecoder
+    why = _try(runner, lambda: decoder(causal))
     if why is None:
         return "lean modules"
     if _try(runner, lambda: OwnModules(runner)) is None:

@@ -13,7 +13,7 @@ one of 32, and the first one of every number of rows a millisecond for its code.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -31,6 +31,7 @@ FAMILY = ("llama", "mistral", "qwen2")
 TILE = 16  # rows of an AMX tile
 
 Attend = Callable[..., Tensor]
+Rotation = tuple[Tensor, Tensor]
 
 
 class LeanDecoder:
@@ -43,15 +44,35 @@ class LeanDecoder:
     lacks the operations.
     """
 
+    family: tuple[str, ...] = FAMILY
+
     def __init__(self, model: Any) -> None:
-        if why := _unfit(model):
+        if why := self._unfit(model):
             raise ValueError(why)
         decoder, config = model.get_decoder(), model.config
+        attention: Any = decoder_layers(model)[0].self_attn
         self.heads, self.kv_heads = int(config.num_attention_heads), int(config.num_key_value_heads)
-        self.eps = float(config.rms_norm_eps)
+        self.eps, self.scale = float(config.rms_norm_eps), float(attention.scaling)
         self.embed, self.rotary, self.last_norm = decoder.embed_tokens.weight, decoder.rotary_emb, decoder.norm.weight
         self.tile = TILE if self.embed.dtype == torch.bfloat16 and _has_tiles() else 1
-        self.layers = [_Layer(layer) for layer in decoder_layers(model)]
+        self.windows: list[int | None] = [None] * int(config.num_hidden_layers)
+        self.layers = self._blocks(model)
+
+    def _unfit(self, model: Any) -> str | None:
+        """Why a model cannot be run this way, or nothing."""
+        config = model.config
+        if config.model_type not in self.family:
+            return f"{config.model_type} is not of Llama's shape"
+        if config.hidden_act != "silu":
+            return "another activation"
+        if any(adapted_otherwise(layer) for layer in decoder_layers(model)):
+            return "an adapter of another kind"
+        if getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
+            return "attention within a window"
+        return why_not_twice(model)
+
+    def _blocks(self, model: Any) -> list[Any]:
+        return [_Layer(layer) for layer in decoder_layers(model)]
 
     @torch.inference_mode()
     def __call__(self, pack: Pack) -> Tensor:
@@ -74,23 +95,31 @@ class LeanDecoder:
 
         def attend(number: int, *heads: Tensor) -> Tensor:
             queries, keys, values = (part[:count, :, None] for part in heads)  # (R, heads, 1, head_dim)
-            found = texts.attend(number, queries, keys, values, queries.shape[-1] ** -0.5, None)
+            found = texts.attend(number, queries, keys, values, self.scale, self.windows[number])
             return F.pad(found.reshape(count, -1), (0, 0, 0, -count % self.tile))
 
         return self._run(tokens, texts.positions[:, 0], attend)[:count]
 
     def _run(self, ids: Tensor, positions: Tensor, attend: Attend, wanted: Tensor | None = None) -> Tensor:
         """Rows after the last norm, in whole tiles: all, or those that are wanted."""
-        x = F.embedding(self._filled(ids), self.embed)  # (rows, hidden)
-        rotation = self._rotation(x, self._filled(positions)[None])
+        x = self._embedded(self._filled(ids))  # (rows, hidden)
+        rotations = self._rotations(x, self._filled(positions)[None])
         for number, layer in enumerate(self.layers):
-            read = attend(number, *self._heads(layer, x, rotation))
+            read = attend(number, *self._heads(layer, x, rotations[number]))
             if wanted is not None and number == len(self.layers) - 1:  # nothing reads the others any more
                 read, x = read[self._filled(wanted)], x[self._filled(wanted)]
-            x = layer.output(read, x)
-            normed = self._norm(x, layer.after)
-            x = layer.down(layer.up(normed, layer.gate(normed)), x)
+            x = self._after(layer, read, x)
         return self._norm(x, self.last_norm)
+
+    def _embedded(self, ids: Tensor) -> Tensor:
+        return F.embedding(ids, self.embed)
+
+    def _after(self, layer: Any, read: Tensor, x: Tensor) -> Tensor:
+        """What follows attention in a block."""
+        x = layer.output(read, x)
+        normed = self._norm(x, layer.after)
+        done: Tensor = layer.down(layer.up(normed, layer.gate(normed)), x)
+        return done
 
     def _filled(self, numbers: Tensor) -> Tensor:
         """``numbers`` and zeros up to a whole tile."""
@@ -99,17 +128,19 @@ class LeanDecoder:
     def _norm(self, x: Tensor, weight: Tensor | None) -> Tensor:
         return F.rms_norm(x, x.shape[-1:], weight, self.eps)
 
-    def _rotation(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and sines ``(tokens, 1, head_dim)``, the first half of the sines negated (RoFormer, equation 34)."""
-        cos, sin = self.rotary(x[None], positions)
-        half = sin.shape[-1] // 2
-        return cos[0, :, None], torch.cat([-sin[0, :, None, :half], sin[0, :, None, half:]], -1)
+    def _rotations(self, x: Tensor, positions: Tensor) -> Sequence[Rotation]:
+        """Of each layer."""
+        return [rotation(*self.rotary(x[None], positions))] * len(self.layers)
 
-    def _heads(self, layer: _Layer, x: Tensor, rotation: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    def _straight(self, layer: Any, heads: Tensor) -> Tensor:
+        """Queries and keys ``(rows, heads + kv_heads, head_dim)`` before they are rotated."""
+        return heads
+
+    def _heads(self, layer: Any, x: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor, Tensor]:
         """Rotated queries and keys, and values, ``(rows, heads or kv_heads, head_dim)``."""
         size, turned = rotation[0].shape[-1], self.heads + self.kv_heads
         projected = layer.queries_keys_values(self._norm(x, layer.before)).view(len(x), turned + self.kv_heads, size)
-        straight = projected[:, :turned]
+        straight = self._straight(layer, projected[:, :turned])
         rotated = torch.addcmul(straight * rotation[0], straight.roll(size // 2, -1), rotation[1])
         return rotated[:, : self.heads], rotated[:, self.heads :], projected[:, turned:]
 
@@ -119,7 +150,7 @@ class LeanDecoder:
 
         def attend(number: int, *heads: Tensor) -> Tensor:
             queries, keys, values = (part[:tokens] for part in heads)
-            found = pack_attention(pack, number, queries, keys, values, queries.shape[-1] ** -0.5)
+            found = pack_attention(pack, number, queries, keys, values, self.scale, self.windows[number])
             return F.pad(found.reshape(tokens, -1), (0, 0, 0, rows - tokens))
 
         return attend
@@ -127,7 +158,12 @@ class LeanDecoder:
     def _alone(self, pack: Pack, rows: int) -> Attend:
         """The same for one prompt: the rows are its tokens, in order, and see those before them."""
         allowed = torch.ones(rows, pack.seen + rows, dtype=torch.bool).tril(pack.seen)
-        mask = torch.zeros(allowed.shape, dtype=self.embed.dtype).masked_fill_(~allowed, -torch.inf)
+        masks = {
+            window: torch.zeros(allowed.shape, dtype=self.embed.dtype).masked_fill_(
+                ~(allowed if window is None else allowed.triu(pack.seen + 1 - window)), -torch.inf
+            )
+            for window in set(self.windows)
+        }
         repeated = self.heads != self.kv_heads
 
         def attend(number: int, *heads: Tensor) -> Tensor:
@@ -135,12 +171,21 @@ class LeanDecoder:
             if pack.stored is not None:
                 before = pack.stored[number]
                 keys, values = torch.cat([before[0], keys], 1), torch.cat([before[1], values], 1)
+            mask = masks[self.windows[number]]
             found = F.scaled_dot_product_attention(
-                queries[None], keys[None], values[None], attn_mask=mask, enable_gqa=repeated
+                queries[None], keys[None], values[None], attn_mask=mask, scale=self.scale, enable_gqa=repeated
             )
             return found[0].transpose(0, 1).reshape(rows, -1)
 
         return attend
+
+
+def rotation(cos: Tensor, sin: Tensor) -> Rotation:
+    """Cosines and sines ``(1, tokens, head_dim)`` as ``(tokens, 1, head_dim)``, the first half of the sines negated
+    (RoFormer, equation 34).
+    """
+    half = sin.shape[-1] // 2
+    return cos[0, :, None], torch.cat([-sin[0, :, None, :half], sin[0, :, None, half:]], -1)
 
 
 class _Layer:
@@ -153,11 +198,11 @@ class _Layer:
         self.before: Tensor | None = None if folded else before
         self.after: Tensor | None = None if folded else after
         into, up = (before, after) if folded else (None, None)
-        self.queries_keys_values = _matmul([attention.q_proj, attention.k_proj, attention.v_proj], into)
-        self.output = _matmul_then(attention.o_proj, "add")
-        self.gate = _matmul([feed.gate_proj], up, "swish")
-        self.up = _matmul_then(feed.up_proj, "mul", up)
-        self.down = _matmul_then(feed.down_proj, "add")
+        self.queries_keys_values = matmul([attention.q_proj, attention.k_proj, attention.v_proj], into)
+        self.output = matmul_then(attention.o_proj, "add")
+        self.gate = matmul([feed.gate_proj], up, "swish")
+        self.up = matmul_then(feed.up_proj, "mul", up)
+        self.down = matmul_then(feed.down_proj, "add")
 
 
 class _Adapter:
@@ -184,17 +229,27 @@ def _scaled(weight: Tensor, gain: Tensor | None) -> Tensor:
     return weight if gain is None else weight * gain
 
 
-def _matmul(layers: list[Any], gain: Tensor | None, activation: str = "none") -> Callable[[Tensor], Tensor]:
+# By oneDNN's name and algorithm, where the activation has several.
+_ACTIVATIONS: dict[tuple[str, str], Callable[[Tensor], Tensor]] = {
+    ("none", ""): lambda x: x,
+    ("swish", ""): torch.nn.SiLU(inplace=True),
+    ("gelu", "tanh"): torch.nn.GELU(approximate="tanh"),
+}
+
+
+def matmul(
+    layers: list[Any], gain: Tensor | None = None, activation: str = "none", algorithm: str = ""
+) -> Callable[[Tensor], Tensor]:
     """``x → activation(x W' + bias)``."""
     order, bias, adapter = _parts(layers, gain)
     run = torch.ops.mkldnn._linear_pointwise.default
     if adapter is None:
-        return lambda x: run(x, order, bias, activation, [], "")
-    done = torch.nn.Identity() if activation == "none" else torch.nn.SiLU(inplace=True)
+        return lambda x: run(x, order, bias, activation, [], algorithm)
+    done = _ACTIVATIONS[activation, algorithm]
     return lambda x: done(adapter.add(x, run(x, order, bias, "none", [], "")))
 
 
-def _matmul_then(layer: Any, operation: str, gain: Tensor | None = None) -> Callable[[Tensor, Tensor], Tensor]:
+def matmul_then(layer: Any, operation: str, gain: Tensor | None = None) -> Callable[[Tensor, Tensor], Tensor]:
     """``x, y → (x W' + bias) operation y``."""
     order, bias, adapter = _parts([layer], gain)
     run, plain = torch.ops.mkldnn._linear_pointwise.binary, torch.ops.mkldnn._linear_pointwise.default
@@ -210,21 +265,7 @@ def _has_tiles() -> bool:
     return bool(known.get("amx_bf16", False))
 
 
-def _unfit(model: Any) -> str | None:
-    """Why a model cannot be run this way, or nothing."""
-    config = model.config
-    if config.model_type not in FAMILY:
-        return f"{config.model_type} is not of Llama's shape"
-    if config.hidden_act != "silu":
-        return "another activation"
-    if any(_adapted_otherwise(layer) for layer in decoder_layers(model)):
-        return "an adapter of another kind"
-    if getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
-        return "attention within a window"
-    return why_not_twice(model)
-
-
-def _adapted_otherwise(layer: Any) -> bool:
+def adapted_otherwise(layer: Any) -> bool:
     """Whether a block's adapters are not plain LoRA that is on, or stand on some only of the layers with one input."""
     attention, feed = layer.self_attn, layer.mlp
     together = (attention.q_proj, attention.k_proj, attention.v_proj), (attention.o_proj,), (feed.gate_proj,), (
