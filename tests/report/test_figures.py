@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import xml.etree.ElementTree as ET
 
 from hypothesis import given
@@ -84,3 +85,12 @@ def test_values_outside_the_frame_are_held_at_its_edge() -> None:
     panel = figures.Panel(figures.UNIT, figures.UNIT)
     assert panel.px(2.0) == panel.px(1.0)
     assert panel.py(-1.0) == panel.py(0.0)
+
+
+def test_labels_of_ticks_do_not_run_into_each_other() -> None:
+    def labels(sizes: list[int]) -> list[str]:
+        systems = {"specialist": [(size, 0.8, 0.7, 0.9) for size in sizes]}
+        return re.findall(r'text-anchor="middle">([\d,]+)</text>', str(figures.by_size(systems)))
+
+    assert labels([64, 128, 256, 512, 1024, 1041]) == ["64", "128", "256", "512", "1,041"]
+    assert labels([64, 128, 256, 512, 1024, 2000]) == ["64", "128", "256", "512", "1,024", "2,000"]

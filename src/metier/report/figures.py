@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 from metier.report.words import number
 
 WIDTH = 360.0
+DIGIT = 6.6  # width of a digit of a tick label
 Point = tuple[float, float]
 
 
@@ -108,7 +109,7 @@ class Panel:
                 f'<text class="tick" x="{_f(self.left - 7)}" y="{_f(y + 4)}" text-anchor="end">'
                 f"{self.y.label(tick)}</text>"
             )
-        for tick, text in x_ticks or [(tick, self.x.label(tick)) for tick in self.x.ticks]:
+        for tick, text in self._apart(x_ticks or [(tick, self.x.label(tick)) for tick in self.x.ticks]):
             parts.append(
                 f'<text class="tick" x="{_f(self.px(tick))}" y="{_f(floor + 17)}" text-anchor="middle">{text}</text>'
             )
@@ -118,6 +119,14 @@ class Panel:
             f'<text class="name" x="{_f(middle)}" y="{_f(floor + 36)}" text-anchor="middle">{escape(x_label)}</text>'
         )
         return "".join(parts)
+
+    def _apart(self, ticks: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
+        """The labels that do not run into the next one; the last is always there."""
+        kept: list[tuple[float, str]] = []
+        for tick, text in sorted(ticks, reverse=True):
+            if not kept or self.px(kept[-1][0]) - self.px(tick) > DIGIT * (len(text) + len(kept[-1][1]) + 1) / 2:
+                kept.append((tick, text))
+        return kept[::-1]
 
     def path(self, points: Sequence[Point]) -> str:
         """The ``d`` of a line through ``points``, drawn from left to right."""
