@@ -63,8 +63,6 @@ def predict(
     if source and str(source) != "-":
         if out is None:
             raise MetierError("--in needs --out", fix="name the table to write: --out answers.csv")
-        if source.resolve() == out.resolve():
-            raise MetierError("the table cannot be its own output", where=str(out), fix="give --out another name")
         check_paths(source, out, table_format)
         specialist = Specialist.load(run_path, offline=offline, engine=engine, many=True)
         _tell(specialist, asked)

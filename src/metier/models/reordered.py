@@ -25,7 +25,7 @@ _active: contextvars.ContextVar[dict[int, Tensor] | None] = contextvars.ContextV
 
 
 def reordered(weight: Tensor) -> Tensor:
-    """``weight (out, in)`` for :func:`times`. Errors: ``RuntimeError`` or ``AttributeError`` where torch cannot."""
+    """``weight (out, in)`` for oneDNN's matmul. Errors: ``RuntimeError`` or ``AttributeError`` where torch cannot."""
     order: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), ROWS)
     return order
 

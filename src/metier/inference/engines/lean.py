@@ -45,6 +45,7 @@ class LeanDecoder:
     """
 
     family: tuple[str, ...] = FAMILY
+    activation = ("hidden_act", "silu")  # field of the config, and what it has to say
 
     def __init__(self, model: Any) -> None:
         if why := self._unfit(model):
@@ -60,16 +61,18 @@ class LeanDecoder:
 
     def _unfit(self, model: Any) -> str | None:
         """Why a model cannot be run this way, or nothing."""
-        config = model.config
+        config, (field, activation) = model.config, self.activation
         if config.model_type not in self.family:
             return f"{config.model_type} is not of Llama's shape"
-        if config.hidden_act != "silu":
+        if getattr(config, field) != activation:
             return "another activation"
         if any(adapted_otherwise(layer) for layer in decoder_layers(model)):
             return "an adapter of another kind"
-        if getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
-            return "attention within a window"
-        return why_not_twice(model)
+        return self._attends_otherwise(config) or why_not_twice(model)
+
+    def _attends_otherwise(self, config: Any) -> str | None:
+        windows = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
+        return "attention within a window" if windows else None
 
     def _blocks(self, model: Any) -> list[Any]:
         return [_Layer(layer) for layer in decoder_layers(model)]

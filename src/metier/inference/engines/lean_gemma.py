@@ -9,9 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metier.inference.engines.lean import LeanDecoder, Rotation, adapted_otherwise, matmul, matmul_then, rotation
+from metier.inference.engines.lean import LeanDecoder, Rotation, matmul, matmul_then, rotation
 from metier.models.layers import decoder_layers
-from metier.models.reordered import why_not_twice
 
 
 class LeanGemma(LeanDecoder):
@@ -22,6 +21,7 @@ class LeanGemma(LeanDecoder):
     """
 
     family = ("gemma3_text",)
+    activation = ("hidden_activation", "gelu_pytorch_tanh")
 
     def __init__(self, model: Any) -> None:
         super().__init__(model)
@@ -32,17 +32,9 @@ class LeanGemma(LeanDecoder):
         self.embed_scale = decoder.embed_tokens.embed_scale.to(self.embed.dtype)
         self.last_norm = _gain(decoder.norm)
 
-    def _unfit(self, model: Any) -> str | None:
-        config = model.config
-        if config.model_type not in self.family:
-            return f"{config.model_type} is not of Gemma 3's shape"
-        if config.hidden_activation != "gelu_pytorch_tanh":
-            return "another activation"
-        if any(adapted_otherwise(layer) for layer in decoder_layers(model)):
-            return "an adapter of another kind"
-        if config.attn_logit_softcapping or config.use_bidirectional_attention:
-            return "another way of attending"
-        return why_not_twice(model)
+    def _attends_otherwise(self, config: Any) -> str | None:
+        capped = config.attn_logit_softcapping or config.use_bidirectional_attention
+        return "another way of attending" if capped else None
 
     def _blocks(self, model: Any) -> list[Any]:
         return [_Layer(layer, self.heads, self.kv_heads) for layer in decoder_layers(model)]
@@ -74,10 +66,8 @@ class _Layer:
     def __init__(self, layer: Any, heads: int, kv_heads: int) -> None:
         attention, feed = layer.self_attn, layer.mlp
         self.before, self.after_attention = _gain(layer.input_layernorm), _gain(layer.post_attention_layernorm)
-        self.before_feed, self.after_feed = (
-            _gain(layer.pre_feedforward_layernorm),
-            _gain(layer.post_feedforward_layernorm),
-        )
+        self.before_feed = _gain(layer.pre_feedforward_layernorm)
+        self.after_feed = _gain(layer.post_feedforward_layernorm)
         gains = [_gain(attention.q_norm)] * heads + [_gain(attention.k_norm)] * kv_heads
         self.of_heads = torch.stack(gains)  # (heads + kv_heads, head_dim)
         self.queries_keys_values = matmul([attention.q_proj, attention.k_proj, attention.v_proj])
