@@ -26,14 +26,15 @@ def main() -> None:
     chosen = sys.argv[1:] or SCRIPTS
     if unknown := set(chosen) - set(SCRIPTS):
         raise SystemExit(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(SCRIPTS)}")
-    found, here = earlier(), facts()
+    found, here, failed = earlier(), facts(), list[str]()
     for name in chosen:
         print(f"running {name} …", file=sys.stderr)
         result = {**here, **run(name)}
+        failed += [name] * ("failed" in result)
         found = [line for line in found if key(line) != key(result)] + [result]
         write(sorted(found, key=lambda line: SCRIPTS.index(line["benchmark"])))
     print(PAGE)
-    if failed := [line["benchmark"] for line in found if "failed" in line and key(line) == key({**line, **here})]:
+    if failed:
         raise SystemExit(f"failed: {', '.join(failed)}")
 
 
