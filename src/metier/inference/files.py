@@ -47,8 +47,8 @@ class Counts:
 def check_paths(source: Path, target: Path, format: str | None = None) -> None:
     """Refuse a table that cannot be read or written at all, before a model is loaded for it.
 
-    Errors: :class:`MetierError` for a ``source`` that is not there, a folder or of an unknown ending, a ``target`` as in
-    :func:`metier.sources.writable_format`, and one that is the source.
+    Errors: :class:`MetierError` for a ``source`` that is not there, a folder or of an unknown ending, a ``target`` as
+    in :func:`metier.sources.writable_format`, and one that is the source.
     """
     if source.resolve() == target.resolve():
         raise MetierError("the table cannot be its own output", where=str(target), fix="give --out another name")
