@@ -7,6 +7,7 @@ import functools
 import platform
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 
@@ -129,12 +130,16 @@ def _gflops(dtype: torch.dtype, *, rows: int = 2048, repeats: int = 3) -> float:
     return 4 * 2 * rows * 576 * 1536 / best / 1e9
 
 
-def _cpu_name() -> str:
+def _cpu_name(place: Path = Path("/proc/cpuinfo")) -> str:
+    """Such as "AMD EPYC (family 26, model 2)": virtual machines often leave the model out of the name."""
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
+        lines = place.read_text(encoding="utf-8").split("\n\n")[0].splitlines()
+    except OSError:
         return platform.processor() or platform.machine()
+    facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    kind = [f"{what.removeprefix('cpu ')} {facts[what]}" for what in ("cpu family", "model") if what in facts]
+    return f"{name} ({', '.join(kind)})" if kind else name
 
 
 def _memory_gb() -> float:
