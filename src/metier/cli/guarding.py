@@ -67,7 +67,7 @@ def _own(source: Path, column: str, gold: str, domain: str) -> list[Sentence]:
                               fix=f"it is one of {', '.join(known)}")  # fmt: skip
         found.append(Sentence(domain, category, "own", "held-out", text))
     if not found:
-        raise MetierError("there are no sentences to measure on", where=str(source))
+        raise MetierError("there are no sentences to measure on", where=str(source), fix="give a table with rows")
     return found
 
 

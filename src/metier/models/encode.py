@@ -94,7 +94,8 @@ class Encoder:
             lead = "" if self.chat else plain(self.task, _blank(self.task), ())[1]
             ids = tuple(self.tokenizer.encode(lead + text, add_special_tokens=False))
             if not ids:
-                raise MetierError("an answer without a single token cannot be learnt or scored", where=repr(text))
+                raise MetierError("an answer without a single token cannot be learnt or scored", where=repr(text),
+                                  fix="write it in words, or choose a base whose tokenizer knows it")  # fmt: skip
             self._answers[text] = ids
         return self._answers[text]
 

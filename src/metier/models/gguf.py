@@ -46,7 +46,11 @@ def convert(parts: list[Path], folder: Path, *, sha256: str | None = None) -> No
         with contextlib.redirect_stderr(io.StringIO()):  # bars of a second each, that nobody asked for
             model = AutoModelForCausalLM.from_pretrained(folder, **options)
     except (ValueError, KeyError, OSError) as error:
-        raise MetierError(f"transformers cannot read this GGUF file: {error}", where=str(parts[0])) from error
+        raise MetierError(
+            f"transformers cannot read this GGUF file: {error}",
+            where=str(parts[0]),
+            fix="name the base as safetensors: hf:owner/name or a folder",
+        ) from error
     _forget_quantization(model)
     if model.generation_config is None:
         model.generation_config = GenerationConfig.from_model_config(model.config)

@@ -32,7 +32,11 @@ def load_model(path: Path, *, dtype: torch.dtype, device: str) -> Any:
     try:
         model, missing = _load(path, dtype)
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
-        raise MetierError(f"the weights cannot be loaded: {str(error)[:300]}", where=str(path)) from error
+        raise MetierError(
+            f"the weights cannot be loaded: {str(error)[:300]}",
+            where=str(path),
+            fix="fetch or save the base again, whole",
+        ) from error
     finally:
         if bars:
             transformers.utils.logging.enable_progress_bar()
@@ -67,7 +71,11 @@ def load_config(path: Path) -> Any:
     """
     file = path / "config.json"
     if not file.exists():
-        raise MetierError("there is no config.json: this is not a Hugging Face model folder", where=str(path))
+        raise MetierError(
+            "there is no config.json: this is not a Hugging Face model folder",
+            where=str(path),
+            fix="name the folder that save_pretrained wrote, hf:owner/name, or a base of metier bases",
+        )
     try:
         raw = json.loads(file.read_text(encoding="utf-8"))
         if "auto_map" in raw:
@@ -84,7 +92,11 @@ def load_config(path: Path) -> Any:
             )
         config = AutoConfig.from_pretrained(path, **TRUSTED)
     except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
-        raise MetierError(f"transformers does not know this model: {str(error)[:200]}", where=str(file)) from error
+        raise MetierError(
+            f"transformers does not know this model: {str(error)[:200]}",
+            where=str(file),
+            fix="choose a base that the installed transformers implements",
+        ) from error
     if not _continues_text(config):
         raise MetierError(
             f"'{(config.architectures or [config.model_type])[0]}' is not a causal language model",
@@ -161,9 +173,17 @@ def load_tokenizer(path: Path) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, **TRUSTED)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
-        raise MetierError(f"the tokenizer cannot be loaded: {str(error)[:200]}", where=str(path)) from error
+        raise MetierError(
+            f"the tokenizer cannot be loaded: {str(error)[:200]}",
+            where=str(path),
+            fix="save the tokenizer beside the model: tokenizer.json and tokenizer_config.json",
+        ) from error
     if tokenizer.eos_token_id is None:
-        raise MetierError("the tokenizer has no end token: answers could not be ended", where=str(path))
+        raise MetierError(
+            "the tokenizer has no end token: answers could not be ended",
+            where=str(path),
+            fix="name one as eos_token in its tokenizer_config.json",
+        )
     _check_rows(path, tokenizer)
     return tokenizer
 

@@ -41,7 +41,9 @@ def load_recipe(path: Path) -> Recipe:
     except FileNotFoundError:
         raise MetierError("there is no such recipe", where=str(path), fix="metier new NAME > recipe.yaml") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise MetierError(f"the recipe cannot be read: {error}", where=str(path)) from error
+        raise MetierError(
+            f"the recipe cannot be read: {error}", where=str(path), fix="a recipe is a YAML file in UTF-8"
+        ) from error
     try:
         node = yaml.compose(text, Loader=RecipeLoader)
         values = yaml.load(text, Loader=RecipeLoader)
@@ -49,7 +51,9 @@ def load_recipe(path: Path) -> Recipe:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise MetierError(
-            f"the recipe is not valid YAML: {getattr(error, 'problem', error)}", where=f"{path}{line}"
+            f"the recipe is not valid YAML: {getattr(error, 'problem', error)}",
+            where=f"{path}{line}",
+            fix="look at that line and the one before: brackets, indentation, quotes around text with ': ' or '#'",
         ) from error
     _refuse_twice(node, path)
     if not isinstance(values, dict):

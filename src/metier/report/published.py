@@ -81,7 +81,11 @@ def beside(run_dir: Path, task: str | None = None) -> list[Beside]:
     measure = published[0].metric
     mine = run.score("specialist", measure, name)
     if mine is None:
-        raise MetierError(f"the run has no {metric(measure).title} on '{name}'", where=str(run_dir))
+        raise MetierError(
+            f"the run has no {metric(measure).title} on '{name}', in which its published figures are",
+            where=str(run_dir),
+            fix=f"metier evaluate RUN --task {name}",
+        )
     systems = sorted((s for s in run.scores[name] if s != "specialist" and run.ok(s, name)), key=system_key)
     own = [_own(run, name, system, measure) for system in ("specialist", *systems)]
     rows = _protocol(run, name)

@@ -48,7 +48,11 @@ def mix_tasks(recipe: Recipe, main: Data, *, data_root: Path | None, lock: Lock 
     parts = [main, *others]
     names = [data.name for data in parts]
     if len(set(names)) < len(names):
-        raise MetierError(f"a task is mixed in twice: {', '.join(names)}", where="recipe, mix.tasks")
+        raise MetierError(
+            f"a task is mixed in twice: {', '.join(names)}",
+            where="recipe, mix.tasks",
+            fix="name each once; tables of one's own get different names by task.name",
+        )
     held_out = {key_of(e) for data in parts for part in data.split.parts if part != "train" for e in data.part(part)}
     free = [[e for e in data.part("train") if key_of(e) not in held_out] for data in parts]
     counts = shares([len(pool) for pool in free], recipe.mix)

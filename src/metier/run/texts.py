@@ -57,7 +57,8 @@ class TextSource:
             for row in read_table(file):
                 value = row.values.get(column)
                 if value is not None and not isinstance(value, str):
-                    raise MetierError(f"not a text but {value!r:.60}", where=f"{file}, row {row.number}, {column}")
+                    where = f"{file}, row {row.number}, {column}"
+                    raise MetierError(f"not a text but {value!r:.60}", where=where, fix="name a column of texts")
                 if value and value.strip():
                     yield value + "\n" if lines else value
 

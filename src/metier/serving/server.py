@@ -93,7 +93,8 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         family, kind, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
-        raise MetierError(f"'{host}' is no address of this machine: {error}", where="--host") from error
+        what = f"'{host}' is no address of this machine: {error}"
+        raise MetierError(what, where="--host", fix="leave --host out: 127.0.0.1") from error
     found = socket.socket(family, kind)
     if os.name == "posix":
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -102,7 +103,8 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         found.close()
         if error.errno == errno.EADDRNOTAVAIL:
-            raise MetierError(f"'{host}' is no address of this machine", where="--host") from error
+            what = f"'{host}' is no address of this machine"
+            raise MetierError(what, where="--host", fix="leave --host out: 127.0.0.1") from error
         what = f"port {port} is taken" if error.errno == errno.EADDRINUSE else f"port {port} cannot be used: {error}"
         raise MetierError(what, where="--port", fix="name another, or 0 for a free one") from error
     return found

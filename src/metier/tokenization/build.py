@@ -77,4 +77,5 @@ def load_tokenizer_file(path: Path) -> Tokenizer:
     try:
         return Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises Exception itself
-        raise MetierError(f"the tokenizer cannot be read: {str(error)[:200]}", where=str(file)) from error
+        what = f"the tokenizer cannot be read: {str(error)[:200]}"
+        raise MetierError(what, where=str(file), fix="name a whole tokenizer.json of the tokenizers library") from error
