@@ -196,8 +196,8 @@ def parse_strategy(text: str, **more: Any) -> Strategy:
         try:
             values[key] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            fix = "write it as in YAML, such as samples=11"
-            raise MetierError(f"the value of '{key}' cannot be read: {value}", where=where, fix=fix) from error
+            what = f"the value of '{key}' cannot be read: {value}"
+            raise MetierError(what, where=where, fix="write it as in YAML, such as samples=11") from error
     try:
         return NAMES[name].model_validate(values)
     except ValidationError as error:
