@@ -63,6 +63,22 @@ from metier.corpus.text import Tally, Text
         ("M.R.N. 4455667; med rec #: 123456", "M.R.N. [MRN]; med rec #: [MRN]"),
         ("National Provider Identifier: 1234567893", "National Provider Identifier: [NPI]"),
         ("İ MRN 12-34-56", "İ MRN [MRN]"),
+        # in other notations and languages
+        (
+            "A. Noe (b. 14 March 1962), B. Noe (b. July 30, 1962; d. 2001)",
+            "A. Noe (b. [DATE_OF_BIRTH]), B. Noe (b. [DATE_OF_BIRTH]; d. 2001)",
+        ),
+        ("geb. 14.03.1962, geb. am 14.3.62", "geb. [DATE_OF_BIRTH], geb. am [DATE_OF_BIRTH]"),
+        (
+            "Geburtsdatum: 14.03.1962 (* 14. März 1962 in Bonn)",
+            "Geburtsdatum: [DATE_OF_BIRTH] (* [DATE_OF_BIRTH] in Bonn)",
+        ),
+        ("née le 14 août 1962; nacido el 14 de marzo de 1962", "née le [DATE_OF_BIRTH]; nacido el [DATE_OF_BIRTH]"),
+        ("Tel. 030 / 1234567, Telefon: 0221/1234-567", "Tel. [PHONE], Telefon: [PHONE]"),
+        ("Handy (0151) / 23456789, Tel. +49 30/1234567", "Handy [PHONE], Tel. [PHONE]"),
+        ("Tél. : 01 23 45 67 89, Tel. no. 555-0187, Tel 040.12 34 56", "Tél. : [PHONE], Tel. no. [PHONE], Tel [PHONE]"),
+        ("Tel: 020 7946 0958 / 020 7946 0959; 0049 30 1234567", "Tel: [PHONE] / [PHONE]; [PHONE]"),
+        ("Patientennummer 4711-0815", "Patientennummer [MRN]"),
     ],
 )
 def test_each_kind_is_replaced(text: str, clean: str) -> None:
@@ -91,6 +107,11 @@ def test_each_kind_is_replaced(text: str, clean: str) -> None:
         "file 0001000180-10-000008, /web/20190828180344/",
         "born in Leeds and died on 3 March 2001",
         "born in the spring of 1962; National Provider Identifier 1234567890",
+        "first call 15.06.2026, the call at 101.25 102.50, may call 2025-2030 bonds, call 2025-06-15",
+        "Mobile 2010 2009 2008, Mobile 10 000 000, Exxon Mobil 1995 1996, mobil 03/2020 1234567",
+        "Cell 92 (1998) 829-839; doi.org/10.1016/j.cell.2008.07.041",
+        "Call AT3808475553, ISIN DE0005140008 WKN 514000, CUSIP 037833100, US0378331005 31.12.2020",
+        "b. December 31, 2020 (b. 12 per cent), (* 31.12.2020: restated), Gebäude 14.03.1962, Nr. 030 / 1234567",
         "fy12 34 of the 22 1234 5678 9012 in de12 3704 0044 0532 0130 00",
     ],
 )

@@ -285,6 +285,18 @@ def test_paths_folders_and_globs_from_the_first_root_that_has_them(tmp_path: Pat
         expand("pictures", [write(one / "pictures" / "x.png", "x").parent.parent])
 
 
+def test_of_a_folder_of_many_files_few_are_listed(tmp_path: Path) -> None:
+    for n in range(40):
+        (tmp_path / f"{n:02}.txt").write_text("a", "utf-8")
+    with pytest.raises(MetierError, match=r"known: 00.txt, .*, 07.txt, … \(40 in all\)$"):
+        expand("speeches", [tmp_path])
+    with pytest.raises(MetierError, match=r"did you mean '17.txt'\?$"):
+        expand("17.text", [tmp_path])
+    (tmp_path / "data" / "bank" / "speeches").mkdir(parents=True)
+    with pytest.raises(MetierError, match=r"did you mean 'speeches'\?$"):
+        expand("bank/speechs", [tmp_path, tmp_path / "data"])
+
+
 def test_a_link_is_read_by_its_own_name(tmp_path: Path) -> None:
     blob = write(tmp_path / "blobs" / "3fa9c0", '{"text": "a"}\n')
     link = tmp_path / "snap" / "2020-05-01-data.jsonl"

@@ -93,7 +93,9 @@ def test_a_base_is_continued_and_a_task_is_learnt_on_top(folder: Path) -> None:
     manifest = json.loads((out / "manifest.json").read_text("utf-8"))
     assert manifest["base"]["ref"].endswith("pretrained/specialist")
     assert 'href="pretrained/report.html"' in (out / "report.html").read_text("utf-8")
-    assert "speeches" in (out / "pretrained" / "report.html").read_text("utf-8")
+    page = (out / "pretrained" / "report.html").read_text("utf-8")
+    assert "speeches" in page
+    assert "Evaluation texts cut out" in page
     assert "speeches" in (out / "pretrained" / "specialist" / "README.md").read_text("utf-8")
 
 

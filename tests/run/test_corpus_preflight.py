@@ -47,6 +47,15 @@ def test_what_cannot_be_learnt(tmp_path: Path, command: Command, pretrain: str, 
     assert says in printed + told
 
 
+def test_files_that_curation_leaves_out_are_counted(tmp_path: Path, command: Command) -> None:
+    path = recipe(tmp_path, "")
+    for name in ("logo.bin", "deck.pptx"):
+        (tmp_path / "notes" / name).write_bytes(b"PK")
+    code, printed, _ = command("validate", path)
+    assert code == 0
+    assert "2 files of formats that are not read are left out (.bin, .pptx)" in printed
+
+
 def test_a_file_that_is_not_there(tmp_path: Path, command: Command) -> None:
     path = recipe(tmp_path, SCRATCH)
     path.write_text(path.read_text().replace("[notes]", "[nots]"))

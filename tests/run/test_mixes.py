@@ -73,8 +73,13 @@ def test_the_page_and_the_cards_say_what_was_measured(done: Path, command: Comma
     sources = json.loads((done / "mixes/mixed/manifest.json").read_text("utf-8"))["sources"]
     row = f'<td class="r">49.0\N{NO-BREAK SPACE}%</td><td class="r">{sources["wiki"]["tokens"]:,}</td>'
     assert f'{row}<td class="r">{sources["wiki"]["epochs"]:.2f}</td>' in page
+    splits = [row["splits"] for row in json.loads((done / "ledger.json").read_text("utf-8"))["sources"].values()]
+    for split, title in (("train", "to learn from"), ("held_out", "held out")):
+        tokens, documents = (sum(one[split][key] for one in splits) for key in ("tokens", "documents"))
+        assert f"{tokens:,} tokens of {documents} documents {title}" in page
     samples = json.loads((done / "evidence" / "samples.json").read_text("utf-8"))["samples"]
     assert len(samples) == 3
+    assert "continued by the mixed model" in page
     assert "filings" in (done / "mixes/mixed/specialist/README.md").read_text("utf-8")
     (done / "report.html").unlink()
     assert command("report", done)[0] == 0
@@ -114,8 +119,8 @@ def test_weights_that_hold_outs_chose_are_told(done: Path, tmp_path: Path) -> No
         assert ("those of step 3 of 6" in page) is ("those of step 3 of 6" in card) is (best == 3)
 
 
-def change(value: float, low: float | None, high: float | None) -> dict[str, Any]:
-    return {"value": value, "low": low, "high": high}
+def change(value: float, low: float | None, high: float | None, n: int = 50) -> dict[str, Any]:
+    return {"value": value, "low": low, "high": high, "n": n}
 
 
 def test_the_sentence_follows_the_differences() -> None:
@@ -127,6 +132,8 @@ def test_the_sentence_follows_the_differences() -> None:
     told = answer({"domains": {"general": unsure}, "tokens": {"a": 5, "b": 6}})
     assert "no difference beyond chance" in told
     assert "not learn from the same number" in told
+    few = {"mixed_less": {"general": change(-0.2, -0.3, -0.1, n=2)}}
+    assert "(-0.200 [-0.300, -0.100]; only 2 documents)" in answer({"domains": {"wiki": few}, "tokens": {"a": 5}})
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,12 @@ def start(corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> St
     return begin
 
 
+def test_a_training_is_the_same_by_however_many_processes(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert start()
+    monkeypatch.setattr(module.distributed, "world_size", lambda: 2)
+    assert start() == []
+
+
 @pytest.mark.parametrize("change", [{"evaluate_every": 2}, {"evaluate_tokens": 50}, {"checkpoint_every": 1}])
 def test_a_field_that_only_looks_takes_no_step_back(start: Start, change: dict[str, Any]) -> None:
     assert start(kill=7) == list(range(1, 8))

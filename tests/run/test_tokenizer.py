@@ -90,6 +90,29 @@ def test_files_without_text_are_skipped_and_counted(corpus: Path, tmp_path: Path
     assert "NUL byte" in err
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "says"),
+    [
+        ("odd.dat", b"a text\n", "pattern with .txt"),
+        (
+            "ragged.csv",
+            b"text,n\na,1\nb, c, d\n",
+            "put fields that hold the delimiter or a line break in double quotes",
+        ),
+        ("utf16.csv", "text\na\n".encode("utf-16-le"), "fix:   remove it\n"),
+    ],
+)
+def test_no_advice_speaks_of_options_that_are_not_there(
+    tmp_path: Path, toy_base: Path, command: Run, name: str, data: bytes, says: str
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    code, _, err = command("tokenizer", "compare", tmp_path / name, "-t", toy_base / "tokenizer.json")
+    assert code == 2
+    assert says in err
+    assert "declare" not in err
+    assert "rsplit" not in err
+
+
 def test_a_table_without_the_column_is_told_before_anything_is_learnt(
     corpus: Path, tmp_path: Path, command: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +128,8 @@ def test_compare_by_source(corpus: Path, tmp_path: Path, toy_base: Path, command
     assert command("tokenizer", "train", corpus / "news.txt", "--vocab-size", "400", "--out", tmp_path / "ours")[0] == 0
     arguments = ["tokenizer", "compare", f"news={corpus / 'news.txt'}", corpus / "filings.jsonl", "--column", "body",
                  "-t", tmp_path / "ours", "-t", toy_base / "tokenizer.json"]  # fmt: skip
+    code, _, err = command(*arguments, "--plot", tmp_path / "plot.pdf")
+    assert (code, "written as SVG" in err) == (2, True)
     code, out, err = command(*arguments, "--json", "--plot", tmp_path / "plot.svg")
     assert code == 0, err
     found = json.loads(out)

@@ -102,6 +102,7 @@ def test_two_processes_have_the_losses_of_one(alone: Path, together: Path) -> No
             assert (value - two[name]).norm() < 1e-3 * value.norm(), name
 
 
+@pytest.mark.filterwarnings("error:torch.distributed is disabled")
 def test_a_checkpoint_saved_by_two_loads_in_one(together: Path) -> None:
     path = checkpoint.newest(together / "c", "k")
     assert path is not None

@@ -83,6 +83,8 @@ def compare(
     """Compare tokenizers on sources: tokens a word, bytes a token, stray bytes, with 95 % intervals over documents."""
     from metier.run.tokenizer import compare_tokenizers, comparison_json, write_comparison
 
+    if plot and plot.suffix.lower() != ".svg":
+        raise MetierError("the plot is written as SVG", where=f"--plot {plot}", fix="end its name in .svg")
     found = compare_tokenizers(tokenizers, texts, column=column, documents=documents, offline=offline)
     if plot:
         write_comparison(found, plot)

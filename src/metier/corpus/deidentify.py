@@ -16,25 +16,43 @@ Span = tuple[int, int, str]
 Finder = Callable[[str], Iterator[Span]]
 
 _EMAIL = re.compile(r"(?<![\w.+%'-])[\w.+%'-]+@(?:[\w-]{1,63}\.)+[A-Za-z]{2,24}\b")
-_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
-_DAY = r"\d{1,2}(?:st|nd|rd|th)?"
+_MONTH = (  # in English, German, French and Spanish
+    r"(?:jan|feb|fév|mar|mär|mrz|apr|avr|abr|may|mai|jun|jul|jui|aug|août|ago|sep|oct|okt|nov|dec|déc|dez|dic|ene)"
+    r"[a-zà-ÿ]*\.?"
+)
+_DAY = r"\d{1,2}(?:st|nd|rd|th|er)?"
 _DATE = (
     r"(?:\d{1,4} ?[/.-] ?\d{1,2} ?[/.-] ?\d{1,4}|(?:19|20)\d{6}|\d{4}(?:19|20)\d\d"
-    rf"|{_MONTH}[ -]?{_DAY},?[ -]\d{{4}}|{_DAY}(?: of)?[ ./-]{{0,2}}{_MONTH},?[ /-]?\d{{2,4}})(?!\d)"
+    rf"|{_MONTH}[ -]?{_DAY},?[ -]\d{{4}}|{_DAY}(?: of| de)?[ ./-]{{0,2}}{_MONTH},?(?: de)?[ /-]?\d{{2,4}})(?!\d)"
 )
 # (dd/mm/yyyy); in Leeds
 _OF = r"(?:\s{0,3}\([a-z/. -]{2,14}\)| in(?:(?! and | but | is | was | who | which )[^\d\n;:]){2,30}?)?"
 _IS = r"(?: number\b| no\b)?\.?(?: is\b)?"
+# behind "call", "cell" or "mobile" in texts of trade and science: days, months, years, prices, sums, a journal's volume
+_NO_PHONE = "|".join(
+    (
+        r"(?:\d{1,2}[./-])?\d{1,2}[./-](?:19|20)\d\d(?!\d)",
+        r"(?:19|20)\d\d(?:[./-]\d\d[./-]\d\d(?!\d)|\.\d\d\.\d{3}(?!\d)|[ -]{1,3}(?:19|20)\d\d(?!\d))",
+        r"(?!0\d)\d+\.\d\d?(?![\d.])",
+        r"[1-9]\d{0,2}(?: \d{3})* 000(?! ?\d)",
+        r"\d{1,4} \((?:19|20)\d\d\)",
+    )
+)
+_SLASHED = r"(?:\(?0\d{1,5}\)?|\+\d{1,3} ?\(?0?\)?\d{2,5}) ?/ ?\d[\d -]{3,10}\d"  # 030 / 1234567
 # by kind: the words that name a number, and what stands behind them up to its end; all in lower case
 _NAMED = {
     "DATE_OF_BIRTH": (
-        ("dob", "d.o.b", "date of birth", "birth date", "birthdate", "birthday", "born"),
-        re.compile(rf"\.?{_OF}(?: on| is| was)?(?: the)?[\s:=()|*,-]{{0,6}}({_DATE})"),
+        (
+            *("dob", "d.o.b", "date of birth", "birth date", "birthdate", "birthday", "born"),
+            *("geb", "geb.-datum", "geboren", "geburtsdatum", "geburtstag"),
+            *("né le", "née le", "date de naissance", "nacido el", "nacida el", "fecha de nacimiento"),
+        ),
+        re.compile(rf"\.?{_OF}(?: on| is| was| am)?(?: the)?[\s:=()|*,-]{{0,6}}({_DATE})"),
     ),
     "MRN": (
         (
             *("mrn", "m.r.n", "mr #", "mr#", "medical record", "med rec", "patient id", "patient number", "patient no"),
-            *("hospital id", "hospital number", "hospital no"),
+            *("hospital id", "hospital number", "hospital no", "patienten-id", "patientennummer", "patientennr"),
         ),
         re.compile(rf"{_IS}[\s:#=]{{0,4}}([a-z]{{0,4}}-?\d[\da-z-]{{3,14}})\b"),
     ),
@@ -44,10 +62,15 @@ _NAMED = {
         re.compile(rf"{_IS}[\s:#=(),]{{0,4}}(\d{{3}}[- ]?\d{{2}}[- ]?\d{{4}})\b"),
     ),
     "PHONE": (
-        ("tel", "telephone", "phone", "fax", "mobile", "cell", "call"),
-        re.compile(rf"{_IS}(?: at| us at)?[\s:]{{0,3}}(\+?\(?\d[\d ().-]{{5,18}}\d)\b"),
+        (
+            *("tel", "telephone", "phone", "fax", "mobile", "cell", "call"),
+            *("telefon", "mobil", "handy", "tél", "téléphone", "teléfono", "móvil"),
+        ),
+        re.compile(rf"\.?{_IS}(?:(?: us)? at\b)?[\s:]{{0,3}}(?!{_NO_PHONE})({_SLASHED}|\+?\(?\d[\d ().-]{{5,18}}\d)\b"),
     ),
 }
+# (b. 14 March 1962) and (* 14. März 1962 in Bonn); without the bracket either may begin an item of a list
+_BORN_IN_BRACKETS = re.compile(rf"\((?:b\.|\*) ?({_DATE})(?=[),;]| in\b)")
 _IBAN = re.compile(r"\d\d(?<=(?<!\w)[a-z]{2}\d\d)")  # found by its digits: a text has more letters
 # every row of digits that could hold a card, an SSN or a phone; looked at closely afterwards
 _DIGITS = re.compile(r"[+(\d](?<!\d\d)(?:[ .()\n-]{0,3}\d){8,}")
@@ -69,7 +92,7 @@ _PHONE = _number(
     before=r"(?<!\$)",
 )
 _PHONE_IN_BLANKS = _number(
-    r"0(?:0|11) ?[1-9]\d{0,2}(?: \d{2,5}){2,4}",  # as it is dialled abroad
+    r"0(?:0|11) ?[1-9]\d{0,2}(?: \d{2,8}){2,4}",  # as it is dialled abroad
     r"[2-9]\d\d [2-9]\d\d (?!19|20)\d{4}",  # in North America; no year at its end
     r"\(?0[1-9]\d\)? \d{4} \d{4}|\(?0[1-9]\d\d\)? \d{3} \d{4}|\(?0[1-9]\d{3}\)? (?:\d{6}|\d{3} \d{3})",  # in Britain
     before=r"(?<!\$)(?<!\d[ ,\n])",  # a row of a table goes on
@@ -131,6 +154,8 @@ def find(text: str) -> Iterator[Span]:
     text = _plain(text)
     lower = text.lower()
     yield from _named(lower)
+    for match in _BORN_IN_BRACKETS.finditer(lower):
+        yield *match.span(1), "DATE_OF_BIRTH"
     for match in _IBAN.finditer(lower):
         begin = match.start() - 2
         if length := iban_length(lower[begin : begin + 70]):

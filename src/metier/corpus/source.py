@@ -18,6 +18,7 @@ FORMATS = {
     **{".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".parquet": "parquet", ".pq": "parquet"},
     **{".xml": "xml", ".cnxml": "xml", ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".xlsx": "xlsx"},
 }
+_LISTED = 8  # names of a folder
 MAX_CHARACTERS = 8_000_000  # of one document: a book of 1,300,000 words; what bounds the memory of a step
 
 
@@ -88,11 +89,19 @@ def expand(pattern: str, roots: Sequence[Path]) -> list[Path]:
             return _readable(whole)
         if any(sign in pattern for sign in "*?[") and (found := _matched(root, Path(pattern))):
             return found
-    last = (roots[0] if roots else Path()) / pattern
-    beside = [path.name for path in last.parent.iterdir()] if last.parent.is_dir() else []
+    name = Path(pattern).name
+    parents = ((root / pattern).parent for root in roots)
+    beside = next(([path.name for path in parent.iterdir()] for parent in parents if parent.is_dir()), [])
     looked = ", ".join(str(root.resolve()) for root in roots)
-    fix = nearest(last.name, beside) if beside else "check the path; relative ones are looked for in these folders"
+    fix = _near(name, beside) if beside else "check the path; relative ones are looked for in these folders"
     raise MetierError(f"no file is named by {pattern!r}", where=f"looked in {looked}", fix=fix)
+
+
+def _near(name: str, beside: list[str]) -> str:
+    """As :func:`~metier.errors.nearest`; of a folder of many files the first are listed."""
+    told, known, _ = nearest(name, beside).partition("known: ")
+    more = f", … ({len(beside):,} in all)" if len(beside) > _LISTED else ""
+    return told + known + ", ".join(sorted(beside)[:_LISTED]) + more if known else told
 
 
 def _placed(path: Path) -> Path:
@@ -122,6 +131,12 @@ def left_out(pattern: str, roots: Sequence[Path]) -> list[Path]:
         if (folder := root / pattern).is_dir():
             return [path for path in shown_files(folder) if format_of(_placed(path)) is None]
     return []
+
+
+def told_left_out(files: Sequence[Path]) -> str:
+    """How many files :func:`left_out` found, and of what kinds."""
+    kinds = ", ".join(sorted({file.suffix or file.name for file in files})[:5])
+    return f"{len(files):,} files of formats that are not read are left out ({kinds})"
 
 
 def _readable(folder: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from metier.report import figures
 from metier.report.figures import Axis, Panel
 from metier.report.html import environment
 from metier.report.read import Facts, Json, _read_json, _read_log
+from metier.report.words import plural
 
 CONTENTS = [
     ("answer", "Answer"), ("ledger", "Ledger"), ("bits", "Bits per byte"), ("learning", "How it learnt"),
@@ -92,6 +93,7 @@ def _view(run_dir: Path) -> dict[str, Any]:
         "name": ledger["name"],
         "rows": _rows(ledger),
         "ledger": ledger,
+        "splits": _splits(ledger),
         "bits": _bits(learnt),
         "learnt": learnt,
         "mixes": mixes,
@@ -114,6 +116,19 @@ def _rows(ledger: Json) -> list[Json]:
         for name, row in sorted(own, key=lambda one: -one[1]["tokens"]):
             rows.append(Facts({**row, "title": name, "css": ""}))
     return [*rows, Facts({**ledger["total"], "title": "Total", "css": "mine"})]
+
+
+def _splits(ledger: Json) -> str:
+    """How much of the corpus is learnt, and how much is held out by which rule; empty where a ledger does not say."""
+    rule = ledger["hold_out"] or Facts()
+    told = []
+    titles = {"train": "to learn from", "held_out": "held out", "later": f"of {rule['after']} and later, held out"}
+    for split, title in titles.items():
+        rows = [row["splits"][split] for row in ledger["sources"].values() if split in (row["splits"] or {})]
+        if rows:
+            tokens, documents = (sum(row[name] for row in rows) for name in ("tokens", "documents"))
+            told.append(f"{tokens:,} tokens of {plural(documents, 'document')} {title}")
+    return "; ".join(told)
 
 
 def _bits(learnt: list[Learnt]) -> Json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from metier.corpus.source import expand
+from metier.corpus.source import expand, left_out, told_left_out
 from metier.models.bases import resolve
 from metier.models.device import choose_device
 from metier.recipe import Recipe
@@ -33,8 +33,11 @@ def corpus_preflight(path: Path, recipe: Recipe, *, data_root: Path | None, offl
     for source in recipe.corpus.sources:
         paths = [source.path] if isinstance(source.path, str) else source.path
         far = [one for one in paths if one.partition(":")[0] in FETCHED]
-        files = [file for one in paths if one not in far for file in expand(one, roots)]
+        near = [one for one in paths if one not in far]
+        files = [file for one in near for file in expand(one, roots)]
         parts = [f"{len(files)} files, {sum(file.stat().st_size for file in files):,} bytes"] if files else []
+        others = [file for one in near for file in left_out(one, roots)]
+        parts += [told_left_out(others)] if others else []
         lines.append(
             f"source    {source.name or paths[0]}: " + ", ".join([*parts, *(f"{one} (fetched)" for one in far)])
         )

@@ -20,7 +20,7 @@ from metier.corpus.ledger import ledger
 from metier.corpus.mixture import Mixture
 from metier.corpus.overlap import Questions
 from metier.corpus.shards import TokenShards
-from metier.corpus.source import Source, expand, left_out
+from metier.corpus.source import Source, expand, left_out, told_left_out
 from metier.corpus.work import Work, spread
 from metier.errors import MetierError
 from metier.files import sha256_file, sha256_json, write_json, write_text
@@ -160,7 +160,7 @@ def _whole(work: Work, name: str) -> bool:
         for split in json.loads((work.tokens / f"{name}.json").read_text("utf-8"))["splits"]:
             TokenShards.open(work.tokens / split / name)
     except MetierError as error:
-        console.print(f"[yellow]again[/] {error}")
+        console.print(f"[yellow]again[/] {escape(error.what)}: {escape(str(error.where))}")
         return False
     return True
 
@@ -334,8 +334,7 @@ def _left_out(corpus: CorpusChoice, sources: list[Source], roots: list[Path]) ->
     for source, choice in zip(sources, corpus.sources, strict=True):
         paths = [choice.path] if isinstance(choice.path, str) else choice.path
         if files := [file for path in paths for file in left_out(path, roots)]:
-            kinds = ", ".join(sorted({file.suffix or file.name for file in files})[:5])
-            notes.append(f"{source.name}: {len(files):,} files of formats that are not read are left out ({kinds})")
+            notes.append(f"{source.name}: {told_left_out(files)}")
             console.print(f"[yellow]note[/] {escape(notes[-1])}")
     return notes
 

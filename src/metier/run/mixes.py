@@ -12,6 +12,7 @@ from metier.evaluation.intervals import ratio, ratio_difference
 from metier.evaluation.retention import read_bits
 from metier.files import write_json
 from metier.recipe import Recipe
+from metier.report.corpus import FEW_DOCUMENTS
 from metier.run.pretrain import Corpus, pretrain
 from metier.run.pretrain_parts import bits_file
 from metier.run.progress import console
@@ -117,7 +118,8 @@ def answer(found: dict[str, Any]) -> str:
             if low is None:
                 known = f"one document, no interval: {value:+.3f}"
             else:
-                known = f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+                few = f"; only {change['n']} documents" if change["n"] < FEW_DOCUMENTS else ""
+                known = f"{value:+.3f} [{low:+.3f}, {high:+.3f}]{few}"
             size = f"{abs(value):.3f} bits a byte"
             if low is None or low <= 0 <= high:
                 did = "made no difference beyond chance"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import transformers
 
 from metier.corpus.mixture import Mixture
 from metier.corpus.shards import TokenShards
@@ -161,7 +162,8 @@ class _Pretraining:
                 [(name, found.index["files"]) for name, found in {**shards, **held}.items()],
                 self.corpus.weights,
                 [sha256_file(file) for file in sorted(self.base.glob("*.safetensors"))] if self.base else None,
-                [self.seed, self.device.dtype, self.device.device, versions()["torch"], distributed.world_size()],
+                # not how many processes: what two began, or finished, one goes on from
+                [self.seed, self.device.dtype, self.device.device, versions()["torch"]],
             ]
         )
         done = self.directory is not None and _finished(self.directory, self.key, self.specialist)
@@ -303,6 +305,7 @@ class _Pretraining:
     def _write(self, causal: Any) -> None:
         """The specialist as transformers reads it: config, safetensors, tokenizer."""
         state = distributed.whole_state(causal)
+        transformers.utils.logging.disable_progress_bar()  # of files that are written in a moment
         if distributed.is_first():
             with write_dir(self.specialist) as temporary:
                 causal.save_pretrained(temporary, state_dict=state)

@@ -31,7 +31,7 @@ def learnable(file: Path, base: Path | None) -> Any:
     except MetierError as error:
         says = f'{{"eos_token": "{_token(file, end)}"}}'
         fix = f"put a tokenizer_config.json beside it that says {says}, or name a base as corpus.tokenizer"
-        raise MetierError(error.what, where=str(file), fix=error.fix or fix) from error
+        raise MetierError(error.what, where=str(file), fix=fix) from error
     if base is not None:
         _refuse_other_tokens(tokenizer, end, base)
     return tokenizer

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from metier.sources.encodings import decide_encoding
 
 _TEXT = (".txt", ".md", ".markdown")
 _TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".pq")
+_TABLES_BY_NAME = (".tab", ".xlsx", ".xlsm")  # read where a file is named, not looked for in folders
 _PACKED = (".gz", ".zst")
 
 
@@ -54,16 +57,18 @@ class TextSource:
         for file in self.files:
             lines = _suffix(file) in _TEXT
             column = "text" if lines else self._checked(file)
-            for row in read_table(file):
-                value = row.values.get(column)
-                if value is not None and not isinstance(value, str):
-                    where = f"{file}, row {row.number}, {column}"
-                    raise MetierError(f"not a text but {value!r:.60}", where=where, fix="name a column of texts")
-                if value and value.strip():
-                    yield value + "\n" if lines else value
+            with _nothing_declared():
+                for row in read_table(file):
+                    value = row.values.get(column)
+                    if value is not None and not isinstance(value, str):
+                        where = f"{file}, row {row.number}, {column}"
+                        raise MetierError(f"not a text but {value!r:.60}", where=where, fix="name a column of texts")
+                    if value and value.strip():
+                        yield value + "\n" if lines else value
 
     def _checked(self, file: Path) -> str:
-        columns = table_columns(file)
+        with _nothing_declared():
+            columns = table_columns(file)
         if self.column in columns:
             return self.column
         raise MetierError(
@@ -115,24 +120,37 @@ def _source(place: str, column: str) -> TextSource:
     if not equals or Path(place).exists():
         name, rest = "", place
     path = Path(rest).expanduser()
-    others: list[Path] = []
+    known: tuple[str, ...] = _TEXT + _TABLES
     if path.is_dir():
-        shown = shown_files(path)
-        files = [file for file in shown if _suffix(file) in _TEXT + _TABLES]
-        others = [file for file in shown if _suffix(file) not in _TEXT + _TABLES]
-    elif path.is_file():
-        files = [path]
+        found = shown_files(path)
     else:
-        files = sorted(Path(file) for file in glob.glob(str(path), recursive=True) if Path(file).is_file())  # noqa: PTH207
+        known += _TABLES_BY_NAME
+        found = sorted(Path(file) for file in glob.glob(str(path), recursive=True) if Path(file).is_file())  # noqa: PTH207
+        found = [path] if path.is_file() else found
+    files = [file for file in found if _suffix(file) in known]
+    others = [file for file in found if _suffix(file) not in known]
     if not files:
-        endings = ", ".join(_TEXT + _TABLES)
-        raise MetierError("no file of text is there", where=rest, fix=f"name a file, folder or pattern with {endings}")
+        raise MetierError(
+            "no file of text is there", where=rest, fix=f"name a file, folder or pattern with {', '.join(known)}"
+        )
     skipped = [file for file in files if _suffix(file) in _TEXT and not _holds_text(file)] if len(files) > 1 else []
     if len(skipped) == len(files):
         raise MetierError(f"none of {len(files)} files holds text", where=rest, fix="give files of text")
     stem = path.name.split(".")[0].strip("*?") or path.parent.name
     kept = tuple(file for file in files if file not in skipped)
     return TextSource(name or stem, kept, column, tuple(skipped), tuple(others))
+
+
+@contextlib.contextmanager
+def _nothing_declared() -> Iterator[None]:
+    """Faults of a table without the advice to declare something of it, for which these verbs have no place."""
+    try:
+        yield
+    except MetierError as error:
+        fix = error.fix and re.sub(
+            r"[,;] or(?:, if the file is UTF-16,)? declare .*|^declare `encoding:`, or ", "", error.fix
+        )
+        raise MetierError(error.what, where=error.where, fix=fix) from error
 
 
 def _holds_text(file: Path) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,9 @@ def load(path: Path, blank: Callable[[], dict[str, Tensor]]) -> tuple[dict[str, 
 
     names = {name for file in path.glob("*.safetensors") for name in _names(file)}
     tensors: dict[str, Any] = {name: tensor for name, tensor in blank().items() if name in names}
-    load_parts(tensors, storage_reader=HuggingFaceStorageReader(str(path)), no_dist=distributed.world_size() == 1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process is meant
+        load_parts(tensors, storage_reader=HuggingFaceStorageReader(str(path)), no_dist=distributed.world_size() == 1)
     return tensors, state
 
 
