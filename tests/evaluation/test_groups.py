@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from metier.evaluation.calibration import fit_temperature
 from metier.evaluation.evidence import against, evaluate_choices, evaluate_classification
 from metier.evaluation.groups import TEST, groups_of, in_groups, interval, one_of_each, share, sign_flip_exact
 from metier.evaluation.intervals import clopper_pearson, proportion
 from metier.evaluation.paired import mcnemar_exact
 from metier.evaluation.scores import Prediction, Score
-from metier.evaluation.selective import choose_threshold
+from metier.evaluation.selective import aurc, choose_threshold
 from metier.evaluation.written import evaluate_written
 from metier.tasks import Example
 
@@ -186,3 +187,36 @@ def test_groups_come_from_the_examples_and_systems_are_joined_by_id() -> None:
     other = [replace(p, answer="no") for p in rows][::-1]
     pair = against(found, other, metric="accuracy", seed=0)
     assert (pair["only_this"], pair["only_other"], pair["p"]) == (2, 0, 1.0)
+
+
+def test_curves_of_deferring_are_over_the_groups() -> None:
+    generator = np.random.default_rng(4)
+    right = patients(generator, 40, 10, 0.7, 0.5).ravel()
+    rows = [replace(p, probabilities={"yes": sure, "no": 1 - sure}, answer="yes", gold="yes" if ok else "no")
+            for p, ok, sure in zip(answers([True] * 400, [f"p{n // 10}" for n in range(400)]), right.tolist(),
+                                   (0.5 + 0.5 * generator.random(400)).tolist(), strict=True)]  # fmt: skip
+    temperature = fit_temperature([[0.0, -1.0]], [0])
+    grouped, plain = (
+        evaluate_classification(["yes", "no"], given, seed=0, temperature=temperature)
+        for given in (rows, [replace(p, group=None) for p in rows])
+    )
+    for entry in (grouped, plain):
+        found = entry["deferral"]["probability"]
+        entry["widths"] = [score["high"] - score["low"] for score in (
+            found["aurc"], found["points"][1]["accuracy"], found["curve"][-1], entry["risk_coverage"][-1]
+        )]  # fmt: skip
+    assert all(wide > 1.5 * narrow for wide, narrow in zip(grouped["widths"], plain["widths"], strict=True))
+    assert grouped["deferral"]["probability"]["aurc"]["value"] == plain["deferral"]["probability"]["aurc"]["value"]
+
+
+def test_the_area_over_groups_holds_that_of_all_patients() -> None:
+    generator, draws, held, alone = np.random.default_rng(5), 150, 0, 0
+    every = patients(generator, 4000, 10, 0.7, 1).ravel()
+    sure, groups = generator.random(every.size), np.repeat(np.arange(40), 10)
+    truth = aurc(sure, every, seed=0, resamples=2).value
+    for _ in range(draws):
+        drawn = (generator.choice(4000, 40, replace=False)[:, None] * 10 + np.arange(10)).ravel()
+        held += holds(aurc(sure[drawn], every[drawn], seed=0, resamples=150, groups=groups), truth)
+        alone += holds(aurc(sure[drawn], every[drawn], seed=0, resamples=150), truth)
+    assert held / draws >= 0.88
+    assert alone / draws < 0.8

@@ -92,6 +92,17 @@ def test_a_demand_that_12_examples_cannot_show_abstains_from_everything_and_says
     assert "contradict" in err
 
 
+def test_what_strategies_answer_carries_no_promise_and_that_is_said_before(
+    toy_base: Path, tmp_path: Path, command: Run
+) -> None:
+    asked = "strategies: [{name: self-consistency, samples: 3}]\n"
+    code, out, _ = command("validate", write_recipe(tmp_path, toy_base, extra=DEMAND + asked))
+    assert code == 0
+    assert "the demand on accuracy is for what the specialist answers by likelihood" in " ".join(out.split())
+    code, out, _ = command("validate", write_recipe(tmp_path, toy_base, extra=DEMAND))
+    assert "by likelihood" not in " ".join(out.split())
+
+
 def test_a_threshold_is_applied_unless_told_otherwise(finished: Path, tmp_path: Path) -> None:
     free = Specialist.load(finished).predict(TEXTS, abstain_below=0)
     middle = sorted(a.probability for a in free)[6]  # type: ignore[union-attr]

@@ -14,7 +14,7 @@ import torch
 
 from metier import Specialist
 from metier.errors import MetierError
-from metier.evaluation.evidence import read_scores
+from metier.evaluation.evidence import read_predictions, read_scores
 from metier.evaluation.retention import document_bits
 from metier.files import sha256_file
 from metier.inference.engines.graph import LabelScorer
@@ -24,8 +24,10 @@ from metier.models.soft_prompt import soft_prompt
 from metier.recipe import load_recipe
 from metier.run import again, curve, run
 from metier.run.preflight import preflight
+from metier.run.rivals import rival_differences
+from metier.tasks import Example
 from metier.training import loop
-from tests.toy import sentences, write_recipe
+from tests.toy import LABELS, sentences, write_recipe
 
 PROMPT = "adapt: {method: prompt, length: 6, epochs: 2, batch_size: 16, learning_rate: 0.05, checkpoint_every: 3}\n"
 TEXTS = [text for text, _ in sentences(6, seed=8)]
@@ -138,6 +140,13 @@ def test_a_curve_of_two_ways_from_the_same_examples(
         ids = json.loads((folder / "data" / "splits.json").read_text())["ids"]
         mine = tmp_path / "out" / ("curve/40" if point["examples"] == 40 else "")
         assert ids == json.loads((mine / "data" / "splits.json").read_text())["ids"]
+    folders = {"low-rank": tmp_path / "out" / "curve" / "low-rank" / "40"}
+    about = (tmp_path / "out" / "curve" / "40", folders, "table", list(LABELS), "accuracy", 0)
+    names = [p.example_id for p in read_predictions(about[0] / "evidence" / "predictions" / "table.specialist.parquet")]
+    patient = [Example(name, {"text": ""}, LABELS[0], group="p") for name in names]
+    alone, shared = rival_differences(*about)["low-rank"], rival_differences(*about, patient)["low-rank"]
+    assert shared["value"] == alone["value"]
+    assert shared["high"] - shared["low"] > alone["high"] - alone["low"]  # one patient shows no spread
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "minus low-rank" in page
     assert "low-rank by LoRA" in page

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from metier.evaluation.evidence import against, evaluate_choices, evaluate_classification
-from metier.evaluation.intervals import clopper_pearson, proportion, ratio
+from metier.evaluation.groups import extreme_share, groups_of, interval, share, summed
+from metier.evaluation.intervals import Ints, resample_sums
 from metier.evaluation.scores import Prediction, Score
 from metier.evaluation.written import evaluate_written
 from metier.tasks import Task
@@ -50,7 +53,7 @@ def evaluate_asked(
 def summary(
     predictions: Sequence[Prediction], facts: Sequence[Facts], *, not_asked: int, truncated: int, seed: int
 ) -> dict[str, Any]:
-    """What the answers of one strategy have in common, from each question's facts.
+    """What the answers of one strategy have in common, from each question's facts; intervals are over groups.
 
     Returns:
         ``asked``, ``not_asked``, ``truncated`` (prompts whose middle was left out), ``tokens`` and ``seconds`` a
@@ -58,7 +61,7 @@ def summary(
         ``single_accuracy`` (the first sample alone), ``agreement``, ``ties``, ``cut_off``; where it shuffles
         ``order_dependence`` and ``accuracy_by_order``; where it cites ``cited`` and ``invented_citations``.
     """
-    n = len(predictions)
+    n, groups = len(predictions), groups_of(predictions)
     found: dict[str, Any] = {
         "asked": n,
         "not_asked": not_asked,
@@ -67,28 +70,29 @@ def summary(
         "seconds": sum(p.seconds for p in predictions) / n,
     }
     if "votes" in facts[0]:
-        found |= _votes(predictions, facts, seed)
+        found |= _votes(predictions, facts, groups, seed)
     if "orders" in facts[0]:
         rights = [f["right"] for f in facts]
         count = min(len(right) for right in rights)
-        found["order_dependence"] = proportion(sum(f["depends_on_order"] for f in facts), n).to_json()
+        found["order_dependence"] = share([f["depends_on_order"] for f in facts], groups).to_json()
         found["accuracy_by_order"] = [
-            proportion(sum(right[place] for right in rights), n).to_json() for place in range(count)
+            share([right[place] for right in rights], groups).to_json() for place in range(count)
         ]
     if "cited" in facts[0]:
-        found["cited"] = proportion(sum(bool(f["cited"]) for f in facts), n).to_json()
+        found["cited"] = share([bool(f["cited"]) for f in facts], groups).to_json()
         found["invented_citations"] = sum(f["invented"] for f in facts)
     return found
 
 
-def _votes(predictions: Sequence[Prediction], facts: Sequence[Facts], seed: int) -> dict[str, Any]:
+def _votes(predictions: Sequence[Prediction], facts: Sequence[Facts], groups: Ints | None, seed: int) -> dict[str, Any]:
     n = len(predictions)
-    stated = sum(f["stated_answer"] == p.gold for f, p in zip(facts, predictions, strict=True))
+    stated = [f["stated_answer"] == p.gold for f, p in zip(facts, predictions, strict=True)]
+    hits, votes = [f["stated"] for f in facts], [f["votes"] for f in facts]
     return {
         "samples": int(facts[0]["votes"]),
-        "free_text": share_of_samples([f["stated"] for f in facts], [f["votes"] for f in facts], seed=seed).to_json(),
-        "free_text_accuracy": proportion(stated, n).to_json(),
-        "single_accuracy": proportion(sum(f["single_right"] for f in facts), n).to_json(),
+        "free_text": share_of_samples(hits, votes, groups, seed=seed).to_json(),
+        "free_text_accuracy": share(stated, groups).to_json(),
+        "single_accuracy": share([f["single_right"] for f in facts], groups).to_json(),
         "agreement": sum(f["agreement"] for f in facts) / n,
         "ties": sum(f["tied"] for f in facts),
         "cut_off": sum(f["cut_off"] for f in facts),
@@ -96,18 +100,20 @@ def _votes(predictions: Sequence[Prediction], facts: Sequence[Facts], seed: int)
     }
 
 
-def share_of_samples(hits: Sequence[int], counts: Sequence[int], *, seed: int) -> Score:
+def share_of_samples(hits: Sequence[int], counts: Sequence[int], groups: Ints | None = None, *, seed: int) -> Score:
     """A share of samples, its interval by questions: samples of one question are no independent trials.
 
-    A bootstrap over questions; where all samples agree it would claim certainty, and the interval is that of a share
-    of 0 or 1 among the questions. ``n`` counts questions.
+    A bootstrap over questions, or their ``groups``, (n,); where all samples agree it would claim certainty, and the
+    interval is that of a share of 0 or 1 among these. A single one shows no spread. ``n`` counts questions.
     """
     total, all_ = sum(hits), sum(counts)
-    n = len(counts)
+    n, value = len(counts), total / all_
     if max(counts) == 1:
-        return proportion(total, n)
-    if total in (0, all_) or n < 2:
-        low, high = clopper_pearson(n if total == all_ else 0, n)
-        value = total / all_
-        return Score(value, min(float(low), value), max(float(high), value), n)
-    return ratio([float(hit) for hit in hits], [float(count) for count in counts], seed=seed)
+        return share(np.array(hits) == 1, groups)
+    if total in (0, all_):
+        return extreme_share(value, n, groups)
+    columns = summed(np.array([hits, counts], np.float64).T, groups)
+    if len(columns) < 2:
+        return Score(value, 0.0, 1.0, n)
+    totals = resample_sums(columns, seed=seed)
+    return interval(value, totals[:, 0] / totals[:, 1], n, groups)

@@ -23,7 +23,7 @@ from metier.evaluation.intervals import Ints, require_examples
 from metier.evaluation.metrics import classification_metrics, confusion, majority_share, per_class
 from metier.evaluation.paired import McNemar, accuracy_difference, difference, mcnemar_exact
 from metier.evaluation.scores import Prediction, Score
-from metier.evaluation.selective import curves
+from metier.evaluation.selective import curves, over_groups
 from metier.files import replacing, write_json
 
 _AGAIN = "run `metier run` on the recipe again: finished stages are not repeated"
@@ -304,8 +304,10 @@ def _confidence(
             "after": reliability(after, right).to_json(),
         } | ({"warning": temperature.warning} if temperature.warning else {})
     unread = len(predictions) - len(read)
-    curve = risk_coverage([*after, *[0.0] * unread], [*right, *[False] * unread])
-    return record | {"risk_coverage": curve.to_json(), "aurc": curve.aurc}
+    sure, correct = [*after, *[0.0] * unread], [*right, *[False] * unread]
+    curve = risk_coverage(sure, correct)
+    groups = groups_of([*read, *(p for p in predictions if not p.parsed)])
+    return record | {"risk_coverage": over_groups(curve.to_json(), sure, correct, groups), "aurc": curve.aurc}
 
 
 def _deferral(predictions: Sequence[Prediction], temperature: Temperature | None, seed: int) -> dict[str, Any]:
@@ -315,4 +317,5 @@ def _deferral(predictions: Sequence[Prediction], temperature: Temperature | None
         return {}
     if temperature is not None:
         rows = [at_temperature([row], temperature.served)[0].tolist() if row else [] for row in rows]
-    return {"deferral": curves(rows, [p.correct for p in predictions], seed=seed)}
+    right, groups = [p.correct for p in predictions], groups_of(predictions)
+    return {"deferral": curves(rows, right, seed=seed, groups=groups)}

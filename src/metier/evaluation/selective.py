@@ -14,8 +14,8 @@ from scipy.stats import binom
 from metier.evaluation.calibration import risk_coverage
 from metier.evaluation.confidence import BY, By, Rows
 from metier.evaluation.confidence import confidence as sureness
-from metier.evaluation.groups import share
-from metier.evaluation.intervals import CONFIDENCE, Ints, percentile_score, proportion, require_examples
+from metier.evaluation.groups import interval, share
+from metier.evaluation.intervals import CONFIDENCE, Ints, require_examples
 from metier.evaluation.scores import Score
 
 MEDPALM_DEFERRAL = 0.45
@@ -30,7 +30,7 @@ _BLOCK = 1_000_000  # numbers held at once while resampling: 8 MB a table
 
 @dataclass(frozen=True)
 class Deferral:
-    """Defer the least certain answers to a person: accuracy (Clopper-Pearson) of what is still answered.
+    """Defer the least certain answers to a person: accuracy (Clopper-Pearson, over groups) of what is still answered.
 
     ``asked`` is the share to defer, ``deferred`` what a threshold can defer without exceeding it: answers of the same
     confidence cannot be told apart.
@@ -46,51 +46,74 @@ class Deferral:
         return {**vars(self), "accuracy": self.accuracy.to_json()}
 
 
-def accuracy_at_deferral(sure: npt.ArrayLike, correct: npt.ArrayLike, asked: float) -> Deferral:
+def accuracy_at_deferral(
+    sure: npt.ArrayLike, correct: npt.ArrayLike, asked: float, groups: Ints | None = None
+) -> Deferral:
     """Accuracy when at most the share ``asked`` of the answers, the least certain, is deferred.
 
     Args:
         sure: (n,), confidence of each answer.
         correct: (n,), whether each answer is right.
         asked: share to defer, in [0, 1); the surest answer (and its equals) is always given.
+        groups: (n,), of answers that are no independent draws: the interval is over these.
     """
     values, right = np.asarray(sure, np.float64), np.asarray(correct, bool)
     require_examples(len(values))
     kept = max(1, math.ceil(round((1 - asked) * len(values), 9)))
     threshold = float(np.sort(values)[-kept])
     answered = values >= threshold
-    accuracy = proportion(int(right[answered].sum()), int(answered.sum()))
+    accuracy = share(right[answered], None if groups is None else groups[answered])
     return Deferral(asked, 1 - accuracy.n / len(values), threshold, accuracy)
 
 
-def aurc(sure: npt.ArrayLike, correct: npt.ArrayLike, *, seed: int, resamples: int = AREAS) -> Score:
-    """Area under the risk-coverage curve (Geifman & El-Yaniv 2017), with a bootstrap over examples; less is better."""
+def aurc(
+    sure: npt.ArrayLike, correct: npt.ArrayLike, *, seed: int, resamples: int = AREAS, groups: Ints | None = None
+) -> Score:
+    """Area under the risk-coverage curve (Geifman & El-Yaniv 2017), with a bootstrap over examples; less is better.
+
+    With ``groups``, (n,) from 0, whole groups are drawn.
+    """
     values, right = np.asarray(sure, np.float64), np.asarray(correct, bool)
     value = risk_coverage(np.clip(values, 0, 1), right).aurc
     n, order = len(values), np.argsort(-values, kind="stable")
+    units = n if groups is None else int(groups.max()) + 1
     ranked, wrong = values[order], ~right[order]
     first = np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1]))  # answers of one confidence come together
     generator, areas = np.random.default_rng(seed), []
     block = max(1, _BLOCK // n)
     for begin in range(0, resamples, block):
         count = min(block, resamples - begin)
-        places = generator.integers(0, n, (count, n)) + n * np.arange(count)[:, None]
-        drawn = np.bincount(places.ravel(), minlength=count * n).reshape(count, n)
+        places = generator.integers(0, units, (count, units)) + units * np.arange(count)[:, None]
+        drawn = np.bincount(places.ravel(), minlength=count * units).reshape(count, units)
+        drawn = drawn if groups is None else drawn[:, groups[order]]
         sizes, mistakes = drawn, drawn * wrong
         if len(first) < n:
             sizes, mistakes = (np.add.reduceat(table, first, axis=1) for table in (sizes, mistakes))
         mistakes = mistakes.cumsum(axis=1)
-        areas.append((sizes * mistakes / np.maximum(sizes.cumsum(axis=1), 1)).sum(axis=1) / n)
-    return percentile_score(value, np.concatenate(areas), len(values))
+        areas.append((sizes * mistakes / np.maximum(sizes.cumsum(axis=1), 1)).sum(axis=1) / drawn.sum(axis=1))
+    return interval(value, np.concatenate(areas), n, groups)
 
 
-def curves(rows: Rows, correct: Sequence[bool], *, seed: int) -> dict[str, Any]:
+def over_groups(
+    line: list[dict[str, float]], sure: npt.ArrayLike, correct: npt.ArrayLike, groups: Ints | None
+) -> list[dict[str, float]]:
+    """Points of the risk-coverage curve of ``sure`` and ``correct``, its intervals over ``groups``, (n,)."""
+    if groups is None:
+        return line
+    values, wrong = np.clip(np.asarray(sure, np.float64), 0, 1), ~np.asarray(correct, bool)
+    given = [values >= point["threshold"] for point in line]
+    found = [share(wrong[each], groups[each]).to_json() for each in given]
+    return [point | {"low": score["low"], "high": score["high"]} for point, score in zip(line, found, strict=True)]
+
+
+def curves(rows: Rows, correct: Sequence[bool], *, seed: int, groups: Ints | None = None) -> dict[str, Any]:
     """What deferring buys under each confidence, as it stands in ``scores.json`` under ``deferral``.
 
     Args:
         rows: probabilities of each example, of any width; empty where an output could not be read: deferred first.
         correct: whether the likeliest answer is right.
         seed: of the bootstrap.
+        groups: (n,), of examples that are no independent draws: intervals are over these.
 
     Returns:
         by confidence ``{"aurc": score, "points": [Deferral …], "curve": [{"coverage", "accuracy", "low", "high",
@@ -103,12 +126,12 @@ def curves(rows: Rows, correct: Sequence[bool], *, seed: int) -> dict[str, Any]:
         sure[read] = sureness([row for row, ok in zip(rows, read, strict=True) if ok], by)
         line = risk_coverage(sure, correct).to_json(POINTS)
         found[by] = {
-            "aurc": aurc(sure, correct, seed=seed).to_json(),
-            "points": [accuracy_at_deferral(sure, correct, asked).to_json() for asked in DEFERRALS],
+            "aurc": aurc(sure, correct, seed=seed, groups=groups).to_json(),
+            "points": [accuracy_at_deferral(sure, correct, asked, groups).to_json() for asked in DEFERRALS],
             "curve": [
                 {"coverage": p["coverage"], "accuracy": 1 - p["risk"], "low": 1 - p["high"], "high": 1 - p["low"],
                  "threshold": p["threshold"]}
-                for p in line
+                for p in over_groups(line, sure, correct, groups)
             ],
         }  # fmt: skip
     return found

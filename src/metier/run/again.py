@@ -15,6 +15,7 @@ from metier.files import write_json
 from metier.recipe import Adapt, Recipe
 from metier.run.mixture import alone
 from metier.run.rivals import learn_rivals, rival_differences, rival_recipe
+from metier.tasks import Example
 
 Carry = Callable[[Recipe, Path], Path]
 """Carries out a recipe in a run directory of its own; stages that are done are not repeated."""
@@ -86,6 +87,7 @@ def from_fewer(
     carry: Carry,
     sizes: Sequence[int] | None = None,
     labels: Sequence[str] = (),
+    test: Sequence[Example] = (),
 ) -> Path:
     """Learn from 64, 128, … examples in ``curve/<n>`` and write every system's scores to ``evidence/curve.json``.
 
@@ -95,6 +97,7 @@ def from_fewer(
 
     Args:
         labels: of the task, for the differences to the rivals; none where answers are written out.
+        test: the test part, whose groups the intervals of these differences are over.
 
     Errors: :class:`MetierError` for sizes that the training part does not have.
     """
@@ -111,7 +114,7 @@ def from_fewer(
         others = {name: other if size == count else _smaller(other, size, []) for name, other in rivals.items()}
         folders = learn_rivals(others, size, path, carry)
         systems |= {name: _score(other, task, "specialist", metric) for name, other in folders.items()}
-        gaps = rival_differences(folder, folders, task, list(labels), metric, recipe.seed)
+        gaps = rival_differences(folder, folders, task, list(labels), metric, recipe.seed, test)
         points.append({"examples": size, "systems": systems, "against": {**_against(folder, task), **gaps}})
     target = path / "evidence" / "curve.json"
     methods = {"specialist": recipe.adapt.method, **{name: other.adapt.method for name, other in rivals.items()}}

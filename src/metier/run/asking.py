@@ -101,7 +101,8 @@ def _stage(
             choice, subject.model, subject.task, subject.examples, subject.pool, seed=seed, roots=roots,
             offline=offline, title=f"{subject.who}-{called}", label_is=subject.label_is,
         )  # fmt: skip
-        return {"facts": keep(spent, *files, choice=choice, truncated=subject.model.truncated - before, seed=seed)}
+        cut = subject.model.truncated - before
+        return {"facts": keep(spent, subject.examples, *files, choice=choice, truncated=cut, seed=seed)}
 
     reads = [subject.key, [e.id for e in subject.examples], *asked_as(choice), seed]
     if not directory.stage(f"strategy-{subject.who}-{called}", reads, files[:1], work):

@@ -13,6 +13,7 @@ from metier.run.again import FEWEST_STEPS, check_sizes, from_fewer
 from metier.run.data import prepare_data
 from metier.run.pipeline import carry_out, run
 from metier.run.progress import console
+from metier.run.record import training_data
 
 
 def curve(
@@ -55,6 +56,7 @@ def curve(
         console.print(f"  note: the recipe itself takes {steps} steps, smaller sets are given {FEWEST_STEPS} or more")
     sizes = sizes or (settings.curve.sizes if settings.curve else None)
     labels = [] if found.task["kind"] != "classification" else found.task["labels"]
-    target = from_fewer(settings, path, found.task["name"], found.metric, count, carry, sizes, labels)
+    test = training_data(path, settings, found.splits["hash"], data_root, offline).part("test")
+    target = from_fewer(settings, path, found.task["name"], found.metric, count, carry, sizes, labels, test)
     write_report(path)
     return target

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from metier.evaluation.averaged import AVERAGE
 from metier.evaluation.evidence import against, read_predictions
+from metier.evaluation.groups import in_groups
 from metier.evaluation.scores import Prediction
 from metier.recipe import Adapt, Recipe
+from metier.tasks import Example
 
 Learn = Callable[[Recipe, Path], Path]
 """Carries out a recipe in a run directory of its own; stages that are done are not repeated."""
@@ -28,14 +30,22 @@ def learn_rivals(rivals: Mapping[str, Recipe], size: int, path: Path, learn: Lea
 
 
 def rival_differences(
-    folder: Path, rivals: Mapping[str, Path], task: str, labels: list[str], metric: str, seed: int
+    folder: Path,
+    rivals: Mapping[str, Path],
+    task: str,
+    labels: list[str],
+    metric: str,
+    seed: int,
+    test: Sequence[Example] = (),
 ) -> dict[str, Any]:
     """The specialist's metric minus each rival's on the same test examples, with interval; nothing where the metric is
     not one of labels.
+
+    ``test`` knows which examples belong together: the interval is over their groups.
     """
     if metric == AVERAGE or not labels:
         return {}
-    mine = _answers(folder, task)
+    mine = in_groups(_answers(folder, task), test)
     pairs = {
         name: against(mine, _answers(other, task), labels=labels, metric=metric, seed=seed)
         for name, other in rivals.items()

@@ -31,7 +31,7 @@ from metier.tasks.splits import CALIBRATION
 
 
 def check_demand(recipe: Recipe, data: Data) -> list[str]:
-    """What is to be said of a recipe's demand before anything is done.
+    """What is to be said of a recipe's demand before anything is done: where it does not reach, or cannot be shown.
 
     Errors: :class:`MetierError` where answers are written out, and so carry no probability.
     """
@@ -44,16 +44,24 @@ def check_demand(recipe: Recipe, data: Data) -> list[str]:
             where="recipe, selective",
             fix="leave the field out",
         )
+    told = [_OF_STRATEGIES] if recipe.strategies else []
     needed = fewest_all_right(demand.accuracy, (1 - demand.confidence) / CANDIDATES)
     examples = data.part(CALIBRATION)
     have = len({("group", e.group) if e.group else ("id", e.id) for e in examples})
     if have >= needed:
-        return []
+        return told
     kind = "examples" if have == len(examples) else "groups of examples"
     return [
+        *told,
         f"an accuracy of {demand.accuracy:g} cannot be shown on {have} {kind} (half of the validation part), even if "
-        f"all are right: it takes {needed}; the specialist will abstain from everything"
+        f"all are right: it takes {needed}; the specialist will abstain from everything",
     ]
+
+
+_OF_STRATEGIES = (
+    "the demand on accuracy is for what the specialist answers by likelihood, as predict and serve do; strategies are "
+    "asked on the test part alone: scores.json says what deferring by their agreement buys there, and promises nothing"
+)
 
 
 def write_calibration(

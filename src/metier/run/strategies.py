@@ -168,9 +168,19 @@ def _dearest(choices: Sequence[Strategy]) -> BudgetChoice:
 
 
 def keep(
-    spent: Spent, predictions: Path, samples: Path, *, choice: Strategy, truncated: int, seed: int
+    spent: Spent,
+    examples: Sequence[Example],
+    predictions: Path,
+    samples: Path,
+    *,
+    choice: Strategy,
+    truncated: int,
+    seed: int,
 ) -> dict[str, Any]:
-    """Write predictions and samples; returns what ``scores.json`` says of the strategy."""
+    """Write predictions and samples; returns what ``scores.json`` says of the strategy.
+
+    ``examples`` are those that were to be asked: they know which belong together.
+    """
     answers = [answered.prediction for answered in spent.answered]
     write_predictions(predictions, answers)
     texts: list[Sample] = [sample for answered in spent.answered for sample in answered.samples]
@@ -178,8 +188,9 @@ def keep(
     if texts:
         write_samples(samples, texts)
     facts = summary(
-        answers, [a.facts or {} for a in spent.answered], not_asked=spent.not_asked, truncated=truncated, seed=seed
-    )
+        in_groups(answers, examples), [a.facts or {} for a in spent.answered],
+        not_asked=spent.not_asked, truncated=truncated, seed=seed,
+    )  # fmt: skip
     estimate = {"at_most_tokens": spent.at_most, "expected_seconds": round(spent.expected_seconds, 2)}
     return {"name": getattr(choice, "name", ""), "settings": choice.model_dump(mode="json"), **estimate, **facts}
 
@@ -211,7 +222,7 @@ class Asking(Work):
             title=system, label_is=self.data.loaded.label_is,
         )  # fmt: skip
         facts = keep(
-            spent, self._file(system), self._samples(system), choice=choice, truncated=model.truncated,
+            spent, examples, self._file(system), self._samples(system), choice=choice, truncated=model.truncated,
             seed=self.recipe.seed,
         )  # fmt: skip
         return {"facts": facts}

@@ -98,6 +98,11 @@ def before_answer(value: object) -> tuple[object, bool]:
     return (_cell(turns) if turns and not dialogue(value) else value), False
 
 
+def answered(value: object) -> bool:
+    """Whether a cell holds a dialogue in which an assistant or a doctor says something behind another turn."""
+    return max(answers(_turns(value) or []), default=0) > 0
+
+
 def last_answers(rows: Iterable[Row], column: str, answer: str, file: str) -> Iterator[Row]:
     """Rows whose ``column`` ends before the last turn of an assistant or a doctor, which becomes ``answer``.
 

@@ -28,6 +28,7 @@ class Budget:
 
 
 UNLIMITED = Budget()
+_LESS = "ask for less: fewer samples, claims or documents, or fewer tokens of each text"
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def within(
     if budget.tokens is not None and bounds[0] > budget.tokens:
         raise MetierError(
             f"the budget of {budget.tokens:,} tokens is too small for one question: {name} may need {bounds[0]:,}",
-            fix="raise the budget's tokens, or ask for fewer samples or shorter rationales",
+            fix=f"raise the budget's tokens, or {_LESS}",
         )
     say(f"{name}: {_count(len(questions))}, at most {sum(bounds):,} tokens{_limits(budget)}")
     start = time.perf_counter()
@@ -87,7 +88,7 @@ def within(
     if budget.seconds is not None and first > budget.seconds:
         raise MetierError(
             f"the budget of {budget.seconds:g} seconds is too small for one question: the first took {first:.2f} s",
-            fix="raise the budget's seconds, or ask for fewer samples or shorter rationales",
+            fix=f"raise the budget's seconds, or {_LESS}",
         )
     tokens = sum(a.prediction.tokens for a in answered)
     if len(questions) > 1:
