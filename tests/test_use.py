@@ -468,6 +468,16 @@ def test_long_texts_lose_their_middle_and_are_counted(finished: Path) -> None:
     assert "…" in text
 
 
+def test_predict_tells_of_texts_that_it_did_not_read_whole(finished: Path, command: Run, tmp_path: Path) -> None:
+    long = "begin " + "word " * 2000
+    code, _, err = command("predict", finished, long)
+    assert code == 0 and "note: 1 text was too long for 1024 tokens: the middle was left out" in err
+    (tmp_path / "in.csv").write_text(f"text\n{long}\nshort\n{long}\n")
+    code, _, err = command("predict", finished, "--in", tmp_path / "in.csv", "--out", tmp_path / "out.csv")
+    assert code == 0 and "note: 2 texts were too long" in err
+    assert "too long" not in command("predict", finished, "short")[2]
+
+
 def test_a_runs_scores_with_and_without_what_stands_in_a_corpus(finished: Path, command: Run, tmp_path: Path) -> None:
     out = shutil.copytree(finished, tmp_path / "out")
     answers = read_predictions(out / "evidence" / "predictions" / "table.specialist.parquet")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from metier.errors import MetierError
 from metier.inference.answers import TextAnswer
 from metier.inference.files import Counts, predict_table
 from metier.sources import write_table
@@ -18,7 +23,9 @@ from metier.tasks.cells import CLEANERS
 from metier.tasks.task import Reading
 
 
-def ask(task: Task, source: Path, columns: list[str]) -> tuple[list[dict[str, str]], Counts]:
+def ask(
+    task: Task, source: Path, columns: list[str], target: Path | None = None
+) -> tuple[list[dict[str, str]], Counts]:
     """The inputs that a specialist of ``task`` is asked of a table."""
     asked: list[dict[str, str]] = []
 
@@ -27,7 +34,7 @@ def ask(task: Task, source: Path, columns: list[str]) -> tuple[list[dict[str, st
         return [TextAnswer("Rest.", True) for _ in inputs]
 
     specialist: Any = SimpleNamespace(bundle=SimpleNamespace(task=task), writes=True, guard=None, predict=predict)
-    return asked, predict_table(specialist, source, source.parent / "out.jsonl", columns=columns)
+    return asked, predict_table(specialist, source, target or source.parent / "out.jsonl", columns=columns)
 
 
 CELLS = st.none() | st.booleans() | st.sampled_from([0, 0.0, 2.0, 1.5, "", " a ", "b\n c", '["d", "e"]'])
@@ -59,6 +66,7 @@ DIALOGUE = [
 
 
 def dialogues(folder: Path, *cells: object) -> Path:
+    folder.mkdir(exist_ok=True)
     (folder / "in.jsonl").write_text("\n".join(json.dumps({"m": cell, "about": "lung"}) for cell in cells))
     return folder / "in.jsonl"
 
@@ -95,3 +103,20 @@ def test_texts_are_left_to_the_specialist_to_clean(tmp_path: Path) -> None:
     asked, counts = ask(task, dialogues(tmp_path, "&amp;#039;", "&#32;", '""'), ["m"])
     assert asked == [{"text": "&amp;#039;"}]  # cleaned once, not twice
     assert counts.empty == 2
+
+
+def test_a_parquet_table_keeps_its_types_and_a_nested_field_is_answered(tmp_path: Path) -> None:
+    rows = [{"review": {"text": f"t{n}"}, "photo": b"\xff", "day": datetime.date(2024, 1, 1 + n)} for n in range(3)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "in.parquet")
+    (tmp_path / "in.jsonl").write_text("\n".join(json.dumps({"review": row["review"]}) for row in rows))
+    learnt = from_table(
+        "own", dialogues(tmp_path / "x", "a", "b"), text="m", label="about", kind="generation", instruction="Go on."
+    )
+    for name in ("in.parquet", "in.jsonl"):
+        asked, _ = ask(learnt.task, tmp_path / name, ["review.text"], tmp_path / name.replace("in", "out"))
+        assert asked == [{"text": f"t{n}"} for n in range(3)]
+    assert pq.read_table(tmp_path / "out.parquet").to_pylist() == [{**row, "answer": "Rest."} for row in rows]
+    first = json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])
+    assert first == {"review": {"text": "t0"}, "answer": "Rest."}
+    with pytest.raises(MetierError, match=r"no column 'review.txt'[\s\S]*did you mean 'review.text'"):
+        ask(learnt.task, tmp_path / "in.jsonl", ["review.txt"])

@@ -79,6 +79,10 @@ def test_a_task_without_a_score_or_without_figures(tmp_path: Path) -> None:
     write_json(run / "evidence/scores.json", {**scores, "own": scores[TASK]})
     with pytest.raises(MetierError, match="no published figures are known for 'own'"):
         beside(run, "own")
+    write_json(run / "evidence/scores.json", {**scores, f"{TASK}-allagree": scores[TASK]})
+    with pytest.raises(MetierError, match="are of other rows") as error:
+        beside(run, f"{TASK}-allagree")
+    assert error.value.fix == f"metier compare RUN --task {TASK}"
 
 
 def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,14 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pytest
 
 from metier.errors import MetierError
 from metier.evaluation.evidence import read_scores
-from metier.recipe import TaskChoice
+from metier.recipe import Recipe, TaskChoice
 from metier.run import run
-from metier.run.evaluate import evaluate
+from metier.run.data import load
+from metier.run.evaluate import _like_the_run, evaluate
 from metier.run.record import run_record, training_data
+from metier.sources import write_table as write_csv
 from tests.toy import sentences, write_recipe, write_table
 
 
@@ -100,3 +103,25 @@ def test_training_data_that_is_gone_is_called_so(mixed: Path, tmp_path: Path, mo
     (copy / "manifest.json").write_text(json.dumps(manifest))
     monkeypatch.chdir(mixed.parents[1])
     training_data(copy, *run_record(copy), None, True)
+
+
+def test_the_recipes_own_sheet_and_groups_are_known(tmp_path: Path) -> None:
+    rows = [
+        ["Compiled in June"],
+        ["bank", "sentence", "mood"],
+        *[[f"b{n % 3}", f"text {n}", "ab"[n % 2]] for n in range(6)],
+    ]
+    book = openpyxl.Workbook()
+    for row in rows:
+        book.create_sheet("Data") if len(book.sheetnames) < 2 else None
+        book["Data"].append(row)
+    book.save(tmp_path / "a.xlsx")
+    table = {"text": "sentence", "label": "mood"}
+    own = {**table, "file": str(tmp_path / "a.xlsx"), "sheet": "Data", "header_row": 2, "group": "bank"}
+    recipe = Recipe.model_validate({"name": "own", "task": own})
+    learnt = load(recipe.needed_task(), data_root=None, lock=None, offline=True)
+    same = _like_the_run(TaskChoice.model_validate({**table, "file": own["file"]}), recipe, learnt, {}, True)
+    assert (same.sheet, same.header_row, same.group) == ("Data", 2, "bank")
+    write_csv(tmp_path / "b.csv", [{"sentence": "x", "mood": "a"}], ["sentence", "mood"])
+    other = _like_the_run(choice(tmp_path / "b.csv"), recipe, learnt, {}, True)
+    assert (other.sheet, other.header_row, other.group) == (None, None, None)

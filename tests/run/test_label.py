@@ -127,6 +127,17 @@ def test_a_second_look_at_disagreements(source: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_sheet_for_a_second_look_shows_what_is_suggested(source: Path) -> None:
+    labelled = work(source)
+    labelled.put("profit fell", "negative")
+    again = Labelling(labelled.out, source.parent / "sheet.csv", LABELS, specialist=Fixed(("positive", 0.9)))
+    assert again.write_sheet("disagreements") == 1
+    (row,) = rows_of(again.out)
+    assert (row["label"], row["labeller"], row["suggested"], row["probability"]) == (
+        "negative", "anna", "positive", "0.900000",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("ending", ["csv", "xlsx"])
 def test_a_sheet_out_and_in(source: Path, ending: str) -> None:
     sheet, out = source.parent / f"sheet.{ending}", source.parent / "labels.csv"

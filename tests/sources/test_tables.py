@@ -382,3 +382,21 @@ def test_published_tables(data_root: Path) -> None:
     assert sum(1 for _ in tweets) == 9543
     assert sum(1 for _ in read_table(data_root / "medicine/drug_reviews/drugsComTest.tsv")) == 379
     assert sum(1 for _ in read_table(data_root / "medicine/medicationqa/MedInfo2019-QA-Medications.xlsx")) == 690
+
+
+def test_nested_fields_are_named_with_dots(tmp_path: Path) -> None:
+    rows = [{"id": n, "a.b": "flat", "a": {"b": "hid", "c": {"d": f"d{n}", "l": [1]}}} for n in range(2)]
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    for path in (tmp_path / "a.jsonl", tmp_path / "a.parquet"):
+        assert table_columns(path) == ["id", "a.b", "a"]
+        assert table_columns(path, nested=True) == ["id", "a.b", "a", "a.c", "a.c.d", "a.c.l"]
+        read = [row.values for row in read_table(path, wanted=["a.b", "a.c.d", "a.c.l", "a.c", "a.x", "id.x"])]
+        assert [row["a.c.d"] for row in read] == ["d0", "d1"]
+        assert (read[0]["a.b"], read[0]["a.c.l"], read[0]["a.x"], read[0]["id.x"]) == ("flat", "[1]", None, None)
+        assert read[0]["a.c"] == '{"d": "d0", "l": [1]}'
+
+
+def test_parquet_columns_that_are_not_wanted_are_not_read(tmp_path: Path) -> None:
+    pq.write_table(pa.table({" text ": ["a", "b"], "photo": [b"\xff", b"\xfe"]}), tmp_path / "a.parquet")
+    assert [row.values for row in read_table(tmp_path / "a.parquet", wanted=["text"])] == [{"text": "a"}, {"text": "b"}]

@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+import datetime
 import errno
+import gzip
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import openpyxl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metier.errors import MetierError
-from metier.sources import read_table, table_columns, write_table
-from metier.sources.tables import table_format
+from metier.sources import read_table, table_columns, write_beside, write_table
+from metier.sources.tables import Moment, table_format
 
 FORMATS = ["csv", "tsv", "jsonl", "json", "parquet", "xlsx"]
 PACKED = [f"{kind}{suffix}" for kind in FORMATS for suffix in ("", ".gz", ".zst")]
@@ -161,3 +166,47 @@ def test_reading_and_writing_stream_together(tmp_path: Path) -> None:
     rows = ({**row.values, "label": "x"} for row in read_table(tmp_path / "a.jsonl"))
     assert write_table(tmp_path / "a.csv.gz", rows, ["n", "label"]) == 100
     assert table_format(tmp_path / "a.csv.gz") == "csv"
+
+
+def test_nested_values_and_dates_come_back_as_what_they_were(tmp_path: Path) -> None:
+    nested = {"o": {"k": ["é", float("nan")]}, "l": [1, {}], "s": "[1]"}
+    (tmp_path / "a.jsonl").write_text(json.dumps(nested))
+    write_table(tmp_path / "b.jsonl", [row.values for row in read_table(tmp_path / "a.jsonl")], list(nested))
+    assert json.loads((tmp_path / "b.jsonl").read_text()) == {**nested, "o": {"k": ["é", None]}}
+    book = openpyxl.Workbook()
+    moments = [datetime.datetime(2024, 2, 29), datetime.datetime(2024, 2, 29, 9, 30), "2024-02-29", datetime.time(9)]
+    book.active.append(list("abcd"))
+    book.active.append(moments)
+    book.save(tmp_path / "a.xlsx")
+    write_table(tmp_path / "b.xlsx", [row.values for row in read_table(tmp_path / "a.xlsx")], list("abcd"))
+    written = [cell.value for cell in list(openpyxl.load_workbook(tmp_path / "b.xlsx").active.iter_rows())[1]]
+    assert written == [*moments[:3], "09:00:00"]
+    zoned = [Moment("1850-01-01"), Moment("2024-01-01T00:00:00+01:00"), Moment("2024-01-01")]
+    write_table(tmp_path / "c.xlsx", [dict(zip("abc", zoned, strict=True))], list("abc"))
+    written = [cell.value for cell in list(openpyxl.load_workbook(tmp_path / "c.xlsx").active.iter_rows())[1]]
+    assert written == [*map(str, zoned[:2]), datetime.datetime(2024, 1, 1)]
+
+
+@pytest.mark.parametrize("name", ["b.parquet", "b.parquet.gz"])
+def test_what_stands_beside_a_parquet_table_leaves_its_types(tmp_path: Path, name: str) -> None:
+    table = pa.table(
+        {
+            "text": pa.array(["a", "b", None]).dictionary_encode(),
+            "at": pa.array([1, None, 3], pa.timestamp("ns", tz="Europe/Paris")),
+            "small": pa.array([1, 2, 3], pa.int8()),
+            "photo": pa.array([b"\xff", b"", None]),
+            "o": pa.array([{"k": [1]}, None, {"k": None}]),
+        },
+        metadata={"about": "posts"},
+    )
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=2)
+    assert write_beside(tmp_path / name, tmp_path / "a.parquet", ({"n": n} for n in range(3)), ["n"]) == 3
+    written = (tmp_path / name).read_bytes()
+    found = pq.read_table(pa.BufferReader(gzip.decompress(written) if name.endswith(".gz") else written))
+    own = pq.read_table(tmp_path / "a.parquet")  # which calls what lists hold by another name
+    assert found.select(own.column_names).equals(own, check_metadata=True)
+    assert own["o"].to_pylist() == table["o"].to_pylist()
+    assert found["n"].to_pylist() == [0, 1, 2]
+    with pytest.raises(MetierError, match="half of a character"):
+        write_beside(tmp_path / name, tmp_path / "a.parquet", ({"n": "\ud800"} for _ in range(3)), ["n"])
+    assert (tmp_path / name).read_bytes() == written

@@ -150,6 +150,18 @@ FAULTS: list[tuple[list[dict[str, Any]], dict[str, Any], str, str]] = [
     (GOOD, {"text": []}, "no text column", "at least one"),
     (GOOD, {"label": "text"}, "'text' is both text and label", "the answers under label"),
     (GOOD, {"text": "text", "label": "text", "kind": "generation", "instruction": "Go on."}, "no dialogue", "messages"),
+    (
+        [{"chat": "Patient: I cough.\nDoctor: Rest."}],
+        {"text": "chat", "kind": "generation", "instruction": "Go on."},
+        "no column 'label', which would hold the answers",
+        "write `label: chat` (--gold chat)",
+    ),
+    (
+        [{"chat": "I cough.", "reply": "Rest."}],
+        {"text": "chat", "kind": "generation", "instruction": "Go on."},
+        "no column 'label', which would hold the answers",
+        "the file's columns: chat, reply",
+    ),
 ]
 
 
@@ -305,3 +317,22 @@ def test_right_options_that_always_stand_at_one_place_are_told(tmp_path: Path) -
     assert "the right option is number 3 in every row" in told
     assert not warnings("C" * 9 + "A")
     assert not warnings("C" * 9)  # by chance
+
+
+def test_a_nested_field_is_a_column(tmp_path: Path) -> None:
+    rows = [{"review": {"text": f"text {n}", "by": {"who": "xy"[n % 2]}}, "label": "ab"[n % 2]} for n in range(4)]
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    loaded = from_table("own", tmp_path / "a.jsonl", text="review.text", group="review.by.who")
+    assert [(e.inputs["text"], e.group) for e in loaded.examples] == [(f"text {n}", "xy"[n % 2]) for n in range(4)]
+    with pytest.raises(MetierError, match=r"no column 'review.txt'[\s\S]*review.text"):
+        from_table("own", tmp_path / "a.jsonl", text="review.txt")
+    told = from_table("own", tmp_path / "a.jsonl", text="review").warnings
+    assert any("'review' holds objects" in one and "review.text" in one for one in told)
+
+
+def test_rows_without_a_group_and_missing_labels_are_told(tmp_path: Path) -> None:
+    rows = [{"text": f"text {n}", "label": ["0", "1", "NaN"][n % 3], "bank": "ECB" if n == 0 else ""} for n in range(6)]
+    write_table(tmp_path / "a.csv", rows, list(rows[0]))
+    loaded = from_table("own", tmp_path / "a.csv", group="bank")
+    assert any("5 of 6 rows have no 'bank'" in one for one in loaded.warnings)
+    assert any("2 rows are labelled 'NaN'" in one for one in loaded.warnings)

@@ -68,6 +68,7 @@ def predict(
         _tell(specialist, asked)
         reading = {"format": table_format, "encoding": encoding, "sheet": sheet, "header_row": header_row}
         _predict_table(specialist, source, out, column, reading | {"choices": options} | asked)
+        _tell_cut(specialist)
         return
     if out or column or options or table_format or encoding or sheet or header_row:
         raise MetierError(
@@ -85,6 +86,7 @@ def predict(
     for text, answer in zip(lines, specialist.predict(lines, **asked), strict=True):
         referral = [f"referral: {answer.referral}"] if answer.referral else []
         typer.echo("\t".join([*_cells(answer), _one_line(text), *referral]))
+    _tell_cut(specialist)
 
 
 @app.command()
@@ -272,6 +274,14 @@ def _tell(specialist: Any, asked: dict[str, Any]) -> None:
         typer.echo(told, err=True)
     if asked["sets"] is not None and (note := check_level(specialist.bundle, asked["sets"], asked["sets_by"])):
         typer.echo(f"note: {note}", err=True)
+
+
+def _tell_cut(specialist: Any) -> None:
+    """How many texts were not read whole."""
+    encoder = specialist.encoder
+    if encoder.truncated:
+        which = "1 text was" if encoder.truncated == 1 else f"{encoder.truncated} texts were"
+        typer.echo(f"note: {which} too long for {encoder.max_tokens} tokens: the middle was left out", err=True)
 
 
 def _cells(answer: Any) -> list[str]:

@@ -81,13 +81,18 @@ def tables() -> tuple[Table, ...]:
     return tuple(Table.model_validate(entry) for entry in yaml.safe_load(text)["tables"])
 
 
+def published_tasks() -> list[str]:
+    """The tasks on which something is published, sorted."""
+    return sorted({name for table in tables() for name in table.tests})
+
+
 def figures(task: str) -> list[Figure]:
     """Everything published on a task, table by table, a table's majority baseline first where its classes are known.
 
     Raises:
         MetierError: nothing is published on the task, with the nearest that has figures.
     """
-    known = sorted({name for table in tables() for name in table.tests})
+    known = published_tasks()
     if task not in known:
         raise MetierError(f"no published figures are known for '{task}'", fix=f"{nearest(task, known)}")
     return [figure for table in tables() if task in table.tests for figure in _of_table(table, task)]

@@ -13,7 +13,7 @@ from metier.evaluation.conformal import Method
 from metier.inference.answers import TextAnswer
 from metier.inference.choices import ChoiceAnswer
 from metier.inference.specialist import Specialist
-from metier.sources import Row, read_table, table_columns, writable_format, write_table
+from metier.sources import Row, read_table, table_columns, writable_format, write_beside, write_table
 from metier.sources.tables import table_format
 from metier.tasks.cells import cleaned, plain
 from metier.tasks.choices import PLACE, check_count, read_options
@@ -77,7 +77,8 @@ def predict_table(
 
     Texts are read as they were in training: one of several may be empty, and a dialogue ends before its last answer
     where such answers were learnt. All columns are kept; ``label``, ``probability`` and ``abstained`` are added
-    (``metier_label``, else ``metier_label_2`` and so on, where the table has such a column). A row without any text
+    (``metier_label``, else ``metier_label_2`` and so on, where the table has such a column); from parquet to parquet
+    the table's own keep their types. A row without any text
     gets no label and counts as abstained. Where answers are written out, ``answer`` is all that is added. ``choices``
     are the columns of a question's options, or one with a list; then ``label`` is a letter, and ``answer`` its option.
     With ``sets`` there is ``set``, its labels between ``|``; in a domain with red flags ``referral``, empty for a text
@@ -86,12 +87,12 @@ def predict_table(
     chooses = specialist.bundle.task.kind == "multiple_choice"
     _check_choices(specialist, chooses, choices)
     fields = [name for name in specialist.bundle.task.template.fields() if not (chooses and name == PLACE)]
-    known = table_columns(source, **options)
+    known, inner = table_columns(source, **options), table_columns(source, nested=True, **options)
     if len(columns) != len(fields):
         raise MetierError(f"this specialist reads {len(fields)} column(s): {', '.join(fields)}", fix="repeat --column")
     for column in [*columns, *(choices or [])]:
-        if column not in known:
-            fix = nearest(column, known)
+        if column not in inner:
+            fix = nearest(column, inner)
             if table_format(source, options.get("format")) == "xlsx":
                 fix += "; if the header is not the first row, name it: --header-row; another sheet: --sheet"
             raise MetierError(f"there is no column '{column}'", where=str(source), fix=fix)
@@ -103,9 +104,14 @@ def predict_table(
     counts = Counts(renamed={name: new for name, new in names.items() if new != name})
     pairs = list(zip(fields, columns, strict=True))
     lists = (choices[0] if len(choices) == 1 else choices) if choices else None
-    rows = _answered(specialist, read_table(source, **options), pairs, names, asked, counts, progress,
-                     (source.name, lists))  # fmt: skip
-    write_table(target, rows, [*known, *names.values()])
+    kinds = {table_format(source, options.get("format")), writable_format(target)}
+    beside, looked_at = kinds == {"parquet"}, [*columns, *(choices or [])]
+    read = read_table(source, wanted=looked_at if beside else [*known, *looked_at], **options)
+    rows = _answered(specialist, read, pairs, names, asked, counts, progress, (source.name, lists))
+    if beside:
+        write_beside(target, source, rows, list(names.values()))
+    else:
+        write_table(target, rows, [*known, *names.values()])
     return counts
 
 

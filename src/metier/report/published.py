@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from metier.errors import MetierError
-from metier.evaluation.published import Figure, figures
+from metier.evaluation.published import Figure, figures, published_tasks
 from metier.report.compare import Outcome
 from metier.report.compare import compare as paired
 from metier.report.read import Json, Run, read_run
@@ -77,7 +77,7 @@ def beside(run_dir: Path, task: str | None = None) -> list[Beside]:
             where=str(run_dir),
             fix=f"it has scores on: {', '.join(scored) or 'nothing yet'}; or metier evaluate RUN --task {name}",
         )
-    published = figures(name)
+    published = _figures(run, name)
     measure = published[0].metric
     mine = run.score("specialist", measure, name)
     if mine is None:
@@ -90,6 +90,21 @@ def beside(run_dir: Path, task: str | None = None) -> list[Beside]:
     own = [_own(run, name, system, measure) for system in ("specialist", *systems)]
     rows = _protocol(run, name)
     return [line for line in own if line] + [_published(figure, mine, rows) for figure in published]
+
+
+def _figures(run: Run, name: str) -> list[Figure]:
+    """What is published on the task.
+
+    Errors: :class:`MetierError` where nothing is: of a variant its task has figures, which are of other rows.
+    """
+    whole = next((task for task in published_tasks() if name.startswith(f"{task}-")), None)
+    if whole is None:
+        return figures(name)
+    scored = "" if run.ok("specialist", whole) else f"metier evaluate RUN --task {whole}, then "
+    raise MetierError(
+        f"no published figures are known for '{name}': those on '{whole}' are of other rows",
+        fix=f"{scored}metier compare RUN --task {whole}",
+    )
 
 
 def _protocol(run: Run, task: str) -> str | None:

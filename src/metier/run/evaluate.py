@@ -33,7 +33,7 @@ from metier.run.generative import MOST_TOKENS, answer_in_words
 from metier.run.progress import bar, console
 from metier.run.record import mixed_in, run_record, training_data
 from metier.run.selective import measure_shipped
-from metier.sources import fetch_file, read_table
+from metier.sources import fetch_file, read_table, table_columns
 from metier.tasks import Example, Loaded, Task, prepare
 from metier.tasks.cells import cleaned
 from metier.tasks.prepare import key_of
@@ -85,7 +85,11 @@ def evaluate(
     seen = {key_of(e) for one in learnt for part in one.split.parts if part != "test" for e in one.part(part)}
     examples = [e for e in prepared.examples if key_of(e) not in seen]
     if not examples:
-        raise MetierError("every row was already in the run's training data", where=loaded.where)
+        raise MetierError(
+            "every row was already in the run's training data",
+            where=loaded.where,
+            fix="evaluate on rows that it has not learnt from",
+        )
     evidence = run / "evidence"
     name = _name(evidence / "scores.json", recipe, learnt, loaded, choice)
     found = {**classical_answers(data, examples), "specialist": _answers(specialist, examples)}
@@ -173,13 +177,15 @@ def _entries(
 def _like_the_run(
     choice: TaskChoice, recipe: Recipe, learnt: Loaded, names: dict[str, str], offline: bool
 ) -> TaskChoice:
-    """A table of one's own is read as that of the recipe was: the same kind, and labels written the same way.
+    """A table of one's own is read as that of the recipe was: the same kind, labels written the same way, rows in
+    groups by the column of that name; and the recipe's own table from the same sheet and header.
 
     Where one of multiple choice says by number which option is right, these count from where they counted there.
     """
     if not choice.file:
         return choice
     own, trained = recipe.needed_task(), learnt.task
+    choice = _in_groups(_laid_out(choice, own), own, offline)
     classes = trained.kind == "classification"
     scored = own.thresholds and not names and _holds_scores(choice, offline)
     if scored:
@@ -198,10 +204,30 @@ def _like_the_run(
     )
 
 
+_LAYOUT = {"format", "encoding", "delimiter", "sheet", "header_row"}
+
+
+def _laid_out(choice: TaskChoice, own: TaskChoice) -> TaskChoice:
+    """How the recipe's own table is to be read is known, unless something is said of it now."""
+    same = own.file and Path(own.file).resolve() == Path(str(choice.file)).resolve()
+    if not same or any(value is not None for value in choice.model_dump(include=_LAYOUT).values()):
+        return choice
+    return choice.model_copy(update=own.model_dump(include=_LAYOUT))
+
+
+def _in_groups(choice: TaskChoice, own: TaskChoice, offline: bool) -> TaskChoice:
+    """With the recipe's column of groups, where the table has it: its rows are no more independent than those were."""
+    table = fetch_file(str(choice.file), offline=offline).path
+    if not own.group or own.group not in table_columns(table, nested=True, **choice.model_dump(include=_LAYOUT)):
+        return choice
+    console.print(f"  note: rows come in groups by column {own.group!r}, as in the recipe", markup=False)
+    return choice.model_copy(update={"group": own.group})
+
+
 def _holds_scores(choice: TaskChoice, offline: bool) -> bool:
     """Whether there are numbers in the gold column of a table, and not names of labels."""
-    reading = choice.model_dump(include={"format", "encoding", "delimiter", "sheet", "header_row"})
-    rows = read_table(fetch_file(str(choice.file), offline=offline).path, **reading)
+    table, reading = fetch_file(str(choice.file), offline=offline).path, choice.model_dump(include=_LAYOUT)
+    rows = read_table(table, wanted=[choice.label], **reading)
     return any(_is_number(row.values.get(choice.label)) for row in rows)
 
 

@@ -163,9 +163,9 @@ class Labelling:
         """Write every labelled row."""
         self._write(item for item in self.items.by_key.values() if item.key in self.given)
 
-    def _write(self, items: Iterable[Item]) -> None:
+    def _write(self, items: Iterable[Item], more: Callable[[str], dict[str, str]] = lambda _: {}) -> None:
         columns = list(dict.fromkeys([*self.items.columns, *ADDED]))
-        rows = ({**item.values, **self._cells(item.key)} for item in items)
+        rows = ({**item.values, **self._cells(item.key), **more(item.key)} for item in items)
         write_table(self.out, rows, columns)
 
     def _cells(self, key: str) -> dict[str, str]:
@@ -175,6 +175,8 @@ class Labelling:
     def write_sheet(self, order: str) -> int:
         """Write what has no label yet, with an empty column ``label`` to fill in; returns the number of rows.
 
+        Rows for a second look keep their label, and show what is suggested instead.
+
         Raises:
             MetierError: the file exists: somebody may have filled it in.
         """
@@ -182,7 +184,7 @@ class Labelling:
             fix = "name another --out, or take its labels with --import"
             raise MetierError("the sheet exists already", where=str(self.out), fix=fix)
         queue = self.queue(order)
-        self._write(queue)
+        self._write(queue, lambda key: dict(zip(("suggested", "probability"), self.suggested(key), strict=True)))
         return len(queue)
 
     def take_labels(self) -> tuple[int, int]:

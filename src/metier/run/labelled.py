@@ -54,16 +54,19 @@ def read_items(path: Path, *, text: str = "text", identity: str | None = None, l
         MetierError: a column that is not there, an id that is empty or used twice, one text with two labels.
     """
     columns = table_columns(path)
+    inner = table_columns(path, nested=True)
     for column in (text, identity):
-        if column is not None and column not in columns:
+        if column is not None and column not in inner:
             raise MetierError(
                 f"there is no column '{column}'",
                 where=str(path),
-                fix=f"{nearest(column, columns)} Name the text with --text, the id with --id",
+                fix=f"{nearest(column, inner)} Name the text with --text, the id with --id",
             )
+    named = [column for column in (text, identity, label) if column in inner]
+    columns = list(dict.fromkeys([*columns, *named]))  # what is named with dots becomes a column of its own
     found: dict[str, Item] = {}
     empty = repeated = 0
-    for row in read_table(path):
+    for row in read_table(path, wanted=columns):
         body = cell(row.values.get(text))
         if not body:
             empty += 1

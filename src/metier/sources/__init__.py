@@ -8,7 +8,7 @@ from metier.sources.hub import fetch_model_repo, hub_reachable
 from metier.sources.hubdata import load_hub_dataset
 from metier.sources.lock import Fetched, Lock
 from metier.sources.tables import Row, read_table, table_columns
-from metier.sources.writing import writable_format, write_table
+from metier.sources.writing import writable_format, write_beside, write_table
 
 __all__ = [
     "Fetched",
@@ -23,5 +23,6 @@ __all__ = [
     "read_table",
     "table_columns",
     "writable_format",
+    "write_beside",
     "write_table",
 ]

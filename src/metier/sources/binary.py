@@ -8,15 +8,20 @@ import math
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from metier.errors import MetierError, nearest
 from metier.sources.archives import LIMIT_BYTES
 from metier.sources.compression import explained, is_compressed, open_bytes
 from metier.sources.headers import clean_header
-from metier.sources.tables import Rows, Value
+from metier.sources.nested import holder
+from metier.sources.tables import Moment, Nested, Rows, Value
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 _BATCH_ROWS = 2048
 
@@ -33,32 +38,61 @@ def _seekable(path: Path) -> IO[bytes]:
         return copy
 
 
-def open_parquet(path: Path) -> tuple[list[str], Rows]:
-    """Columns and rows of a parquet file; one row group at a time is held."""
+_DAMAGED = "the file is damaged or cut off: copy or download it again"
+
+
+def parquet_file(path: Path) -> pq.ParquetFile:
+    """The file, also of a compressed one. Errors: :class:`MetierError` where it is not whole."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    fix = "the file is damaged or cut off: copy or download it again"
     try:
-        table = pq.ParquetFile(_seekable(path))
+        return pq.ParquetFile(_seekable(path))
     except (pa.ArrowException, OSError) as error:
-        raise MetierError(f"not a whole parquet file: {error}", where=str(path), fix=fix) from error
-    columns = clean_header(table.schema_arrow.names, str(path))
+        raise MetierError(f"not a whole parquet file: {error}", where=str(path), fix=_DAMAGED) from error
+
+
+def open_parquet(path: Path, wanted: Sequence[str] | None = None) -> tuple[list[str], Rows]:
+    """Columns of a parquet file and its rows, of which only what is ``wanted``; one row group at a time is held."""
+    import pyarrow as pa
+
+    table = parquet_file(path)
+    stored = table.schema_arrow.names
+    columns = clean_header(stored, str(path))
+    named = dict(zip(stored, columns, strict=True))
+    looked_at = None if wanted is None else {name if name in columns else holder(name, columns) for name in wanted}
+    read = None if looked_at is None else [old for old, name in named.items() if name in looked_at]
 
     def rows() -> Rows:
         number = 0
         try:
-            for batch in table.iter_batches(batch_size=_BATCH_ROWS):
+            for batch in table.iter_batches(batch_size=_BATCH_ROWS, columns=read):
+                names = [named[name] for name in batch.schema.names]
                 for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                     number += 1
                     where = f"{path}, record {number}"
-                    yield number, {name: plain_value(v, where, name) for name, v in zip(columns, values, strict=True)}
+                    yield number, {name: plain_value(v, where, name) for name, v in zip(names, values, strict=True)}
         except (pa.ArrowException, OSError) as error:
             raise MetierError(
-                f"the parquet file cannot be read on: {error}", where=f"{path}, after record {number}", fix=fix
+                f"the parquet file cannot be read on: {error}", where=f"{path}, after record {number}", fix=_DAMAGED
             ) from error
 
     return columns, rows()
+
+
+def inner_columns(path: Path) -> list[str]:
+    """The names of what lies inside the structs of a parquet file: ``review.text``."""
+
+    def inside(fields: Iterable[pa.Field], above: str) -> Iterator[str]:
+        import pyarrow as pa
+
+        for field in fields:
+            if pa.types.is_struct(field.type):
+                below = [field.type.field(place) for place in range(field.type.num_fields)]
+                yield from (f"{above}{field.name}.{one.name}" for one in below)
+                yield from inside(below, f"{above}{field.name}.")
+
+    return list(inside(parquet_file(path).schema_arrow, ""))
 
 
 def open_xlsx(
@@ -178,5 +212,5 @@ def plain_value(value: Any, where: str, field: str) -> Value:
             fix = "leave the column out, or store text in it"
             raise MetierError("bytes that are not UTF-8 text", where=f"{where}, field {field!r}", fix=fix) from None
     if isinstance(value, (dict, list, tuple)):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+        return Nested(json.dumps(value, ensure_ascii=False, default=str))
+    return Moment(value.isoformat()) if hasattr(value, "isoformat") else str(value)

@@ -10,7 +10,7 @@ from typing import Any, TextIO, cast
 
 from metier.errors import MetierError
 from metier.sources.compression import explained, open_bytes
-from metier.sources.tables import Rows, Value
+from metier.sources.tables import Nested, Rows, Value
 
 _LISTS = ("data", "rows", "examples", "records", "items", "instances")
 
@@ -129,7 +129,7 @@ def _record(value: Any, where: str) -> dict[str, Value]:
 
 def _plain(value: Any) -> Value:
     if isinstance(value, (dict, list)):
-        return json.dumps(value, ensure_ascii=False)
+        return Nested(json.dumps(value, ensure_ascii=False))
     return cast(Value, value)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from metier.errors import MetierError, nearest
 from metier.sources.compression import SUFFIXES, explained
+from metier.sources.nested import inner_names, with_inner
 
 Value = str | int | float | bool | None
 Rows = Iterator[tuple[int, dict[str, Value]]]
@@ -23,6 +24,18 @@ _BY_SUFFIX = {
     **{".parquet": "parquet", ".pq": "parquet", ".xlsx": "xlsx", ".xlsm": "xlsx", ".txt": "txt"},
     **{".md": "md", ".markdown": "md"},
 }
+
+
+class Nested(str):
+    """A list or an object as its JSON text, which JSON is given back as what it was."""
+
+    __slots__ = ()
+
+
+class Moment(str):
+    """A date or time as its ISO text, which a spreadsheet is given back as what it was."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,7 @@ def read_table(
     columns: Sequence[str] | None = None,
     sheet: str | None = None,
     header_row: int | None = None,
+    wanted: Sequence[str] | None = None,
 ) -> Iterator[Row]:
     """Read a table, row by row (JSON and xlsx as a whole).
 
@@ -82,6 +96,8 @@ def read_table(
         columns: names for a csv, tsv or xlsx that has no header line; the two names of rsplit (else text, label).
         sheet: of an xlsx (else the first).
         header_row: of an xlsx (else the first row that is not blank); what stands above it is passed over.
+        wanted: the columns that the caller looks at. Of JSON and parquet a name with dots is found inside nested
+            objects (``review.text``), and of parquet no other column is read; None gives every column of the table.
 
     Returns:
         An iterator of rows. The file is opened, its encoding decided and its header read before this returns; faults
@@ -91,10 +107,10 @@ def read_table(
         MetierError: absent, empty, damaged or cut off; an unknown format; mixed encodings; a ragged row; a bad
             header; a line that is not JSON.
     """
-    return (
-        Row(number, values)
-        for number, values in _open(Path(path), format, encoding, delimiter, columns, sheet, header_row)[1]
-    )
+    rows = _open(Path(path), format, encoding, delimiter, columns, sheet, header_row, wanted)[1]
+    if dotted := [name for name in wanted or () if "." in name]:
+        rows = with_inner(rows, dotted)
+    return (Row(number, values) for number, values in rows)
 
 
 def table_columns(
@@ -106,10 +122,28 @@ def table_columns(
     columns: Sequence[str] | None = None,
     sheet: str | None = None,
     header_row: int | None = None,
+    nested: bool = False,
 ) -> list[str]:
-    """The table's columns, in order. In JSON, where rows may differ: those of the first thousand rows."""
-    names, rows = _open(Path(path), format, encoding, delimiter, columns, sheet, header_row)
-    return names or list(dict.fromkeys(name for _, values in islice(rows, 1000) for name in values))
+    """The table's columns, in order. In JSON, where rows may differ: those of the first thousand rows.
+
+    With ``nested``, behind them the names of what lies inside nested objects of JSON and parquet (``review.text``).
+    """
+    path = Path(path)
+    names, rows = _open(path, format, encoding, delimiter, columns, sheet, header_row)
+    if names:
+        kind = table_format(path, format) if nested else ""
+        return [*names, *(name for name in _inside_parquet(path, kind) if name not in names)]
+    first = [values for _, values in islice(rows, 1000)]
+    inside = inner_names(first) if nested else []
+    return list(dict.fromkeys([*(name for values in first for name in values), *inside]))
+
+
+def _inside_parquet(path: Path, kind: str) -> list[str]:
+    if kind != "parquet":
+        return []
+    from metier.sources.binary import inner_columns
+
+    return inner_columns(path)
 
 
 def _open(
@@ -120,6 +154,7 @@ def _open(
     columns: Sequence[str] | None,
     sheet: str | None,
     header_row: int | None,
+    wanted: Sequence[str] | None = None,
 ) -> tuple[list[str], Rows]:
     """Columns (none where each row has its own) and rows with their numbers."""
     kind = table_format(path, declared)
@@ -133,7 +168,9 @@ def _open(
     if kind in ("parquet", "xlsx"):
         from metier.sources import binary
 
-        return binary.open_parquet(path) if kind == "parquet" else binary.open_xlsx(path, sheet, names, header_row)
+        if kind == "parquet":
+            return binary.open_parquet(path, wanted)
+        return binary.open_xlsx(path, sheet, names, header_row)
     from metier.sources import delimited, lines
     from metier.sources.encodings import decide_encoding
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import functools
 import io
 import json
@@ -15,7 +16,8 @@ from typing import IO, Any
 from metier.errors import MetierError
 from metier.files import replacing
 from metier.sources.compression import SUFFIXES, create_bytes
-from metier.sources.tables import table_format
+from metier.sources.lines import load_json
+from metier.sources.tables import Moment, Nested, table_format
 
 Record = Mapping[str, Any]
 _WRITABLE = ("csv", "tsv", "jsonl", "json", "parquet", "xlsx")
@@ -32,7 +34,8 @@ def write_table(
 ) -> int:
     """Write ``rows`` to ``path`` in the format of its name (``.gz`` and ``.zst`` compress) and count them.
 
-    Only ``columns`` are written, in that order; a column that a row lacks is empty there. csv, tsv, JSON lines, JSON
+    Only ``columns`` are written, in that order; a column that a row lacks is empty there. A :class:`Nested` value is
+    one again in JSON, and a :class:`Moment` in xlsx. csv, tsv, JSON lines, JSON
     and xlsx stream; parquet is spooled to a temporary file first, to know each column's type. Text is UTF-8 and lines
     end in a line feed. Rows are taken one by one, so they may come from reading another table.
 
@@ -55,6 +58,31 @@ def write_table(
     names = list(columns)
     with replacing(path) as temporary, create_bytes(temporary, suffix) as file:
         return writers[kind](file, ([row.get(name) for name in names] for row in rows), names, path)
+
+
+def write_beside(path: Path, source: Path, rows: Iterable[Record], columns: Sequence[str]) -> int:
+    """Write the parquet table ``source`` to ``path`` with ``columns`` added: a record of ``rows`` for each of its rows.
+
+    The table's own columns are copied with their types and descriptions. Errors: as :func:`write_table`.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from metier.sources.binary import parquet_file
+
+    names, suffix = list(columns), path.suffix.lower() if path.suffix.lower() in SUFFIXES else ""
+    with replacing(path) as temporary, tempfile.TemporaryFile(dir=path.parent) as spool:
+        number = _write_parquet(spool, ([row.get(name) for name in names] for row in rows), names, path)
+        spool.seek(0)
+        added, own = pq.read_table(spool), parquet_file(source)
+        schema = pa.schema([*own.schema_arrow, *added.schema], own.schema_arrow.metadata)
+        begun = 0
+        with create_bytes(temporary, suffix) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+            for batch in own.iter_batches(batch_size=_BATCH_ROWS):
+                part = added.slice(begun, batch.num_rows)
+                writer.write_table(pa.Table.from_arrays([*batch.columns, *part.columns], schema=schema))
+                begun += batch.num_rows
+    return number
 
 
 def writable_format(path: Path, format: str | None = None) -> str:
@@ -117,9 +145,10 @@ def _write_csv(file: IO[bytes], rows: Iterator[list[Any]], columns: list[str], p
     return number
 
 
-def _dump(value: object, path: Path, number: int) -> str:
+def _dump(values: Record, path: Path, number: int) -> str:
+    nested = {name: load_json(value, once=False) for name, value in values.items() if isinstance(value, Nested)}
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=str)
+        text = json.dumps({**values, **nested}, ensure_ascii=False, allow_nan=False, default=str)
         text.encode("utf-8")
     except ValueError as error:  # NaN, infinity; UnicodeEncodeError is one too
         fix = "write None for a number that is missing, and whole characters"
@@ -196,6 +225,17 @@ def _batches(spool: IO[str]) -> Iterator[list[list[Any]]]:
         yield batch
 
 
+def _spreadsheet_date(text: Moment) -> datetime.date | None:
+    """The date, or date and time; None where a spreadsheet has none such: before 1900, a time zone, a time alone."""
+    try:
+        moment = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if moment.tzinfo or moment.year < 1900:
+        return None
+    return moment if moment.time() != datetime.time.min else moment.date()
+
+
 def _write_xlsx(file: IO[bytes], rows: Iterator[list[Any]], columns: list[str], path: Path) -> int:
     import openpyxl
     from openpyxl.cell import WriteOnlyCell
@@ -207,6 +247,8 @@ def _write_xlsx(file: IO[bytes], rows: Iterator[list[Any]], columns: list[str], 
     def cell(value: Any, number: int, column: str) -> Any:
         if value is None or isinstance(value, (bool, int, float)):
             return value
+        if isinstance(value, Moment) and (date := _spreadsheet_date(value)):
+            return date
         text = _cell(value)
         _check_text(text, path, number, column)
         if len(text) > _CELL_CHARACTERS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -72,6 +73,9 @@ def check_labels(labels: Sequence[str], examples: Sequence[Example], file: str, 
             fix="a classifier needs at least two classes: add rows of another, or name another label column",
         )
     warnings = [f"no row is labelled {label!r}" for label in labels if label not in counts]
+    if missing := [label for label in labels if label.casefold() in _MISSING and counts[label]]:
+        told = f"{counts[missing[0]]} rows are labelled {missing[0]!r}, which is learnt as a class"
+        warnings.append(f"{told}: if it means that there is no label, leave these rows out")
     if several := [label for label in labels if joined(label, labels)]:
         warnings.append(f"{several[0]!r} is learnt as a class of its own, beside those it names: {ONE_LABEL}")
     if all(_number(label) is not None for label in labels):
@@ -96,8 +100,12 @@ def _is_list(label: str) -> bool:
         return False
 
 
+_MISSING = ("nan", "null", "<na>", "#n/a")
+
+
 def _number(text: str) -> float | None:
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
         return None
+    return value if math.isfinite(value) else None

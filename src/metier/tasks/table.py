@@ -112,7 +112,7 @@ def from_table(
     file = fetch_file(str(path), lock=lock, offline=offline).path
     reading: dict[str, Any] = {"format": format, "encoding": encoding, "delimiter": delimiter}
     reading |= {"sheet": sheet, "header_row": header_row}
-    examples, warnings, label_is = _read(file, source, options, label_is, reading)
+    examples, warnings, label_is = _read(file, source, options, label_is, reading, written=kind == "generation")
     found: Sequence[str] = ()
     if kind == "classification":
         found = declared or inferred_labels(examples, file.name, label)
@@ -122,7 +122,7 @@ def from_table(
     if template is None:
         made = default_instruction(found, domain, question or own_question(inputs))
         template = Template(instruction=made, input=default_input(tuple(inputs)))
-    warnings += _shared_texts(examples) if not group else []
+    warnings += _without_group(examples, group) if group else _shared_texts(examples)
     task = Task(
         name=name, version=1, kind=kind, title=title or name, description=f"Examples from {Path(str(path)).name}",
         domain=domain or "own", language=language, labels=list(found), template=template, metric=_METRICS[kind],
@@ -170,12 +170,17 @@ def _read(
     options: str | Sequence[str] | None,
     label_is: Scheme | None,
     reading: dict[str, Any],
+    *,
+    written: bool,
 ) -> tuple[list[Example], list[str], Scheme | None]:
-    """The rows as examples, what is to be said of how they were read, and how right options were written."""
+    """The rows as examples, what is to be said of how they were read, and how right options were written.
+
+    ``written``: what is learnt is the text of the label column.
+    """
     told, label = list[str](), str(source.label)
     with _other_sheets(path, reading["format"], reading["sheet"]):
-        columns = table_columns(path, **reading)
-        rows: Iterable[Row] = read_table(path, **reading)
+        columns = table_columns(path, nested=True, **reading)
+        rows: Iterable[Row] = read_table(path, wanted=_looked_at(source, options), **reading)
         if options is not None:
             read, label_is = choice_examples(list(rows), source, options, columns, path.name, label_is)
             told.append(f"the right options in column {label!r} are read by their {label_is}")
@@ -187,12 +192,51 @@ def _read(
             rows = dialogues.last_answers(rows, label, f"{label}, last turn", path.name)
             read = to_examples(rows, source, path.name, columns=[*columns, f"{label}, last turn"])
         else:
+            if written and label not in columns:
+                raise _no_answers(rows, source, columns, path.name)
             read = to_examples(rows, source, path.name, columns=columns)
+    told += _objects(source, columns)
     told += [f"{n} rows labelled {was!r} are read as {now!r}" for (was, now), n in sorted(read.recased.items())]
     for column, kind in read.listed.items():
         if column != label:
             told.append(f"column {column!r} holds {kind}: each is read as its {_LINES[kind]}")
     return read.examples, told, label_is
+
+
+def _no_answers(rows: Iterable[Row], source: Columns, columns: Sequence[str], file: str) -> MetierError:
+    """What to write where a table has no column of answers; dialogues hold theirs."""
+    first, texts = next(iter(rows), None), list(source.inputs.values())
+    if first and len(texts) == 1 and dialogues.answered(first.values.get(texts[0])):
+        fix = (
+            f"write `label: {texts[0]}` (--gold {texts[0]}): that column holds dialogues, and the last turn of the "
+            "assistant or doctor is then the answer"
+        )
+    else:
+        fix = (
+            f"name the column of the answers under label (the file's columns: {', '.join(columns)}); if one holds "
+            "dialogues, as messages or as lines that begin with who speaks (Patient: …, Doctor: …), name it under both "
+            "text and label: their last answer is learnt"
+        )
+    return MetierError(
+        f"there is no column {source.label!r}, which would hold the answers to write", where=file, fix=fix
+    )
+
+
+def _looked_at(source: Columns, options: str | Sequence[str] | None) -> list[str]:
+    """Every column that the task names."""
+    own = (source.label, source.group, source.id, source.split, source.agreement, source.weight)
+    listed = [options] if isinstance(options, str) else options or []
+    return [*source.inputs.values(), *(name for name in own if name), *listed]
+
+
+def _objects(source: Columns, columns: Sequence[str]) -> list[str]:
+    """A warning for each text column of objects, which is learnt with its braces and the names of its fields."""
+    inside = {column: [c for c in columns if c.startswith(f"{column}.")] for column in source.inputs.values()}
+    return [
+        f"column {column!r} holds objects, read as their JSON: for one field of them name it, such as {names[0]}"
+        for column, names in inside.items()
+        if names
+    ]
 
 
 def _same_place(examples: Sequence[Example]) -> list[str]:
@@ -306,6 +350,15 @@ def input_columns(text: str | Sequence[str]) -> dict[str, str]:
 def _field(column: str, place: int) -> str:
     name = re.sub(r"\W+", "_", column).strip("_")
     return name if name.isidentifier() else f"column_{place}_{name}".rstrip("_")
+
+
+def _without_group(examples: Sequence[Example], column: str) -> list[str]:
+    """A warning where some rows name no group: they can come into any part of a split."""
+    count = sum(not example.group for example in examples)
+    if not count:
+        return []
+    told = f"{count} of {len(examples)} rows have no {column!r}: each is taken for a group of its own"
+    return [f"{told} (merged cells of a sheet hold their value in the first row alone)"]
 
 
 def _shared_texts(examples: Sequence[Example]) -> list[str]:
