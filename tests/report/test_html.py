@@ -242,16 +242,6 @@ def test_a_task_of_bits_has_bars_on_its_own_scale(tmp_path: Path) -> None:
     assert "Less is better" in text
 
 
-@pytest.mark.parametrize(
-    ("average", "words"), [(0.5, "the mean of those after steps 107 to 159"), (0.1, "those of step 159")]
-)
-def test_what_was_averaged_is_said(good: Path, tmp_path: Path, average: float, words: str) -> None:
-    shutil.copytree(good, tmp_path / "run")
-    facts = json.loads((tmp_path / "run" / "manifest.json").read_text(encoding="utf-8"))
-    write_json(tmp_path / "run" / "manifest.json", {**facts, "recipe": {"adapt": {"average": average}}})
-    assert f"The weights kept are {words}, the best of" in plain(page(tmp_path / "run")[1])
-
-
 def test_templates_are_part_of_the_package() -> None:
     files = {f.name for f in resources.files("metier.report").joinpath("templates").iterdir()}
     assert {"report.html.jinja", "report.css.jinja", "card.md.jinja", "macros.jinja"} <= files

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,47 +67,6 @@ def test_a_killed_run_ends_with_the_same_bytes(toy_base: Path, tmp_path: Path, s
     for name, value in weights(whole).items():
         assert torch.equal(value, weights(resumed)[name]), name
     assert losses(tmp_path / "a.jsonl") == losses(tmp_path / "b.jsonl")
-
-
-AVERAGED = replace(SCHEDULE, average=0.5, floor=0.01)
-
-
-@pytest.mark.parametrize("looks", [True, False])
-def test_the_mean_of_the_last_weights_is_looked_at_and_kept(toy_base: Path, tmp_path: Path, looks: bool) -> None:
-    runner, after, seen = lora(toy_base), list[dict[str, torch.Tensor]](), list[dict[str, torch.Tensor]]()
-
-    def validate() -> dict[str, float]:
-        seen.append(weights(runner))
-        return {"metric": len(seen)}
-
-    def report(*_: object) -> None:
-        after.append(weights(runner))
-
-    look = validate if looks else None
-    train(work(runner), AVERAGED, folder=tmp_path / "a", log=tmp_path / "l", key="k", validate=look, report=report)
-    assert len(after) == 10
-    for name, value in weights(runner).items():
-        mean = torch.stack([one[name] for one in after[5:]]).mean(0)
-        assert torch.allclose(value, mean, atol=1e-6), name
-        assert not looks or torch.equal(seen[-1][name], value)
-        assert not torch.equal(value, after[-1][name])
-
-
-@pytest.mark.parametrize("stop_after", [4, 6, 7, 9])
-def test_a_killed_run_ends_with_the_same_mean(toy_base: Path, tmp_path: Path, stop_after: int) -> None:
-    whole = lora(toy_base)
-    train(work(whole), AVERAGED, folder=tmp_path / "a", log=tmp_path / "a.jsonl", key="k")
-
-    def kill(progress: Progress, *_: object) -> None:
-        if progress.step == stop_after:
-            raise RuntimeError("killed")
-
-    with pytest.raises(RuntimeError, match="killed"):
-        train(work(lora(toy_base)), AVERAGED, folder=tmp_path / "b", log=tmp_path / "b.jsonl", key="k", report=kill)
-    for _ in range(2):  # the second time there is nothing left to do
-        resumed = lora(toy_base)
-        train(work(resumed), AVERAGED, folder=tmp_path / "b", log=tmp_path / "b.jsonl", key="k")
-        assert all(torch.equal(value, weights(resumed)[name]) for name, value in weights(whole).items())
 
 
 def test_a_damaged_checkpoint_is_passed_over(toy_base: Path, tmp_path: Path) -> None:

@@ -46,10 +46,6 @@ class Adapt(Part):
         default=None, gt=0, description="1e-3 for lora, 3e-3 for prompt, 2e-5 for full if left out"
     )
     warmup: float = Field(default=0.06, ge=0, lt=1, description="share of the steps")
-    final_rate: float = Field(default=0.0, ge=0, le=1, description="share of learning_rate at the end of the cosine")
-    average: float = Field(
-        default=0.0, ge=0, lt=1, description="keep the mean of the weights over this share of the steps, the last ones"
-    )
     weight_decay: float = Field(default=0.0, ge=0)
     clip: float = Field(default=1.0, gt=0)
     validations_per_epoch: int = Field(default=2, ge=1)

@@ -60,6 +60,5 @@ def unnamed(method: str, init: str, steps: int | None, given: set[str]) -> set[s
     """Fields that a resolved recipe does not list: left out by its author, they mean nothing for its method."""
     foreign = {field for field in (*PROMPT_ONLY, *NOT_FOR_PROMPT) if not fits(field, method)}
     foreign |= {field for field, wanted in _OF_INIT.items() if init != wanted}
-    foreign |= {"final_rate", "average"}  # they came later: what was learnt without them is learnt
     foreign |= {"steps"} if steps is None else {"epochs", "validations_per_epoch"}
     return foreign - given

@@ -97,7 +97,6 @@ def learning(run: Run) -> View:
     values = [(float(s), float(looks[s][name])) for s in sorted(looks) if name and looks[s].get(name) is not None]
     best = run.part("training").get("best_step")
     view: View = {"training": run.part("training"), "best": best, "loss": None, "score": None, "looks": len(looks)}
-    view["mean_from"] = _mean_from(run)
     curve = [(float(s), float(loss)) for s, loss in sorted(train.items())]
     if len(curve) > 1:
         view["loss"] = figures.loss_curve(curve, losses, next((p for p in losses if p[0] == best), None))
@@ -107,13 +106,6 @@ def learning(run: Run) -> View:
         view["score"] = figures.score_curve(values, marked, f"Validation {title}")
         view["score_title"] = title
     return view
-
-
-def _mean_from(run: Run) -> int | None:
-    """The first step whose weights are in the mean that was kept; None where no mean was."""
-    steps, share = run.part("training").get("steps"), (run.part("recipe").get("adapt") or {}).get("average")
-    first = steps - round(share * steps) + 1 if steps and share else None
-    return first if first and first < (run.part("training").get("best_step") or 0) else None
 
 
 def confusion(run: Run) -> View:

@@ -162,8 +162,6 @@ def schedule_of(adapt: Adapt, steps: int, seed: int) -> Schedule:
     return Schedule(
         learning_rate=adapt.rate,
         warmup=adapt.warmup,
-        floor=adapt.rate * adapt.final_rate,
-        average=adapt.average,
         weight_decay=adapt.weight_decay,
         clip=adapt.clip,
         validate_every=max(1, steps // (LOOKS if adapt.steps else adapt.epochs * adapt.validations_per_epoch)),

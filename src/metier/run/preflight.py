@@ -122,9 +122,7 @@ def _weights(path: Path) -> tuple[int, Any]:
 
 
 def _memory(recipe: Recipe, device: Device, size: int, config: Any) -> float:
-    """GB at the peak: weights, what trains (master, two moments, gradient; with a mean of the weights this and the
-    masters set aside), activations of one run of tokens.
-    """
+    """GB at the peak: weights, what trains (master, two moments, gradient), activations of one run of tokens."""
     width = 4 if device.dtype == "float32" else 2
     low_rank = recipe.adapt.rank * 2 * 7 * config.hidden_size * config.num_hidden_layers
     others = {"none": 0, "full": size, "prompt": recipe.adapt.length * config.hidden_size}
@@ -132,5 +130,4 @@ def _memory(recipe: Recipe, device: Device, size: int, config: Any) -> float:
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     a_token = config.num_hidden_layers * (10 * config.hidden_size + 4 * inner) * width
     logits = 512 * config.vocab_size * 4 * 3
-    each = 24 if recipe.adapt.average else 16  # bytes of a weight that trains
-    return float(size * width + trained * each + recipe.adapt.micro_batch_tokens * a_token + logits) / 1e9
+    return float(size * width + trained * 16 + recipe.adapt.micro_batch_tokens * a_token + logits) / 1e9

@@ -30,8 +30,6 @@ class Schedule:
     Attributes:
         warmup: of the learning rate: a share of the steps below 1, a number of steps from 1 on.
         floor: the learning rate at the end of the cosine.
-        average: share of the steps, the last ones, over which weights are averaged (Izmailov et al. 2018): their mean
-            is what is looked at and kept. 0 keeps the weights as they are.
         validate_every: 0 looks at the end only.
         patience: looks without a rise after which training ends; 0 never.
         spikes: None takes every step.
@@ -41,7 +39,6 @@ class Schedule:
     learning_rate: float = 1e-3
     warmup: float = 0.06
     floor: float = 0.0
-    average: float = 0.0
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
     clip: float = 1.0
@@ -56,10 +53,6 @@ class Schedule:
         """Learning rate of ``step`` (from 0) of ``total``."""
         warmup = max(1, round(self.warmup * total if self.warmup < 1 else self.warmup))
         return learning_rate(step, peak=self.learning_rate, warmup=warmup, total=total, floor=self.floor)
-
-    def averaged(self, step: int, total: int) -> int:
-        """How many of the weights after ``step`` steps of ``total`` are to be in the mean."""
-        return max(0, step - (total - round(self.average * total)))
 
 
 @dataclass
@@ -162,7 +155,6 @@ def train(
                 run.save()
             if stopping and not last:
                 raise KeyboardInterrupt
-    run.optimizer.keep_mean()
     if progress.best_step:
         run.optimizer.load(checkpoint.load(folder / "best", run.optimizer.blank)[0])
     work.model.eval()
@@ -194,8 +186,6 @@ class _Run:
         else:
             self.optimizer.step(rate, norm, self.schedule.clip)
         progress.step += 1
-        if count := self.schedule.averaged(progress.step, self.work.steps):
-            self.optimizer.average(count)
         progress.seconds += time.perf_counter() - started
         progress.examples += batch.examples
         progress.tokens += batch.tokens
@@ -216,12 +206,8 @@ class _Run:
 
     def validate(self, look: Validate) -> None:
         """Measure, keep the best weights, and stop when they have not risen for ``patience`` looks."""
-        self.work.model.eval()
-        with self.optimizer.at_mean():
-            self._look(look)
-
-    def _look(self, look: Validate) -> None:
         progress = self.progress
+        self.work.model.eval()
         with torch.no_grad():
             found = look()
         self._log(event="validation", step=progress.step, **found)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +33,6 @@ class MasterAdamW:
         vectors = [m for m in self.masters if m.ndim <= 1]
         groups = [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
         self.inner = torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=betas, fused=True)
-        self.means: list[Tensor] | None = None
 
     def gather(self) -> float:
         """Move the gradients to the masters; returns their norm."""
@@ -66,38 +64,6 @@ class MasterAdamW:
             if master is not parameter:
                 parameter.copy_(master)
 
-    @torch.no_grad()
-    def average(self, count: int) -> None:
-        """Take the weights as they are, the ``count``-th to be taken, into their mean (Izmailov et al. 2018)."""
-        if self.means is None:
-            self.means = [torch.zeros_like(master) for master in self.masters]
-        for mean, master in zip(self.means, self.masters, strict=True):
-            mean.lerp_(master.detach(), 1 / count)
-
-    @contextlib.contextmanager
-    def at_mean(self) -> Iterator[None]:
-        """Within, the model holds the mean of its weights, where there is one."""
-        if self.means is None:
-            yield
-            return
-        kept = [master.detach().clone() for master in self.masters]
-        self._put(self.means)
-        try:
-            yield
-        finally:
-            self._put(kept)
-
-    def keep_mean(self) -> None:
-        """Let the model end with the mean of its weights, where there is one."""
-        if self.means is not None:
-            self._put(self.means)
-
-    @torch.no_grad()
-    def _put(self, weights: Sequence[Tensor]) -> None:
-        for master, weight in zip(self.masters, weights, strict=True):
-            master.copy_(weight)
-        self.write_back()
-
     def state(self) -> dict[str, Tensor]:
         """Everything an exact continuation needs, by name."""
         tensors = {}
@@ -105,8 +71,6 @@ class MasterAdamW:
             tensors[f"master.{name}"] = master.detach()
             for key, value in self.inner.state.get(master, {}).items():
                 tensors[f"{key}.{name}"] = value
-        for (name, _), mean in zip(self.named, self.means or (), strict=self.means is not None):
-            tensors[f"mean.{name}"] = mean
         return tensors
 
     def blank(self) -> dict[str, Tensor]:
@@ -114,7 +78,7 @@ class MasterAdamW:
         tensors = {}
         for (name, _), master in zip(self.named, self.masters, strict=True):
             tensors[f"step.{name}"] = torch.zeros(())
-            for key in ("master", "exp_avg", "exp_avg_sq", "mean"):
+            for key in ("master", "exp_avg", "exp_avg_sq"):
                 tensors[f"{key}.{name}"] = torch.zeros_like(master, requires_grad=False)
         return tensors
 
@@ -130,6 +94,4 @@ class MasterAdamW:
             }
             if kept:
                 self.inner.state[master] = kept
-        if all(f"mean.{name}" in tensors for name, _ in self.named):
-            self.means = [tensors[f"mean.{name}"].clone() for name, _ in self.named]
         self.write_back()
