@@ -51,7 +51,7 @@ def run(name: str) -> dict[str, Any]:
 def earlier() -> list[dict[str, Any]]:
     """The lines that the page holds."""
     lines = PAGE.read_text(encoding="utf-8").splitlines() if PAGE.exists() else []
-    return [json.loads(line) for line in lines if line.startswith('{"benchmark"')]
+    return [json.loads(line) for line in lines if line.startswith("{")]
 
 
 def key(line: dict[str, Any]) -> tuple[str, str]:
