@@ -36,6 +36,13 @@ def test_phrases_do_not_cross_punctuation() -> None:
     assert not any("net" in term.text and "income" in term.text for term in found if " income net" not in term.text)
 
 
+def test_phrases_neither_begin_nor_end_with_a_function_word() -> None:
+    found = {term.text for term in find_terms(["the rate of return on assets is of the essence. " * 30], letters, 99)}
+    assert " rate of return" in found
+    assert " return on assets" in found
+    assert not found & {" of the", " rate of", "the rate", " of return", " is of the", " of the essence"}
+
+
 def test_given_terms_with_and_without_a_space() -> None:
     found = given_terms(["EBITDA", " ", "a"], letters)
     assert [term.text for term in found] == [" EBITDA", "EBITDA", " a"]

@@ -15,6 +15,13 @@ from metier.errors import MetierError
 
 # a word with the space before it, as byte-level tokenizers see it; letters, inner hyphens and apostrophes
 _WORDS = re.compile(r" ?[^\W\d_]+(?:[-'’][^\W\d_]+)*")
+# English articles, pronouns, prepositions, conjunctions and auxiliaries; lists for search engines hold nouns as well
+_FUNCTION_WORDS = (
+    "a an the this that these those it its he she they we you i his her their our your him them us me my who which "
+    "what of in on at by for from to with without into onto over under between among through during after before "
+    "against about as than and or but nor if when while because so not no is are was were be been being am has have "
+    "had do does did will would shall should can could may might must there such any each all both some other"
+)
 _MOST_COUNTED = 4_000_000  # distinct phrases held at once; then those seen least are dropped (lossy counting)
 MIN_COUNT = 10
 MAX_WORDS = 3
@@ -101,17 +108,24 @@ def _inside(part: str, whole: str) -> bool:
 
 
 def _count_phrases(texts: Iterable[str], max_words: int) -> Counter[str]:
-    """Words and phrases of neighbouring words, with their leading space."""
+    """Words and phrases of neighbouring words, with their leading space.
+
+    A phrase that begins or ends with an English function word (``of the``) is no term, however often it occurs.
+    """
+    function_words = frozenset(_FUNCTION_WORDS.split())
     found: Counter[str] = Counter()
     for text in texts:
         spans = [(match.start(), match.end()) for match in _WORDS.finditer(text)]
         for first, (start, end) in enumerate(spans):
             found[text[start:end]] += 1
+            if text[start:end].strip().lower() in function_words:
+                continue
             for begin, stop in spans[first + 1 : first + max_words]:
                 if begin != end or text[begin] != " ":  # something stands between the two words
                     break
                 end = stop
-                found[text[start:end]] += 1
+                if text[begin:stop].strip().lower() not in function_words:
+                    found[text[start:end]] += 1
         if len(found) > _MOST_COUNTED:
             least = sorted(found.values())[len(found) // 2]
             found = Counter({phrase: n for phrase, n in found.items() if n > least})
