@@ -288,6 +288,19 @@ def test_predict_says_which_column_is_meant(finished: Path, command: Run, tmp_pa
     assert not (tmp_path / "o.csv").exists()
 
 
+def test_a_wrong_column_is_told_before_the_model_is_loaded(
+    finished: Path, command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise AssertionError("it was loaded")
+
+    monkeypatch.setattr(Specialist, "load", load)
+    (tmp_path / "in.csv").write_text("news\nprofit rose\n")
+    code, _, err = command("predict", finished, "--in", tmp_path / "in.csv", "--out", tmp_path / "o.csv")
+    assert code == 2
+    assert "there is no column 'text'" in err
+
+
 def test_evaluate_leaves_out_what_was_trained_on(finished: Path, command: Run, tmp_path: Path) -> None:
     fresh = [row for row in sentences(400, seed=9) if row not in sentences(240)][:60]
     table = tmp_path / "other.csv"

@@ -52,7 +52,8 @@ def predict(
     A text a line: label, probability, with --sets the set, the text, and a referral where the text has a red flag.
     """
     from metier.inference.asked import refuse_unreadable
-    from metier.inference.files import check_paths
+    from metier.inference.bundle import read_bundle
+    from metier.inference.files import check_columns, check_paths
     from metier.inference.specialist import Specialist
 
     if answer_all and abstain_below is not None:
@@ -64,9 +65,10 @@ def predict(
         if out is None:
             raise MetierError("--in needs --out", fix="name the table to write: --out answers.csv")
         check_paths(source, out, table_format)
+        reading = {"format": table_format, "encoding": encoding, "sheet": sheet, "header_row": header_row}
+        check_columns(read_bundle(run_path).task, source, column or ["text"], options, **reading)
         specialist = Specialist.load(run_path, offline=offline, engine=engine, many=True)
         _tell(specialist, asked)
-        reading = {"format": table_format, "encoding": encoding, "sheet": sheet, "header_row": header_row}
         _predict_table(specialist, source, out, column, reading | {"choices": options} | asked)
         _tell_cut(specialist)
         return

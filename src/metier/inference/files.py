@@ -15,6 +15,7 @@ from metier.inference.choices import ChoiceAnswer
 from metier.inference.specialist import Specialist
 from metier.sources import Row, read_table, table_columns, writable_format, write_beside, write_table
 from metier.sources.tables import table_format
+from metier.tasks import Task
 from metier.tasks.cells import cleaned, plain
 from metier.tasks.choices import PLACE, check_count, read_options
 from metier.tasks.dialogues import as_text, before_answer
@@ -78,24 +79,14 @@ def predict_table(
     Texts are read as they were in training: one of several may be empty, and a dialogue ends before its last answer
     where such answers were learnt. All columns are kept; ``label``, ``probability`` and ``abstained`` are added
     (``metier_label``, else ``metier_label_2`` and so on, where the table has such a column); from parquet to parquet
-    the table's own keep their types. A row without any text
-    gets no label and counts as abstained. Where answers are written out, ``answer`` is all that is added. ``choices``
-    are the columns of a question's options, or one with a list; then ``label`` is a letter, and ``answer`` its option.
-    With ``sets`` there is ``set``, its labels between ``|``; in a domain with red flags ``referral``, empty for a text
-    without one.
+    the table's own keep their types. A row without any text gets no label and counts as abstained. Where answers are
+    written out, ``answer`` is all that is added. ``choices`` are the columns of a question's options, or one with a
+    list; then ``label`` is a letter, and ``answer`` its option. With ``sets`` there is ``set``, its labels between
+    ``|``; in a domain with red flags ``referral``, empty for a text without one.
     """
-    chooses = specialist.bundle.task.kind == "multiple_choice"
-    _check_choices(specialist, chooses, choices)
-    fields = [name for name in specialist.bundle.task.template.fields() if not (chooses and name == PLACE)]
-    known, inner = table_columns(source, **options), table_columns(source, nested=True, **options)
-    if len(columns) != len(fields):
-        raise MetierError(f"this specialist reads {len(fields)} column(s): {', '.join(fields)}", fix="repeat --column")
-    for column in [*columns, *(choices or [])]:
-        if column not in inner:
-            fix = nearest(column, inner)
-            if table_format(source, options.get("format")) == "xlsx":
-                fix += "; if the header is not the first row, name it: --header-row; another sheet: --sheet"
-            raise MetierError(f"there is no column '{column}'", where=str(source), fix=fix)
+    task = specialist.bundle.task
+    fields = check_columns(task, source, columns, choices, **options)
+    chooses, known = task.kind == "multiple_choice", table_columns(source, **options)
     added = list(ADDED_WRITTEN if specialist.writes else ADDED_CHOICE if chooses else ADDED)
     added += [SET] if sets is not None else []
     added += [REFERRAL] if specialist.guard else []
@@ -121,16 +112,36 @@ def _free(name: str, taken: list[str]) -> str:
     return next(new for new in itertools.chain([name, f"metier_{name}"], others) if new not in taken)
 
 
-def _check_choices(specialist: Specialist, chooses: bool, choices: list[str] | None) -> None:
+def check_columns(
+    task: Task, source: Path, columns: list[str], choices: list[str] | None = None, **options: Any
+) -> list[str]:
+    """The fields of a specialist's template that ``columns`` of ``source`` are for.
+
+    Errors: :class:`MetierError` for a table that cannot be opened, and columns that are missing or too many.
+    """
+    chooses = task.kind == "multiple_choice"
+    _check_choices(task, chooses, choices)
+    fields = [name for name in task.template.fields() if not (chooses and name == PLACE)]
+    if len(columns) != len(fields):
+        raise MetierError(f"this specialist reads {len(fields)} column(s): {', '.join(fields)}", fix="repeat --column")
+    inner = table_columns(source, nested=True, **options)
+    for column in [*columns, *(choices or [])]:
+        if column not in inner:
+            fix = nearest(column, inner)
+            if table_format(source, options.get("format")) == "xlsx":
+                fix += "; if the header is not the first row, name it: --header-row; another sheet: --sheet"
+            raise MetierError(f"there is no column '{column}'", where=str(source), fix=fix)
+    return fields
+
+
+def _check_choices(task: Task, chooses: bool, choices: list[str] | None) -> None:
     if chooses and not choices:
         raise MetierError(
             "this specialist chooses among the options of a question",
             fix="name their columns with --options (repeat it, or one column that holds a list)",
         )
     if choices and not chooses:
-        raise MetierError(
-            f"this specialist is for {specialist.bundle.task.kind}: it has no options", fix="leave --options out"
-        )
+        raise MetierError(f"this specialist is for {task.kind}: it has no options", fix="leave --options out")
 
 
 def _answered(

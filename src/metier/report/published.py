@@ -92,6 +92,15 @@ def beside(run_dir: Path, task: str | None = None) -> list[Beside]:
     return [line for line in own if line] + [_published(figure, mine, rows) for figure in published]
 
 
+def _weights(training: Json, system: str) -> int | None:
+    """Of the specialist with its adapters, of the base without them; of other systems they are not counted."""
+    whole = int(training["total_parameters"])
+    if system == "specialist":
+        return whole
+    added = int(training["trainable_parameters"]) if training["method"] in ("lora", "prompt") else 0
+    return whole - added if system.startswith("base") else None
+
+
 def _figures(run: Run, name: str) -> list[Figure]:
     """What is published on the task.
 
@@ -131,7 +140,7 @@ def _own(run: Run, task: str, system: str, measure: str) -> Beside | None:
         rows=OWN_ROWS,
         outcome=None if first else paired(run, system, task=task, metric_name=measure).outcome,
         shots=None,
-        parameters=training["total_parameters"] if first or system.startswith("base") else None,
+        parameters=_weights(training, system),
         hardware=_hardware(device) if first else None,
         cost=_cost(run.part("energy")) if first else None,
         source=str(run.path),
