@@ -68,7 +68,7 @@ def test_the_runs_own_baselines_are_judged_by_their_paired_tests(tmp_path: Path)
     expected = [compare(read_run(run), system).outcome for system in ("majority", "tfidf", "base", "base-fewshot")]
     assert [found.outcome for found in own[1:]] == expected
     assert expected[0] == "better"
-    assert [found.parameters for found in own] == [136_957_248, None, None, 134_515_008, 134_515_008]  # without adapters
+    assert [found.parameters for found in own] == [136_957_248, None, None, 134_515_008, 134_515_008]
 
 
 def test_a_task_without_a_score_or_without_figures(tmp_path: Path) -> None:

@@ -58,9 +58,11 @@ def check_options(found: Sequence[str], where: str) -> None:
     Errors: :class:`MetierError` at ``where`` for fewer than two, two that are the same, more than there are letters.
     """
     if len(found) < 2:
-        raise MetierError(f"a question needs two options or more, this has {len(found)}", where=where)
+        what = f"a question needs two options or more, this has {len(found)}"
+        raise MetierError(what, where=where, fix="give it its options, or leave the row out")
     if len(found) > len(LETTERS):
-        raise MetierError(f"a question has {len(found)} options; there are {len(LETTERS)} letters", where=where)
+        what = f"a question has {len(found)} options; there are {len(LETTERS)} letters"
+        raise MetierError(what, where=where, fix="leave some of the wrong ones out")
     if twice := next((text for text in found if found.count(text) > 1), None):
         raise MetierError(f"two options are the same: '{twice}'", where=where, fix="leave one out, or mend its text")
 
@@ -70,4 +72,5 @@ def _check(example: Example) -> None:
     found, where = example.choices, example.source_row or f"question '{example.id}'"
     check_options(found, where)
     if example.target not in found:
-        raise MetierError(f"the answer '{example.target}' is not among the options: {', '.join(found)}", where=where)
+        what = f"the answer '{example.target}' is not among the options: {', '.join(found)}"
+        raise MetierError(what, where=where, fix="mend the answer or the options of that row, or leave it out")
