@@ -14,9 +14,11 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from tests.servers import LoopbackServer
 
 
 @dataclass
@@ -165,8 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
 def serve_hub(root: Path) -> Iterator[FakeHub]:
     """Serve ``root`` until the block ends; ``hub.endpoint`` is what ``HF_ENDPOINT`` must be."""
     hub = FakeHub(root)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
-    server.daemon_threads = True
+    server = LoopbackServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
     hub.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()

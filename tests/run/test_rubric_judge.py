@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from metier.run.rubric import Workbench
 from metier.run.rubric_judge import judge, prompt_for, read_choices
 from metier.run.rubric_report import report_record
 from tests.rubrics import new_bench
+from tests.servers import LoopbackServer
 
 Run = Callable[..., tuple[int, str, str]]
 GOOD = "intent: directly addresses the intent\nhelpfulness: somewhat helpful"
@@ -59,8 +60,7 @@ def model() -> Iterator[Model]:
             pass
 
     found = Model()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = LoopbackServer(("127.0.0.1", 0), Handler)
     found.url = f"http://127.0.0.1:{server.server_port}/v1"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()

@@ -174,3 +174,14 @@ def test_a_room_of_raters_may_come_at_once(bench: Workbench) -> None:
             one.close()
     finally:
         server.server_close()
+
+
+def test_a_page_that_was_closed_too_soon_is_no_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    server = rubric_server(new_bench(tmp_path), "token")
+    for fault, told in ((BrokenPipeError(), False), (ValueError("a fault"), True)):
+        try:
+            raise fault
+        except Exception:
+            server.handle_error(None, ("127.0.0.1", 1))
+        assert ("a fault" in capsys.readouterr().err) is told
+    server.server_close()

@@ -15,6 +15,7 @@ from metier.errors import MetierError
 from metier.files import sha256_file
 from metier.sources import Lock, cache_root, fetch_file, pypi
 from metier.sources.index import Index, Listed, choose
+from tests.servers import LoopbackServer
 from tests.sources.packages import make_sdist, make_wheel, point_pip_at, zip_bytes
 
 
@@ -221,7 +222,7 @@ def index(
     (tmp_path / "files").mkdir()
     kind = {"folder": tmp_path / "files", "as_json": request.param == "json"}
     handler = type("Handler", (_SimpleIndex,), kind)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = LoopbackServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     point_pip_at(monkeypatch, index=f"http://user:pass@127.0.0.1:{server.server_address[1]}/simple/")
     yield handler
