@@ -119,6 +119,22 @@ def test_weights_that_hold_outs_chose_are_told(done: Path, tmp_path: Path) -> No
         assert ("those of step 3 of 6" in page) is ("those of step 3 of 6" in card) is (best == 3)
 
 
+def test_further_seeds_have_a_table_of_their_own(done: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(done, copy)
+    shutil.copytree(copy / "mixes" / "mixed", copy / "mixes" / "mixed-seed1")
+    file = copy / "evidence" / "mixes.json"
+    found = {**json.loads(file.read_text("utf-8")), "seeds": [0, 1]}
+    found["hold_outs"]["wiki"]["bits_per_byte"]["mixed"]["seeds"] = [7.125, 7.25]
+    file.write_text(json.dumps(found), "utf-8")
+    page = write_report(copy).read_text("utf-8")
+    assert "Bits per byte with seeds 0, 1" in page
+    assert "7.125, 7.250" in page
+    assert '<th class="r">mixed</th>' in page
+    assert '<th class="r">mixed-seed1</th>' not in page  # the first seed stands for all, but for what they cost
+    assert "Bits per byte with seeds" not in (done / "report.html").read_text("utf-8")
+
+
 def change(value: float, low: float | None, high: float | None, n: int = 50) -> dict[str, Any]:
     return {"value": value, "low": low, "high": high, "n": n}
 

@@ -89,16 +89,18 @@ def _view(run_dir: Path) -> dict[str, Any]:
         )
     mixes = _read_json(run_dir / "evidence" / "mixes.json")
     recipe = run_dir / "recipe.yaml"
+    shown = [one for one in learnt if not mixes or one.name in mixes["mixes"]]  # models of the first seed
     return {
         "name": ledger["name"],
         "rows": _rows(ledger),
         "ledger": ledger,
         "splits": _splits(ledger),
-        "bits": _bits(learnt),
+        "bits": _bits(shown),
         "learnt": learnt,
+        "shown": shown,
         "mixes": mixes,
         "answer": mixes["answer"] if mixes else _alone(learnt[0]),
-        "curves": [(one.name, _loss(one), _curves(one)) for one in learnt],
+        "curves": [(one.name, _loss(one), _curves(one)) for one in shown],
         "chosen": [note for one in learnt if (note := _chosen(one))],
         "samples": _read_json(run_dir / "evidence" / "samples.json"),
         "seconds": sum(one.manifest["training"]["seconds"] for one in learnt),
