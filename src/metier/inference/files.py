@@ -85,8 +85,8 @@ def predict_table(
     ``|``; in a domain with red flags ``referral``, empty for a text without one.
     """
     task = specialist.bundle.task
-    fields = check_columns(task, source, columns, choices, **options)
-    chooses, known = task.kind == "multiple_choice", table_columns(source, **options)
+    fields, known = check_columns(task, source, columns, choices, **options)
+    chooses = task.kind == "multiple_choice"
     added = list(ADDED_WRITTEN if specialist.writes else ADDED_CHOICE if chooses else ADDED)
     added += [SET] if sets is not None else []
     added += [REFERRAL] if specialist.guard else []
@@ -114,8 +114,8 @@ def _free(name: str, taken: list[str]) -> str:
 
 def check_columns(
     task: Task, source: Path, columns: list[str], choices: list[str] | None = None, **options: Any
-) -> list[str]:
-    """The fields of a specialist's template that ``columns`` of ``source`` are for.
+) -> tuple[list[str], list[str]]:
+    """The fields of a specialist's template that ``columns`` of ``source`` are for, and all columns that it has.
 
     Errors: :class:`MetierError` for a table that cannot be opened, and columns that are missing or too many.
     """
@@ -124,14 +124,17 @@ def check_columns(
     fields = [name for name in task.template.fields() if not (chooses and name == PLACE)]
     if len(columns) != len(fields):
         raise MetierError(f"this specialist reads {len(fields)} column(s): {', '.join(fields)}", fix="repeat --column")
-    inner = table_columns(source, nested=True, **options)
-    for column in [*columns, *(choices or [])]:
-        if column not in inner:
-            fix = nearest(column, inner)
-            if table_format(source, options.get("format")) == "xlsx":
-                fix += "; if the header is not the first row, name it: --header-row; another sheet: --sheet"
-            raise MetierError(f"there is no column '{column}'", where=str(source), fix=fix)
-    return fields
+    known = table_columns(source, **options)
+    wanted = [*columns, *(choices or [])]
+    # JSON and xlsx are read whole: what lies inside their objects is looked for where a name is no column
+    inner = known if set(wanted) <= set(known) else table_columns(source, nested=True, **options)
+    absent = next((column for column in wanted if column not in inner), None)
+    if absent is not None:
+        fix = nearest(absent, inner)
+        if table_format(source, options.get("format")) == "xlsx":
+            fix += "; if the header is not the first row, name it: --header-row; another sheet: --sheet"
+        raise MetierError(f"there is no column '{absent}'", where=str(source), fix=fix)
+    return fields, known
 
 
 def _check_choices(task: Task, chooses: bool, choices: list[str] | None) -> None:

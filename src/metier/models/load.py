@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,18 @@ from metier.models.packed import ATTENTION
 TRUSTED: dict[str, bool] = {"local_files_only": True, "trust_remote_code": False}
 
 
+@contextlib.contextmanager
+def no_bars() -> Iterator[None]:
+    """Without transformers' bars for files that are read or written in a moment."""
+    bars = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if bars:
+            transformers.utils.logging.enable_progress_bar()
+
+
 def load_model(path: Path, *, dtype: torch.dtype, device: str) -> Any:
     """A causal language model in evaluation mode.
 
@@ -27,19 +40,15 @@ def load_model(path: Path, *, dtype: torch.dtype, device: str) -> Any:
     weights, or not all weights.
     """
     load_config(path)
-    bars = transformers.utils.logging.is_progress_bar_enabled()
-    transformers.utils.logging.disable_progress_bar()
     try:
-        model, missing = _load(path, dtype)
+        with no_bars():
+            model, missing = _load(path, dtype)
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         raise MetierError(
             f"the weights cannot be loaded: {str(error)[:300]}",
             where=str(path),
             fix="fetch or save the base again, whole",
         ) from error
-    finally:
-        if bars:
-            transformers.utils.logging.enable_progress_bar()
     if missing:  # transformers would leave them at random values
         raise MetierError(
             f"{len(missing)} of the model's weights are not in its files, such as {missing[0]}",

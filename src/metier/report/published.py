@@ -106,8 +106,9 @@ def _figures(run: Run, name: str) -> list[Figure]:
 
     Errors: :class:`MetierError` where nothing is: of a variant its task has figures, which are of other rows.
     """
-    whole = next((task for task in published_tasks() if name.startswith(f"{task}-")), None)
-    if whole is None:
+    known = published_tasks()
+    whole = next((task for task in known if name.startswith(f"{task}-")), None)
+    if name in known or whole is None:
         return figures(name)
     scored = "" if run.ok("specialist", whole) else f"metier evaluate RUN --task {whole}, then "
     raise MetierError(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import transformers
 
 from metier.corpus.mixture import Mixture
 from metier.corpus.shards import TokenShards
@@ -21,7 +20,7 @@ from metier.files import sha256_file, sha256_json, write_dir
 from metier.models.adapters import train_everything
 from metier.models.architectures import build
 from metier.models.device import Device, prepare_process
-from metier.models.load import load_model, parameters
+from metier.models.load import load_model, no_bars, parameters
 from metier.models.sequences import SequenceModel
 from metier.recipe.pretrain import Pretrain
 from metier.run.pretrain_again import device_of, first_looks
@@ -305,9 +304,8 @@ class _Pretraining:
     def _write(self, causal: Any) -> None:
         """The specialist as transformers reads it: config, safetensors, tokenizer."""
         state = distributed.whole_state(causal)
-        transformers.utils.logging.disable_progress_bar()  # of files that are written in a moment
         if distributed.is_first():
-            with write_dir(self.specialist) as temporary:
+            with no_bars(), write_dir(self.specialist) as temporary:
                 causal.save_pretrained(temporary, state_dict=state)
                 self.tokenizer.save_pretrained(temporary)
         distributed.barrier()

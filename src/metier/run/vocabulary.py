@@ -16,7 +16,7 @@ from metier.files import explain_os_errors, sha256_file, write_dir, write_json
 from metier.models.bases import resolve
 from metier.models.device import choose_device, prepare_process
 from metier.models.forward import Runner
-from metier.models.load import load_model, load_tokenizer
+from metier.models.load import load_model, load_tokenizer, no_bars
 from metier.models.vocabulary import embedding_names, grow_vocabulary
 from metier.run.texts import find_sources, tell_skipped
 from metier.run.tokenizer import refuse_other_folder
@@ -79,7 +79,7 @@ def extend_base(
         "modules_to_save": embedding_names(model),
         "sources": [source.to_json() for source in sources],
     }
-    with write_dir(out) as folder, explain_os_errors(folder):
+    with no_bars(), write_dir(out) as folder, explain_os_errors(folder):
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         record["weights_sha256"] = {f.name: sha256_file(f) for f in sorted(folder.glob("*.safetensors"))}
