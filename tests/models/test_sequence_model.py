@@ -47,7 +47,9 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a toy's sequence is cut into several blocks, the last one short."""
     monkeypatch.setattr(alibi, "BLOCK", 16)
     monkeypatch.setattr(feedforward, "ROWS", 32)
+    monkeypatch.setattr(alibi, "SCORES_AT_ONCE", 16 * 40)
     monkeypatch.setattr(vocabulary_loss, "LOGITS_IN_CACHE", VOCABULARY * 7)
+    monkeypatch.setattr(vocabulary_loss, "LOGITS_TO_GRADIENTS", 2)
 
 
 @pytest.mark.usefixtures("small_blocks")
@@ -161,6 +163,19 @@ def test_the_loss_in_pieces_is_cross_entropy(scaled: bool) -> None:
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
     with torch.no_grad():
         torch.testing.assert_close(next_token_loss(causal, hidden, targets), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_logits_of_bfloat16_weights_are_as_exact_as_in_float32() -> None:
+    causal = model("llama").to(torch.bfloat16)
+    hidden, targets = torch.randn(300, 48).to(torch.bfloat16), torch.arange(300) % VOCABULARY
+    exact = hidden.double() @ causal.lm_head.weight.double().t()
+    wanted = F.cross_entropy(exact, targets, reduction="none")
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    with torch.no_grad():
+        torch.testing.assert_close(next_token_loss(causal, hidden, targets).double(), wanted, atol=1e-5, rtol=1e-5)
+    learnt = next_token_loss(causal, hidden.requires_grad_(), targets)
+    torch.testing.assert_close(learnt.double(), wanted.sum(), atol=1e-5, rtol=1e-6)
+    assert torch.backends.mkldnn.matmul.fp32_precision == before  # nothing else is computed more coarsely
 
 
 def test_a_hopeless_target_has_a_finite_loss() -> None:

@@ -8,6 +8,7 @@ whole row, so that the distance needs no query position.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from metier.models.gradient import call
 
 BLOCK = 128  # queries at once: of each block's keys about half a block is computed in vain
+SCORES_AT_ONCE = 1 << 21  # 8 MB of float32
 
 
 def slopes(heads: int) -> Tensor:
@@ -43,49 +45,52 @@ class _AlibiAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, qkv: Tensor, documents: Tensor | None) -> Tensor:
         batch, time, heads, _, size = qkv.shape
-        context = qkv.new_empty(batch, time, heads, size)
+        parts = qkv.permute(3, 0, 2, 1, 4).reshape(3, batch * heads, time, size)
+        query, key, value = parts
+        context = torch.empty_like(query)
         positions = torch.arange(time, device=qkv.device, dtype=torch.float32)
-        bias = slopes(heads).to(qkv.device)[:, None, None] * positions
+        slope = slopes(heads).to(qkv.device).repeat(batch)[:, None, None]
         future = torch.full((BLOCK, BLOCK), -torch.inf, device=qkv.device).triu_(1)
+        numbers = None if documents is None else documents.repeat_interleave(heads, 0)
         kept = []
-        for row in range(batch):
-            query, key, value = qkv[row].permute(2, 1, 0, 3)  # (heads, time, head_dim) each, not copied
-            for start in range(0, time, BLOCK):
-                end = min(start + BLOCK, time)
-                scores = _scores(query[:, start:end], key[:, :end], bias[:, :, :end])
-                scores[:, :, start:].add_(future[: end - start, : end - start])
-                if documents is not None:
-                    other = documents[row, start:end, None] != documents[row, None, :end]
-                    scores.masked_fill_(other, -torch.inf)
-                weights = torch.softmax(scores, -1).to(qkv.dtype)
-                context[row, start:end] = torch.bmm(weights, value[:, :end]).transpose(0, 1)
-                kept.append(weights)
-        ctx.save_for_backward(qkv, *kept)
-        return context
+        for some, start, end in _blocks(batch * heads, time):
+            bias = (slope[some] * positions[:end]).repeat(1, end - start, 1)
+            bias[:, :, start:].add_(future[: end - start, : end - start])
+            scores = _scores(query[some, start:end], key[some, :end], bias)
+            if numbers is not None:
+                scores.masked_fill_(numbers[some, start:end, None] != numbers[some, None, :end], -torch.inf)
+            weights = torch.softmax(scores, -1).to(qkv.dtype)
+            context[some, start:end] = torch.bmm(weights, value[some, :end])
+            kept.append(weights)
+        ctx.save_for_backward(parts, *kept)
+        ctx.heads = heads
+        return context.view(batch, heads, time, size).transpose(1, 2).contiguous()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        qkv, *kept = ctx.saved_tensors
-        (gradient,) = gradients
-        batch, time, heads, _, size = qkv.shape
-        result, scale = torch.empty_like(qkv), size**-0.5
-        to_key, to_value = qkv.new_empty(heads, time, size), qkv.new_empty(heads, time, size)
-        blocks = iter(kept)
-        for row in range(batch):
-            query, key, value = qkv[row].permute(2, 1, 0, 3)
-            incoming = gradient[row].transpose(0, 1)
-            to_key.zero_()
-            to_value.zero_()
-            for start in range(0, time, BLOCK):
-                end, weights = min(start + BLOCK, time), next(blocks)
-                part = incoming[:, start:end]
-                to_value[:, :end].baddbmm_(weights.transpose(1, 2), part)
-                to_weights = torch.bmm(part, value[:, :end].transpose(1, 2))
-                to_scores = torch._softmax_backward_data(to_weights, weights, -1, qkv.dtype)
-                result[row, start:end, :, 0] = torch.bmm(to_scores, key[:, :end]).mul_(scale).transpose(0, 1)
-                to_key[:, :end].baddbmm_(to_scores.transpose(1, 2), query[:, start:end], alpha=scale)
-            result[row, :, :, 1], result[row, :, :, 2] = to_key.transpose(0, 1), to_value.transpose(0, 1)
-        return result, None
+        parts, *kept = ctx.saved_tensors
+        query, key, value = parts
+        count, time, size = query.shape
+        incoming = gradients[0].transpose(1, 2).reshape(count, time, size)
+        result, scale = torch.zeros_like(parts), size**-0.5
+        to_query, to_key, to_value = result
+        for (some, start, end), weights in zip(_blocks(count, time), kept, strict=True):
+            part = incoming[some, start:end]
+            to_value[some, :end].baddbmm_(weights.transpose(1, 2), part)
+            to_weights = torch.bmm(part, value[some, :end].transpose(1, 2))
+            to_scores = torch._softmax_backward_data(to_weights, weights, -1, query.dtype)
+            to_query[some, start:end] = torch.bmm(to_scores, key[some, :end]).mul_(scale)
+            to_key[some, :end].baddbmm_(to_scores.transpose(1, 2), query[some, start:end], alpha=scale)
+        return result.view(3, -1, ctx.heads, time, size).permute(1, 3, 2, 0, 4).contiguous(), None
+
+
+def _blocks(count: int, time: int) -> Iterator[tuple[slice, int, int]]:
+    """Which of ``count`` attentions, and the first and last query: as many at once as the cache holds scores of."""
+    for start in range(0, time, BLOCK):
+        end = min(start + BLOCK, time)
+        at_once = max(1, SCORES_AT_ONCE // ((end - start) * end))
+        for first in range(0, count, at_once):
+            yield slice(first, first + at_once), start, end
 
 
 def _scores(query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
@@ -93,4 +98,4 @@ def _scores(query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
     scale = query.shape[-1] ** -0.5
     if query.dtype == torch.float32:
         return torch.baddbmm(bias, query, key.transpose(1, 2), alpha=scale)
-    return torch.bmm(query, key.transpose(1, 2)).float().mul_(scale).add_(bias)
+    return bias.add_(torch.bmm(query, key.transpose(1, 2)), alpha=scale)

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from metier.errors import MetierError
-from metier.models.alibi import BLOCK
+from metier.models.alibi import BLOCK, SCORES_AT_ONCE
 from metier.models.bloom import runs_fast
-from metier.models.vocabulary_loss import LOGITS_IN_CACHE
+from metier.models.vocabulary_loss import LOGITS_IN_CACHE, LOGITS_TO_GRADIENTS
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,9 @@ class Footprint:
             layer = (24 * self.hidden + 4 * self.inner) * self.width
         working = 2 * self.inner * self.width + 4 * self.hidden * 4
         kept = self.hidden * self.width * self.layers + layer if self.checkpointed else layer * self.layers
-        return self.tokens * (kept + working) + 4 * LOGITS_IN_CACHE * 4
+        scores = SCORES_AT_ONCE * (3 * 4 + 2 * self.width) if self.fast else 0
+        logits = LOGITS_IN_CACHE * (2 * 4 + LOGITS_TO_GRADIENTS * self.width)
+        return self.tokens * (kept + working) + scores + logits
 
     @property
     def peak(self) -> int:
