@@ -15,9 +15,9 @@ AdamW, clipping at 1 and the same tokens an optimizer step:
 
 metier is in bfloat16 with float32 masters, softmax and logits where the probe says that bfloat16 pays; ``trainer`` and
 ``plain`` are in float32, as both come on a processor. ``ratio_best_peer`` is against the faster of these two,
-``ratio_plain_tuned`` against a peer that was given metier's easy wins. ``matmul_peak_share`` is model FLOPs, 6 × (linear
-weights + head) a token and 6 × layers × sequence × hidden for the causal half of attention (Chowdhery et al. 2022,
-appendix B, halved), over the seconds and the matmul rate that the same process measured.
+``ratio_plain_tuned`` against a peer that was given metier's easy wins. ``matmul_peak_share`` is model FLOPs,
+6 × (linear weights + head) a token and 6 × layers × sequence × hidden for the causal half of attention (Chowdhery et
+al. 2022, appendix B, halved), over the seconds and the matmul rate that the same process measured.
 """
 
 from __future__ import annotations
