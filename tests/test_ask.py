@@ -66,6 +66,29 @@ def test_likelihoods_are_those_of_the_systems_measured_anyway(measured: Path) ->
             assert p.probabilities == pytest.approx(usual[p.example_id].probabilities, abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("strategy", "told"),
+    [
+        ("few-shot, k: 900", "900 solved examples are wanted"),
+        ("zero-shot, title: t, answer: text, shuffles: 2", "their order cannot matter"),
+        ("chain-of-thought, exemplars: none.yaml", "no such file of worked examples"),
+        ("chain-of-retrieval, corpus: none", "writes long answers"),
+    ],
+)
+def test_what_cannot_be_asked_is_told_before_anything_is_learnt(
+    toy_base: Path, tmp_path: Path, command: Run, strategy: str, told: str
+) -> None:
+    recipe = write_recipe(tmp_path, toy_base, extra=f"strategies: [{{name: {strategy}}}]\n")
+    with pytest.raises(MetierError, match=told):
+        carry_out(recipe, out=tmp_path / "out")
+    assert not (tmp_path / "out" / "specialist").exists()
+    written = strategy.replace("900", "9000").replace(", ", ":", 1).replace(", ", ",").replace(": ", "=")
+    code, _, err = command("ask", "finance-starter", "--base", toy_base, "--strategy", written, "--out", tmp_path / "a")
+    assert code == 2
+    assert told.replace("900", "9000") in err
+    assert not (tmp_path / "a").exists()
+
+
 def test_every_sample_is_kept(measured: Path) -> None:
     folder = measured / "evidence" / "samples"
     samples = read_samples(folder / "table.base-self-consistency.parquet")

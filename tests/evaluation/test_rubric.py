@@ -50,6 +50,7 @@ def test_own_axes_are_words_as_they_are_spelt() -> None:
         (("[1, 2, 3, yes, on]", "[yes]"), "two options"),
         (("[1, 2, 3, yes, on]", "[Yes, yes]"), "each once"),
         (("[1, 2, 3, yes, on]", "[1, 2"), "line"),
+        (("[1, 2, 3, yes, on]", "[1, 2"), "put quotes around"),
         (("How does it sound?", ""), "question"),
         (("name: own", "name: own\nmode: both"), "mode"),
         (("name: own", "name: own\nmode: pairwise"), "A, B and tie"),

@@ -15,6 +15,17 @@ from metier.inference.guardrails import NONE, Sentence, domains, guard, labelled
 Run = Callable[..., tuple[int, str, str]]
 
 
+@pytest.mark.parametrize("before", ["Patient: ", "User: ", "Doctor: How are you?\nPatient: Not well.\nPatient: "])
+def test_what_is_said_in_a_dialogue_raises_what_it_raises_alone(before: str) -> None:
+    for domain in domains():
+        found = guard(domain)
+        assert found
+        for sentence in labelled():
+            alone = found.check(sentence.text)
+            if sentence.domain == domain and alone:
+                assert found.check(before + sentence.text) == alone, sentence.text
+
+
 @pytest.mark.parametrize(
     ("text", "category"),
     [
@@ -230,6 +241,10 @@ def test_the_command_measures_the_list_and_a_table_of_ones_own(command: Run, tmp
     found = json.loads(out)["medicine"]["own.csv"]
     assert found["recall"]["value"] == 1
     assert found["false_alarms"]["n"] == 1
+    nested = tmp_path / "own.jsonl"
+    nested.write_text('{"said": {"text": "I want to kill myself"}, "category": "self-harm"}\n')
+    options = ("--domain", "medicine", "--in", nested, "--column", "said.text", "--json")
+    assert json.loads(command("guardrails", *options)[1])["medicine"]["own.jsonl"]["recall"]["value"] == 1
 
 
 @pytest.mark.parametrize(
@@ -240,6 +255,7 @@ def test_the_command_measures_the_list_and_a_table_of_ones_own(command: Run, tmp
         (["--domain", "medicine"], "text,category\nx,sad\n", "row 2"),
         (["--domain", "medicine"], "texts,category\nx,none\n", "did you mean 'texts'"),
         (["--domain", "medicine"], "text,category\n", "no "),
+        (["--domain", "medicine"], "text,category\nx,none\n  ,none\n", "row 3, text"),
     ],
 )
 def test_the_command_explains_what_is_wrong(

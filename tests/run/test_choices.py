@@ -13,6 +13,7 @@ import pytest
 
 from metier import Specialist
 from metier.errors import MetierError
+from metier.evaluation.choices import without_options
 from metier.evaluation.evidence import read_predictions
 from metier.inference.choices import ChoiceAnswer
 from metier.models.encode import Encoder
@@ -152,6 +153,9 @@ def test_what_prediction_cannot_do_is_told(finished: dict[str, Path], command: R
     code, _, err = command("predict", out, "--in", source, "--out", target)
     assert code == 2
     assert "--options" in err
+    code, _, err = command("export", out)
+    assert code == 2
+    assert "a specialist for multiple choice has none" in err
 
 
 def test_evaluate_elsewhere_leaves_out_what_was_learnt(finished: dict[str, Path], command: Run, tmp_path: Path) -> None:
@@ -166,29 +170,52 @@ def test_evaluate_elsewhere_leaves_out_what_was_learnt(finished: dict[str, Path]
     assert set(found["other"]) == {"majority", "specialist"}
     code, printed, _ = command("evaluate", finished["letter"], *arguments)
     assert "accuracy" in printed
+    asked = [p.text for p in read_predictions(finished["letter"] / "evidence/predictions/other.specialist.parquet")]
+    (tmp_path / "corpus.txt").write_text("\n".join(without_options(text) for text in asked[:3]), "utf-8")
+    code, printed, err = command("overlap", finished["letter"], "--corpus", tmp_path / "corpus.txt", "--json")
+    assert code == 0, err
+    found = json.loads(printed)["tasks"]["other"]
+    assert found["overlap"]["whole question"] == 3  # the options are left out, as of the run's own questions
+    assert found["definitions"]["whole question or 512 characters"]["accuracy"]["specialist"]["overlapping"]["n"] == 3
 
 
 def test_the_report_and_the_card_speak_of_options(finished: dict[str, Path], toy_base: Path) -> None:
-    for answers, out in finished.items():
+    for out in finished.values():
         page, card = (out / "report.html").read_text(), write_card(out).read_text()
         assert "an option&#39;s place is no class" in page
         assert "not applicable" in page
         assert "multiple-choice" in card
         assert "0-way" not in card
         assert "--options" in card
-        code = card.split("```python\nimport torch")[1].split("```")[0]
-        compile("import torch" + code, "card", "exec")
-        space: dict[str, Any] = {}
-        code = code.replace("path/to/the/base", str(toy_base)).replace(
-            'SPECIALIST = "."', f"SPECIALIST = {str(out / 'specialist')!r}"
-        )
-        exec("import torch" + code, space)
-        options = ["profit rose", "profit fell", "costs rose"]
-        [answer] = Specialist.load(out).predict([{"text": "Alma in 1999: which news is good?", "options": options}])
-        assert isinstance(answer, ChoiceAnswer)
-        found = space["choose"]("Alma in 1999: which news is good?", options)
-        # the card's temperature is rounded to four digits
-        assert list(found.values()) == pytest.approx(list(answer.probabilities.values()), abs=1e-3), answers
+        assert_card_agrees(out, card, toy_base)
+
+
+def assert_card_agrees(out: Path, card: str, toy_base: Path) -> None:
+    code = card.split("```python\nimport torch")[1].split("```")[0]
+    compile("import torch" + code, "card", "exec")
+    space: dict[str, Any] = {}
+    code = code.replace("path/to/the/base", str(toy_base)).replace(
+        'SPECIALIST = "."', f"SPECIALIST = {str(out / 'specialist')!r}"
+    )
+    exec("import torch" + code, space)
+    options = ["profit rose", "profit fell", "costs rose"]
+    [answer] = Specialist.load(out).predict([{"text": "Alma in 1999: which news is good?", "options": options}])
+    assert isinstance(answer, ChoiceAnswer)
+    found = space["choose"]("Alma in 1999: which news is good?", options)
+    # the card's temperature is rounded to four digits
+    assert list(found.values()) == pytest.approx(list(answer.probabilities.values()), abs=1e-3), out
+
+
+@pytest.mark.parametrize("answers", ["letter", "text"])
+def test_the_cards_code_with_a_soft_prompt(toy_base: Path, tmp_path: Path, answers: str) -> None:
+    path = recipe_for(tmp_path, toy_base, answers=answers, extra="measure: {systems: [majority]}\n")
+    written = path.read_text()
+    adapt = next(line for line in written.splitlines() if line.startswith("adapt:"))
+    path.write_text(
+        written.replace(adapt, "adapt: {method: prompt, length: 6, epochs: 4, batch_size: 16, learning_rate: 0.5}")
+    )
+    out = carry_out(path, out=tmp_path / "out")
+    assert_card_agrees(out, write_card(out).read_text(), toy_base)
 
 
 def test_validate_and_a_second_run(finished: dict[str, Path], command: Run, capsys: Any) -> None:
@@ -244,6 +271,11 @@ def test_faults_name_file_row_and_column(
         (("kind: multiple_choice, ", ""), "are for multiple choice"),
         (("options: [A, B, C]", "options: [A, B, D]"), "there is no column 'D'"),
         (("retention: null", "retention: null\nmeasure: {generation: true}"), "'measure.generation' is for classes"),
+        (
+            ("retention: null", "retention: null\nstrategies: [{name: few-shot, k: 900}]"),
+            "900 solved examples are wanted",
+        ),
+        (("retention: null", "retention: null\nstrategies: [{name: self-consistency, exemplars: no.yaml}]"), "no.yaml"),
         (("retention: null", "retention: null\nmix: {tasks: [{name: finance-starter}]}"), "'mix' is for classes"),
     ],
 )

@@ -166,6 +166,21 @@ def test_files_of_a_folder_that_are_not_read_are_told(tmp_path: Path, capsys: py
     assert note in capsys.readouterr().err
 
 
+def test_links_that_lead_to_no_file_are_told(tmp_path: Path, command: Command) -> None:
+    speeches(tmp_path / "speeches")
+    (tmp_path / "speeches" / "fetched-later.txt").symlink_to("nowhere")
+    (tmp_path / "speeches" / "older").symlink_to(tmp_path)
+    (tmp_path / "speeches" / ".hidden.txt").symlink_to("nowhere")
+    ledger = run(recipe(tmp_path / "r.yaml"))
+    note = "links to folders or to nothing are not followed: 2 (fetched-later.txt, older)"
+    assert ledger["notes"] == [f"speeches: {note}"]
+    for file in (tmp_path / "speeches").glob("20*"):
+        file.unlink()
+    code, _, told = command("curate", tmp_path / "r.yaml")
+    assert code == 2
+    assert f"holds no file to read: nothing; {note}" in told
+
+
 def test_another_source_leaves_the_first_as_it_is(tmp_path: Path) -> None:
     speeches(tmp_path / "speeches")
     curate(recipe(tmp_path / "r.yaml"), processes=1)
@@ -335,6 +350,9 @@ def test_all_duplicates_leave_one(tmp_path: Path) -> None:
         ("  tokenizr: x\n", "[speeches]", "did you mean 'tokenizer'"),
         ("  hold_out: {after: 1990-01-01, share: 0}\n", "[speeches]", "every document is held out"),
         ("", "[speeches, speeches]", "two sources are named 'speeches'"),
+        ("", "[{path: speeches, encoding: latin-0}]", "the source 'speeches', encoding"),
+        ("", "[{path: speeches, encoding: base64}]", "unknown encoding 'base64'"),
+        ("  language: english\n", "[speeches]", "there is no language 'english'"),
     ],
 )
 def test_mistakes_in_the_recipe(tmp_path: Path, command: Command, more: str, sources: str, says: str) -> None:
@@ -342,6 +360,25 @@ def test_mistakes_in_the_recipe(tmp_path: Path, command: Command, more: str, sou
     code, _, told = command("curate", recipe(tmp_path / "r.yaml", more, sources), "--processes", 1)
     assert code == 2
     assert says in told
+
+
+def test_held_out_and_dropped_are_told_apart(tmp_path: Path, command: Command) -> None:
+    speeches(tmp_path / "speeches", 4)
+    (tmp_path / "speeches" / "german.txt").write_text(GERMAN, "utf-8")
+    path = recipe(tmp_path / "r.yaml", "  hold_out: {after: 1990-01-01, share: 0}\n")
+    code, _, told = command("curate", path, "--processes", 1)
+    assert code == 2
+    assert "every document is held out of the 4 that are left; 1 others were dropped (language: not en 1)" in told
+
+
+def test_a_tokenizer_that_is_not_there(tmp_path: Path, command: Command) -> None:
+    speeches(tmp_path / "speeches", 4)
+    path = recipe(tmp_path / "r.yaml")
+    path.write_text(path.read_text().replace("tokenizer.json", "tokeniser.json"))
+    code, _, told = command("curate", path)
+    assert code == 2
+    assert "there is no tokenizer 'tokeniser.json'" in told
+    assert "recipe, corpus.tokenizer" in told
 
 
 def test_a_recipe_without_a_corpus(tmp_path: Path, command: Command) -> None:

@@ -28,6 +28,14 @@ def test_documents_below_a_folder(tmp_path: Path) -> None:
         load_library("empty.txt", [tmp_path])
 
 
+def test_fields_of_tables(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("heading,summary,year\nOne,Two three.,1999\n")
+    with pytest.raises(MetierError, match="which field holds the text"):
+        load_library("a.csv", [tmp_path])
+    assert [p.text for p in load_library("a.csv", [tmp_path], text=["heading", "summary"])] == ["One Two three."]
+    assert [p.text for p in load_library("a.csv", [tmp_path], text="summary")] == ["Two three."]
+
+
 def test_a_curated_corpus_is_read_out_of_its_tokens(tmp_path: Path, toy_base: Path) -> None:
     tokenizer = load_tokenizer(toy_base)
     (tmp_path / "recipe.yaml").write_text(f"name: c\ncorpus: {{sources: [x.txt], tokenizer: {toy_base}}}\n")

@@ -12,13 +12,16 @@ from typing import Any
 import pytest
 
 from metier.corpus import folded
+from metier.run import run as carry_out
 from metier.run.curate import curate
 from metier.run.overlap import overlap
 from metier.run.overlap_corpus import Reading
-from metier.run.overlap_items import Asked, Item, of_task
+from metier.run.overlap_items import Asked, Item, of_table, of_task
 from metier.sources import write_table
 from tests.corpus.prose import prose
 from tests.run.test_curate import write_tokenizer
+from tests.toy import sentences, write_recipe
+from tests.toy import write_table as write_toy_table
 
 Command = Callable[..., tuple[int, str, str]]
 QUESTIONS = [prose(f"question {n}", 25 + 9 * n) for n in range(12)]
@@ -178,6 +181,7 @@ def test_a_task_of_the_catalogue_and_a_recipes_task(tmp_path: Path, command: Com
         (["--in", "exam.csv", "--column", "question", "--corpus", "good.jsonl", "--corpus-text", "x"], "no field 'x'"),
         (["--task", "medqu", "--corpus", "a.txt"], "there is no task 'medqu'"),
         (["runs/none", "--corpus", "a.txt"], "runs/none"),
+        (["runs/none", "--column", "question", "--corpus", "a.txt"], "a run has its own inputs"),
     ],
 )
 def test_bad_input_is_named(tmp_path: Path, command: Command, arguments: list[str], told: str) -> None:
@@ -193,6 +197,36 @@ def test_bad_input_is_named(tmp_path: Path, command: Command, arguments: list[st
     assert code == 2, err
     assert told in err
     assert not (tmp_path / "overlap.json").exists()
+
+
+def test_a_table_is_read_as_elsewhere(tmp_path: Path) -> None:
+    planted = f"{prose(1, 40)} {QUESTIONS[2]} {prose(2, 40)} {QUESTIONS[3]}"
+    (tmp_path / "a.txt").write_text(planted, "utf-8")
+    rows = [
+        {"exam": {"question": QUESTIONS[2]}, "chat": [{"role": "user", "content": QUESTIONS[3]}]},
+        {"exam": {"question": None}, "chat": None},
+        {},
+    ]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    for column in ("exam.question", "chat"):
+        asked = of_table("t.jsonl", [column], offline=True, options={})
+        found = overlap([asked], ["a.txt"], Path("o.json"))["tasks"]["t"]
+        assert (found["items"], found["looked_for"], found["overlap"]["whole question"]) == (3, 1, 1)
+
+
+def test_inputs_of_another_test_set_are_looked_for_one_by_one(tmp_path: Path, toy_base: Path, command: Command) -> None:
+    recipe = write_recipe(tmp_path, toy_base, extra="measure: {systems: [majority]}\n")
+    recipe.write_text(recipe.read_text().replace("text: sentence", "text: [sentence, firm]").replace("s: 3", "s: 1"))
+    run = carry_out(recipe, out=tmp_path / "out")
+    write_toy_table(tmp_path / "other.csv", 20, seed=7)
+    arguments = ["--in", "other.csv", "--column", "sentence", "--column", "firm", "--gold", "mood", "--json"]
+    code, out, err = command("evaluate", run, *arguments)
+    assert code == 0, err
+    scored = json.loads(out)["counts"]["scored"]
+    (tmp_path / "a.txt").write_text("\n".join(text for text, _ in sentences(20, seed=7)), "utf-8")
+    code, out, err = command("overlap", run, "--corpus", "a.txt", "--json")
+    assert code == 0, err
+    assert json.loads(out)["tasks"]["other"]["overlap"]["whole question"] == scored
 
 
 def test_interrupted_it_writes_nothing(tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

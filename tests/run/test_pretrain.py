@@ -165,6 +165,7 @@ def test_bad_input_is_refused_before_anything_is_computed(corpus: Corpus, toy_ba
     refuse("without a base", Pretrain(**CONTINUE), corpus)
     refuse("scratch with a base", choice, corpus, toy_base)
     refuse("not one batch", choice.model_copy(update={"first_batch_sequences": 5000}), corpus)
+    refuse("knows 512 positions", Pretrain(**CONTINUE | {"sequence_length": 513, "stop": "repeat"}), corpus, toy_base)
     shard = next((corpus.sources["news"]).glob("*.bin"))
     whole = shard.read_bytes()
     try:

@@ -12,9 +12,11 @@ import pytest
 
 from metier.errors import MetierError
 from metier.evaluation.evidence import write_predictions
+from metier.evaluation.rubric_axes import Axis, Rubric
 from metier.evaluation.scores import Prediction
 from metier.run.rubric import Workbench
 from metier.run.rubric_answers import Columns, gather
+from metier.run.rubric_new import make
 from metier.run.rubric_sheet import export_sheet, import_sheet
 from metier.sources import read_table, write_table
 from tests.rubrics import QUESTIONS, key, new_bench, write_answers
@@ -190,6 +192,16 @@ def test_sheets_that_are_wrong(
     assert Workbench(bench.folder).said("anna") == {}  # a sheet is taken whole or not at all
 
 
+def test_numbers_that_pandas_wrote_are_options(tmp_path: Path) -> None:
+    axis = Axis(name="score", question="How good is it?", options=["1", "2", "3"])
+    questions = gather([str(write_answers(tmp_path))], Columns())
+    bench = make(tmp_path / "bench", questions, Rubric(name="own", axes=[axis]), ["anna"]).bench
+    rows = fill(bench, tmp_path / "out.csv")
+    rows = [{**row, "score": None if place else "2.0"} for place, row in enumerate(rows)]
+    assert import_sheet(bench, put(bench, rows, tmp_path / "in.csv"), partial=True).new == 1
+    assert bench.said("anna") == {str(rows[0]["item"]): {"score": "2"}}
+
+
 def test_answers_of_another_rater_and_partial_sheets(tmp_path: Path) -> None:
     bench = new_bench(tmp_path, raters="anna,ben", per_question=1)
     rows = fill(bench, tmp_path / "out.csv")
@@ -213,6 +225,7 @@ def test_answers_of_another_rater_and_partial_sheets(tmp_path: Path) -> None:
         (["--raters", ""], "cannot be called"),
         (["--per-question", "3"], "3 raters a question, but there are 2"),
         (["--systems", "sys-x,sys-q"], "no source has answers of 'sys-q'"),
+        (["--systems", "sys-x,sys-yy"], "did you mean 'sys-y'?"),
         (["--axes", "clinicain"], "did you mean 'clinician'?"),
         (["--axes", "lay-pairwise", "--systems", "sys-x"], "needs two systems"),
         (["--axes", "lay-pairwise", "--against", "sys-w"], "there is no system 'sys-w'"),

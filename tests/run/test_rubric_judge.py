@@ -156,6 +156,7 @@ def test_faults_that_pass_are_waited_for(model: Model) -> None:
         (b"{}", 3, "no choices"),
         (b"[1]", 3, "no choices"),
         (b"nonsense", 3, "not JSON"),
+        (b"[" * 100_000, 3, "not JSON"),
     ],
 )
 def test_faults_that_stay_are_told(model: Model, reply: Any, asked: int, told: str) -> None:
@@ -173,11 +174,33 @@ def test_slow_and_down(model: Model) -> None:
         chat(Endpoint(model.url, "m", attempts=2, timeout_seconds=0.1), "?", sleep=lambda seconds: None)
     with pytest.raises(MetierError, match="cannot be reached"):
         chat(Endpoint("http://127.0.0.1:9/v1", "m", attempts=2), "?", sleep=lambda seconds: None)
+    with pytest.raises(MetierError, match="failed once: it cannot be reached"):
+        chat(Endpoint("http://127.0.0.1:9/v1", "m", attempts=1), "?")
     for url in ("127.0.0.1:80", "ftp://x/v1", "http://", "http://x:y/"):
         with pytest.raises(MetierError, match="not a web address"):
             Endpoint(url, "m")
     with pytest.raises(MetierError, match="unprotected"):
         Endpoint("http://example.org/v1", "m", key="secret")
+
+
+def test_a_head_that_drips_is_not_waited_for() -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            for letter in b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 200:
+                self.wfile.write(bytes([letter]))
+                time.sleep(0.05)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = LoopbackServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    begin = time.monotonic()
+    with pytest.raises(MetierError, match=r"no answer within 0\.3 seconds"):
+        chat(Endpoint(f"http://127.0.0.1:{server.server_port}/v1", "m", attempts=1, timeout_seconds=0.3), "?")
+    assert time.monotonic() - begin < 5
+    server.shutdown()
+    server.server_close()
 
 
 def test_a_judge_that_breaks_off_goes_on_where_it_stopped(tmp_path: Path, model: Model) -> None:
@@ -194,6 +217,15 @@ def test_a_judge_that_breaks_off_goes_on_where_it_stopped(tmp_path: Path, model:
     assert (found.now, found.asked, found.read) == (19, 48, 48)
     prompts = [re.findall(r"<answer>\n(.*)\n</answer>", body["messages"][0]["content"])[0] for _, body in model.asked]
     assert len(set(prompts)) == 24
+
+
+def test_a_judge_that_is_stopped_does_not_try_again(tmp_path: Path, model: Model) -> None:
+    bench = new_bench(tmp_path, systems="xy")
+    model.replies = [(400, {}), (503, {"Retry-After": "20"})]
+    begin = time.monotonic()
+    with pytest.raises(MetierError, match="status 400"):
+        judge(bench, Endpoint(model.url, "m"), name="judge", at_once=4)
+    assert time.monotonic() - begin < 10
 
 
 def test_what_a_judge_writes_is_read_or_not() -> None:

@@ -133,6 +133,12 @@ def test_predict_writes_what_was_measured(
     assert capsys.readouterr().out.endswith(f"\t{found[0].text}\n")
 
 
+def test_what_writes_is_not_exported(finished: dict[str, Path], command: Callable[..., tuple[int, str, str]]) -> None:
+    code, _, err = command("export", finished["generation"])
+    assert code == 2
+    assert "a specialist for generation has none" in err
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_evaluate_scores_what_it_writes_elsewhere(finished: dict[str, Path], kind: str, tmp_path: Path) -> None:
     metric, _, answer = KINDS[kind]

@@ -232,10 +232,24 @@ def test_lines_that_are_no_records_are_named(tmp_path: Path, line: str, message:
 
 
 @pytest.mark.parametrize(
-    "text", ['[{"a": 1}, {"a": 2}]', '{"data": [{"a": 1}, {"a": 2}], "version": "1"}', '{"a": 1}\n{"a": 2}\n']
+    "text",
+    [
+        '[{"a": 1}, {"a": 2}]',
+        '{"data": [{"a": 1}, {"a": 2}], "version": "1"}',
+        '{"questions": [{"a": 1}, {"a": 2}], "tags": ["x"]}',
+        '{"a": {"0": 1, "1": 2}}',  # as pandas writes it
+        '{"a": 1}\n{"a": 2}\n',
+    ],
 )
 def test_json_in_its_usual_shapes(tmp_path: Path, text: str) -> None:
     assert _read(tmp_path / "a.json", text) == [(1, {"a": 1}), (2, {"a": 2})]
+
+
+def test_json_of_records_under_their_ids(tmp_path: Path) -> None:
+    text = '{"17": {"QUESTION": "Does it?", "CONTEXTS": ["One."]}, "21": {"QUESTION": "Is it?", "id": "own"}}'
+    first, second = _values(tmp_path / "a.json", text)
+    assert first == {"id": "17", "QUESTION": "Does it?", "CONTEXTS": '["One."]'}
+    assert second == {"id": "own", "QUESTION": "Is it?"}
 
 
 def test_json_of_other_shapes_is_refused(tmp_path: Path) -> None:

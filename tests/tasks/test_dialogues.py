@@ -85,3 +85,11 @@ def test_turns_that_are_written_out_are_read_as_messages() -> None:
     assert dialogue(json.dumps(["patient: I cough.", "He sneezes."])) is None
     for other in ("The doctor: a novel.", "Outpatient: seen.", "Doctors: two"):
         assert before_answer(other) == (other, False)
+
+
+def test_a_list_of_texts_is_one_a_line_and_so_are_objects_that_hold_one() -> None:
+    snippets = [{"text": "Iron helped.", "document": "d1"}, {"text": "In adults."}]
+    for held in (["Iron helped.", "In adults."], snippets, [snippets[0], "In adults."]):
+        assert as_text(json.dumps(held)) == ("Iron helped.\nIn adults.", "lists of texts")
+    for other in ([{"text": 3}], [{"title": "x"}], ["a", 1], []):
+        assert as_text(json.dumps(other)) == (json.dumps(other), None)

@@ -78,6 +78,9 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(MetierError, match=told):
             read_worked(str(path), YES_NO)
+    path.write_text("- [\n")
+    with pytest.raises(MetierError, match="write a list"):
+        read_worked(str(path), YES_NO)
     with pytest.raises(MetierError, match="no such file") as error:
         read_worked("usmel", YES_NO)
     assert "usmle" in str(error.value.fix)

@@ -54,14 +54,18 @@ def _own(source: Path, column: str, gold: str, domain: str) -> list[Sentence]:
     from metier.inference.guardrails import NONE, Sentence, guard
     from metier.sources import read_table, table_columns
 
-    columns, about = table_columns(source), guard(domain)
+    columns, about = table_columns(source, nested=True), guard(domain)
     assert about is not None
     for name in (column, gold):
         if name not in columns:
             raise MetierError(f"there is no column '{name}'", where=str(source), fix=nearest(name, columns))
     known, found = [*about.referrals, NONE], []
-    for row in read_table(source):
+    for row in read_table(source, wanted=[column, gold]):
         text, category = (str(row.values.get(name) or "").strip() for name in (column, gold))
+        if not text:
+            raise MetierError(
+                "the text is empty", where=f"{source}, row {row.number}, {column}", fix="fill it or take the row out"
+            )
         if category not in known:
             raise MetierError(f"'{category}' is no category of {domain}", where=f"{source}, row {row.number}",
                               fix=f"it is one of {', '.join(known)}")  # fmt: skip

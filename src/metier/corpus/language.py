@@ -9,6 +9,7 @@ from typing import Any
 
 from metier.corpus.repair import missing
 from metier.corpus.text import Step, Tally, Texts
+from metier.errors import MetierError
 
 SCORE = 0.65  # FineWeb (Penedo et al. 2024, arXiv 2406.17557), 3.2: English with a fastText score of at least 0.65
 CHARACTERS = 2000  # of a text, from its middle: enough to tell, and no heading
@@ -19,10 +20,15 @@ def language_step(language: str) -> Step:
     """Drop texts that are not, with a score of :data:`SCORE`, in ``language`` (a code such as ``en``).
 
     Raises:
-        MetierError: without the extra ``curate``.
+        MetierError: without the extra ``curate``; a language that the model does not know, and would never find.
     """
     model = _model()
     wanted = f"__label__{language}"
+    known = model.predict("", k=-1, threshold=-1.0)[0]  # below every score: all labels
+    if wanted not in known:
+        codes = sorted(code for label in known if len(code := label.removeprefix("__label__")) == 2)
+        fix = f"write ISO 639-1, one of {', '.join(codes)}; or any, which keeps every language"
+        raise MetierError(f"there is no language {language!r}", where="recipe, corpus.language", fix=fix)
 
     def step(texts: Texts, tally: Tally) -> Texts:
         for text in texts:

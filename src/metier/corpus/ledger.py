@@ -102,7 +102,7 @@ def ledger_table(found: dict[str, Any]) -> Table:
         rows = [(name, row) for name, row in found["sources"].items() if row["domain"] == domain]
         for name, row in sorted(rows, key=lambda one: -one[1]["tokens"]):
             may = {True: "yes", False: "no", None: "unknown"}[row["redistributable"]]
-            table.add_row(*_cells(f"  {name}", row), row["licence"], may, _reasons(row["dropped"]))
+            table.add_row(*_cells(f"  {name}", row), row["licence"], may, reasons(row["dropped"]))
     table.add_row(*_cells("total", found["total"]), style="bold")
     return table
 
@@ -140,7 +140,8 @@ def _cells(name: str, row: dict[str, Any]) -> list[str]:
     ]
 
 
-def _reasons(dropped: dict[str, int]) -> str:
+def reasons(dropped: dict[str, int]) -> str:
+    """Reasons and how many documents each, the most frequent first."""
     return ", ".join(f"{reason} {count:,}" for reason, count in sorted(dropped.items(), key=lambda one: -one[1]))
 
 

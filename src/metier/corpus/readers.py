@@ -14,7 +14,7 @@ from metier.corpus.source import FORMATS, MAX_CHARACTERS, Source, format_of, par
 from metier.corpus.text import Tally, Text, Texts
 from metier.errors import MetierError, nearest
 from metier.sources.compression import explained, open_bytes
-from metier.sources.encodings import decide_encoding
+from metier.sources.encodings import codec_of, decide_encoding
 from metier.sources.lines import load_json
 from metier.sources.tables import read_table
 
@@ -45,8 +45,10 @@ def read_source(source: Source, tally: Tally, *, rank: int = 0, world_size: int 
     Every rank goes through all rows; files that are one document are not opened by the others.
 
     Raises:
-        MetierError: a damaged table, JSON line or archive; a column that is not there; an unknown format.
+        MetierError: a damaged table, JSON line or archive; a column that is not there; an unknown format or encoding.
     """
+    if source.encoding:  # a wrong name is no fault of the files, which would all count as no text
+        codec_of(source.encoding, f"the source '{source.name}', encoding")
     for number, path in enumerate(source.files):
         label = f"{source.name}/{source.label(path)}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -121,22 +121,41 @@ def _matched(root: Path, pattern: Path) -> list[Path]:
 
 def shown_files(folder: Path) -> list[Path]:
     """All files below a folder that are not hidden, sorted."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    return _shown(folder, Path.is_file)
+
+
+def _blind_links(folder: Path) -> list[Path]:
+    """Links below a folder to another folder, which are not followed, or to nothing."""
+    return _shown(folder, lambda path: path.is_symlink() and not path.is_file())
+
+
+def _shown(folder: Path, wanted: Callable[[Path], bool]) -> list[Path]:
+    found = sorted(path for path in folder.rglob("*") if wanted(path))
+    return [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
 
 
 def left_out(pattern: str, roots: Sequence[Path]) -> list[Path]:
-    """Where :func:`expand` reads a folder: the files in it that it leaves out, because their names say no format."""
+    """Where :func:`expand` reads a folder: the files in it that it leaves out, because their names say no format, and
+    links that lead to no file.
+    """
     for root in [Path()] if Path(pattern).is_absolute() else roots:
         if (folder := root / pattern).is_dir():
-            return [path for path in shown_files(folder) if format_of(_placed(path)) is None]
+            return [path for path in shown_files(folder) if format_of(_placed(path)) is None] + _blind_links(folder)
     return []
 
 
 def told_left_out(files: Sequence[Path]) -> str:
-    """How many files :func:`left_out` found, and of what kinds."""
-    kinds = ", ".join(sorted({file.suffix or file.name for file in files})[:5])
-    return f"{len(files):,} files of formats that are not read are left out ({kinds})"
+    """How many files and links :func:`left_out` found, and of what kinds."""
+    links = [file for file in files if not file.is_file()]
+    others = [file for file in files if file.is_file()]
+    told = []
+    if others:
+        kinds = ", ".join(sorted({file.suffix or file.name for file in others})[:5])
+        told.append(f"{len(others):,} files of formats that are not read are left out ({kinds})")
+    if links:
+        names = ", ".join(link.name for link in links[:5])
+        told.append(f"links to folders or to nothing are not followed: {len(links):,} ({names})")
+    return "; ".join(told)
 
 
 def _readable(folder: Path) -> list[Path]:
@@ -145,6 +164,7 @@ def _readable(folder: Path) -> list[Path]:
     found = [_placed(path) for path in shown if format_of(path) is not None]
     if not found:
         names = ", ".join(path.name for path in shown[:5]) or "nothing"
+        names += "; " + told_left_out(links) if (links := _blind_links(folder)) else ""
         fix = f"a folder holds files of {', '.join(FORMATS)}; name others one by one with `format:`"
         raise MetierError(f"the folder holds no file to read: {names}", where=str(folder), fix=fix)
     return found

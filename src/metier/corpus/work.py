@@ -186,7 +186,7 @@ class Work:
             f"{name}: " + (", ".join(f"{count:,} {reason}" for reason, count in dropped.items()) or "no document")
             for name, dropped in reasons.items()
         )
-        fix = "see dropped samples in clean/<source>/<rank>.json; change language, quality, min_words or split_on"
+        fix = "see dropped samples in clean/<source>/<rank>.json; change text, language, quality, min_words or split_on"
         return MetierError(f"no document is left ({told})", where=str(self.folder), fix=fix)
 
 

@@ -75,6 +75,11 @@ def answer_choices(
     return found
 
 
+def without_options(text: str) -> str:
+    """A question as evidence holds it, without the options below it."""
+    return text[: text.rfind(f"\n{lettered([''])}")] if f"\n{lettered([''])}" in text else text
+
+
 def places(predictions: Sequence[Prediction]) -> list[str]:
     """Names of all places that have a probability: ``0``, ``1``, …"""
     return sorted({name for p in predictions for name in p.probabilities}, key=int)

@@ -140,6 +140,9 @@ def load_rubric(name_or_path: str) -> Rubric:
         raise MetierError(f"the axes cannot be read: {error}", where=str(path)) from error
 
 
+_QUOTE = "put quotes around a text with ? : # , or brackets in it"
+
+
 def read_rubric(text: str, where: str) -> Rubric:
     """Axes from YAML; ``where`` names the file in messages."""
     example = "see metier rubric axes clinician, which prints a whole one"
@@ -148,7 +151,8 @@ def read_rubric(text: str, where: str) -> Rubric:
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        raise MetierError(f"not valid YAML: {getattr(error, 'problem', error)}", where=f"{where}{line}") from error
+        what = f"not valid YAML: {getattr(error, 'problem', error)}"
+        raise MetierError(what, where=f"{where}{line}", fix=f"{_QUOTE}; {example}") from error
     if not isinstance(values, dict):
         raise MetierError("a file of axes is a mapping with 'name' and 'axes'", where=where, fix=example)
     try:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import http.client
 import ipaddress
 import json
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -91,9 +93,11 @@ def chat(endpoint: Endpoint, prompt: str, *, sleep: Callable[[float], None] = ti
             return _attempt(request, endpoint.timeout_seconds)
         except _PassingError as error:
             last = error
+    often = "once" if endpoint.attempts == 1 else f"{endpoint.attempts} times; at last"
     raise MetierError(
-        f"the endpoint failed {endpoint.attempts} times; at last: {last}", where=address,
-        fix="start it or check its address, then run the same command again: what was answered is kept",
+        f"the endpoint failed {often}: {last}", where=address,
+        fix="start it, check its address or give it longer (--timeout), then run the same command again: what was "
+        "answered is kept",
     )  # fmt: skip
 
 
@@ -125,7 +129,23 @@ def _attempt(request: urllib.request.Request, seconds: float) -> str:
 
 
 def _ask(request: urllib.request.Request, seconds: float) -> bytes:
-    """The whole body within ``seconds``, however slowly it drips."""
+    """The whole body within ``seconds``, however slowly it, its head or the look-up of its address drips.
+
+    A socket's own timeout begins anew with every byte: a request that takes longer is left behind in its thread.
+    """
+    found: Future[bytes] = Future()
+
+    def work() -> None:
+        try:
+            found.set_result(_body(request, seconds))
+        except BaseException as error:
+            found.set_exception(error)
+
+    threading.Thread(target=work, name="endpoint", daemon=True).start()
+    return found.result(seconds)
+
+
+def _body(request: urllib.request.Request, seconds: float) -> bytes:
     end = time.monotonic() + seconds
     with _opener.open(request, timeout=seconds) as response:
         blocks, size = [], 0
@@ -142,7 +162,7 @@ def _ask(request: urllib.request.Request, seconds: float) -> bytes:
 def _content(body: bytes) -> str:
     try:
         found: Any = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError(f"not JSON: {body[:80]!r}") from None
     try:
         content = found["choices"][0]["message"]["content"]

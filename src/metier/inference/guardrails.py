@@ -20,6 +20,7 @@ import yaml
 
 from metier.evaluation.intervals import proportion
 from metier.evaluation.scores import Score
+from metier.tasks.dialogues import without_speakers
 
 NONE = "none"
 _PLAIN = str.maketrans({**dict.fromkeys("’‘‛`´ʹʻʼ′＇", "'"), "“": '"', "”": '"', "–": "-", "—": "-"})
@@ -62,8 +63,11 @@ class Guard:
     rules: tuple[Rule, ...]
 
     def check(self, *texts: str) -> Flag | None:
-        """The gravest red flag of the texts (the fields of one question), in the order of ``referrals``; else None."""
-        sentences = [sentence for text in texts for sentence in _sentences(plain(text))]
+        """The gravest red flag of the texts (the fields of one question), in the order of ``referrals``; else None.
+
+        Who speaks is no part of what is said: "Patient: my chest hurts" is not about patients.
+        """
+        sentences = [sentence for text in texts for sentence in _sentences(without_speakers(plain(text)))]
         for category, referral in self.referrals.items():
             for rule in self.rules:
                 if rule.category == category and any(rule.found_in(sentence) for sentence in sentences):

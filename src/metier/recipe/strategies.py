@@ -110,6 +110,9 @@ class ChainOfRetrieval(Strategy):
 
     name: Literal["chain-of-retrieval"]
     corpus: str = Field(description="a file, folder or glob of documents, or the run directory of a curated corpus")
+    text: str | list[str] | None = Field(
+        default=None, description="where documents are tables: column(s), field(s) or path expression(s) of the text"
+    )
     split_on: str = Field(default="file", description="in txt and md: file, line, blank-line, or a line that separates")
     claims: int = Field(default=4, ge=1, description="claims that are looked up, at most")
     documents: int = Field(default=2, ge=1, description="passages looked up for each claim")

@@ -23,7 +23,7 @@ from metier.run.data import load, solved_pool
 from metier.run.progress import console
 from metier.run.record import run_record, training_data
 from metier.run.stages import RunDirectory, open_run, versions
-from metier.run.strategies import REFERENCE, ask, asked_as, keep, sampled, with_reference
+from metier.run.strategies import REFERENCE, ask, asked_as, check_strategy, keep, sampled, with_reference
 from metier.sources import Lock
 from metier.tasks import Example, Task, names, prepare
 from metier.tasks.choices import Scheme
@@ -76,9 +76,13 @@ def ask_target(
         subject = _specialist(Path(target), questions, seed, **where)
     else:
         subject = _base(target, variant, base, max_tokens, questions, seed, lock=lock, **where)
+    found = {choice.called: choice for choice in with_reference(choices)}
+    for choice in found.values():
+        check_strategy(
+            choice, subject.task, subject.pool, roots=_roots(data_root), offline=offline, label_is=subject.label_is
+        )
     with open_run(out) as directory:  # not before: a wrong name leaves no folder behind
         lock.save(out / "lock.json")
-        found = {choice.called: choice for choice in with_reference(choices)}
         directory.record(task=subject.task.model_dump(mode="json", exclude={"sources"}), versions=versions(),
                          subject=subject.key, questions=[example.id for example in subject.examples])  # fmt: skip
         for called, choice in found.items():
@@ -93,12 +97,11 @@ def _stage(
     offline: bool,
 ) -> None:  # fmt: skip
     files = _files(directory, subject, called)
-    roots = [Path(), *([data_root] if data_root else [])]
 
     def work() -> dict[str, Any]:
         before = subject.model.truncated
         spent = ask(
-            choice, subject.model, subject.task, subject.examples, subject.pool, seed=seed, roots=roots,
+            choice, subject.model, subject.task, subject.examples, subject.pool, seed=seed, roots=_roots(data_root),
             offline=offline, title=f"{subject.who}-{called}", label_is=subject.label_is,
         )  # fmt: skip
         cut = subject.model.truncated - before
@@ -107,6 +110,11 @@ def _stage(
     reads = [subject.key, [e.id for e in subject.examples], *asked_as(choice), seed]
     if not directory.stage(f"strategy-{subject.who}-{called}", reads, files[:1], work):
         console.print(f"  [dim]{subject.who}-{called}: done before[/]")
+
+
+def _roots(data_root: Path | None) -> list[Path]:
+    """Where a corpus is looked for."""
+    return [Path(), *([data_root] if data_root else [])]
 
 
 def _scores(directory: RunDirectory, subject: Subject, called: Sequence[str], seed: int) -> dict[str, dict[str, Any]]:

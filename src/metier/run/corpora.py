@@ -44,7 +44,7 @@ def learn_corpus(recipe_path: Path, recipe: Recipe, path: Path, *, data_root: Pa
     tokenizer = tokenizer_file(recipe, path, roots, offline).parent
     base = None
     if recipe.pretrain.method == "continue":
-        base = resolve(recipe.base, lock=Lock.load(path / "lock.json"), offline=offline).path
+        base = resolve(recipe.base, lock=Lock.load(path / "lock.json"), offline=offline, where="recipe, base").path
     out = path / "pretrained" if recipe.task else path
     corpus = Corpus(
         sources=_folders(path, "train"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metier.corpus.work import Work
+from metier.errors import MetierError
 from metier.models.bases import catalogue, resolve
 from metier.recipe import Recipe
 from metier.recipe.tokenizer import TokenizerChoice
@@ -22,6 +23,8 @@ def tokenizer_file(recipe: Recipe, run: Path, roots: list[Path], offline: bool) 
 
     Args:
         roots: folders that a relative path is looked for in.
+
+    Errors: :class:`MetierError` where nothing has that name.
     """
     assert recipe.corpus is not None
     choice = recipe.corpus.tokenizer
@@ -32,7 +35,13 @@ def tokenizer_file(recipe: Recipe, run: Path, roots: list[Path], offline: bool) 
             file = place / "tokenizer.json" if place.is_dir() else place
             if file.is_file():
                 return file.resolve()
-    return resolve(choice, offline=offline).path / "tokenizer.json"
+    try:
+        return resolve(choice, offline=offline).path / "tokenizer.json"
+    except MetierError as error:
+        if error.where:
+            raise
+        fix = f"name a tokenizer.json, a folder that holds one, or a base: {', '.join(catalogue())}"
+        raise MetierError(f"there is no tokenizer {choice!r}", where="recipe, corpus.tokenizer", fix=fix) from error
 
 
 @dataclass(frozen=True)

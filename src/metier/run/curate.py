@@ -6,6 +6,7 @@ import json
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from rich.markup import escape
 from metier.corpus.clean import VERSION
 from metier.corpus.encoder import tokenizer_encoder
 from metier.corpus.holdout import HoldOut
-from metier.corpus.ledger import ledger
+from metier.corpus.ledger import ledger, reasons
 from metier.corpus.mixture import Mixture
 from metier.corpus.overlap import Questions
 from metier.corpus.shards import TokenShards
@@ -180,8 +181,7 @@ def _account(recipe: Recipe, work: Work, tasks: dict[str, int], told: dict[str, 
     assert work.encoder is not None
     entries = work.entries()
     if not any(found["splits"].get("train") for found in entries.values()):
-        fix = "hold out less: hold_out.share, hold_out.after"
-        raise MetierError("every document is held out", where=str(work.folder), fix=fix)
+        raise _all_held_out(work, entries)
     samples = []
     for source in work.sources:
         tallies = [work.clean_folder(source) / f"{rank}.json" for rank in range(work.world_size)]
@@ -202,6 +202,15 @@ def _account(recipe: Recipe, work: Work, tasks: dict[str, int], told: dict[str, 
         "token_counts": "with the end-of-text token of every document; all splits together",
     }
     return ledger(recipe.name, entries, more)
+
+
+def _all_held_out(work: Work, entries: dict[str, Any]) -> MetierError:
+    what, fix = "every document is held out", "hold out less: hold_out.share, hold_out.after"
+    if dropped := sum((Counter(row["dropped"]) for row in entries.values()), Counter[str]()):
+        kept, told = sum(row["documents"] for row in entries.values()), reasons(dropped)
+        what += f" of the {kept:,} that are left; {dropped.total():,} others were dropped ({told})"
+        fix += "; or see what was dropped in clean/<source>/<rank>.json, and drop less: quality, language, min_words"
+    return MetierError(what, where=str(work.folder), fix=fix)
 
 
 def _mixture(recipe: Recipe, work: Work, entries: dict[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:

@@ -16,22 +16,31 @@ from metier.recipe import load_recipe
 from metier.run.corpus_tokenizer import tokenizer_file
 
 
-def load_library(place: str, roots: Sequence[Path], *, split_on: str = "file", offline: bool = False) -> list[Passage]:
-    """The passages of a file, a folder or a glob below one of ``roots``, or of a curated run directory.
+def load_library(
+    place: str,
+    roots: Sequence[Path],
+    *,
+    text: str | Sequence[str] | None = None,
+    split_on: str = "file",
+    offline: bool = False,
+) -> list[Passage]:
+    """The passages of a file, a folder or a glob below one of ``roots``, or of a curated run directory; of tables those
+    of the fields ``text``.
 
     Errors: :class:`MetierError` where nothing is there, or it cannot be read.
     """
     curated = next((root / place for root in roots if (root / place / "corpus" / "tokens").is_dir()), None)
-    texts = _curated(curated, offline) if curated else _documents(place, roots, split_on)
-    found = [passage for id, text in texts for passage in passages(id, text)]
+    fields = (text,) if isinstance(text, str) else tuple(text or ())
+    texts = _curated(curated, offline) if curated else _documents(place, roots, fields, split_on)
+    found = [passage for id, whole in texts for passage in passages(id, whole)]
     if not found:
         raise MetierError("the documents hold no text to look things up in", where=place, fix="name other documents")
     return found
 
 
-def _documents(place: str, roots: Sequence[Path], split_on: str) -> Iterator[tuple[str, str]]:
+def _documents(place: str, roots: Sequence[Path], fields: tuple[str, ...], split_on: str) -> Iterator[tuple[str, str]]:
     files = expand(place, list(roots))
-    for text in read_source(Source("library", tuple(files), split_on=split_on), Tally()):
+    for text in read_source(Source("library", tuple(files), text=fields, split_on=split_on), Tally()):
         yield text.id.removeprefix("library/"), text.text
 
 

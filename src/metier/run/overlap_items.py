@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metier.errors import MetierError, nearest
+from metier.evaluation.choices import without_options
 from metier.evaluation.evidence import read_predictions, read_scores
 from metier.evaluation.scores import Prediction
 from metier.evaluation.written import is_right
@@ -15,8 +16,12 @@ from metier.files import sha256_file
 from metier.recipe import TaskChoice, load_recipe
 from metier.run.data import Data, load, prepare_data
 from metier.run.record import run_record, training_data
-from metier.sources import Lock, fetch_file, read_table
-from metier.tasks import Example, get, names
+from metier.sources import Lock, fetch_file, read_table, table_columns
+from metier.tasks import Example, Task, get, names
+from metier.tasks.cells import plain
+from metier.tasks.choices import PLACE
+from metier.tasks.dialogues import as_text
+from metier.tasks.example import BETWEEN
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Wanted:
         columns: of the table, ``text`` if none is named; of the task, its inputs, all if none is named.
         reading: how the table is read; options of :func:`~metier.sources.read_table`.
 
-    Errors: :class:`MetierError` where none of the four is given, or several.
+    Errors: :class:`MetierError` where none of the four is given, or several, and for columns of a run or a recipe.
     """
 
     run: Path | None
@@ -62,6 +67,9 @@ class Wanted:
             raise MetierError(
                 "say what to look for", fix="one of: a run, --task NAME, --in FILE --column TEXT, --recipe FILE"
             )
+        if self.columns and (self.run or self.recipe):
+            what = f"{'a run' if self.run else 'a recipe'} has its own inputs: all of them are looked for"
+            raise MetierError(what, where="--column", fix="leave it out, or use --in FILE or --task NAME")
 
 
 def wanted_items(wanted: Wanted, *, data_root: Path | None, offline: bool) -> list[Asked]:
@@ -81,19 +89,19 @@ def wanted_items(wanted: Wanted, *, data_root: Path | None, offline: bool) -> li
 
 
 def of_table(path: str, columns: Sequence[str], *, offline: bool, options: Mapping[str, Any]) -> Asked:
-    """Every row of a table, in the columns named; no label is needed.
+    """Every row of a table, in the columns named; no label is needed. A dialogue is read as its turns.
 
     Raises:
         MetierError: whatever :func:`~metier.sources.read_table` meets; a column that is not there.
     """
     file = fetch_file(path, offline=offline).path
+    known = table_columns(file, nested=True, **options)
+    if missing := next((name for name in columns if name not in known), None):
+        raise MetierError(f"there is no column {missing!r}", where=path, fix=nearest(missing, known))
     items = []
-    for row in read_table(file, **options):
-        if missing := next((name for name in columns if name not in row.values), None):
-            where = f"{path}, row {row.number}"
-            raise MetierError(f"there is no column {missing!r}", where=where, fix=nearest(missing, row.values))
-        values = (row.values[name] for name in columns)
-        items.append(Item(str(row.number), tuple(str(value) for value in values if value is not None)))
+    for row in read_table(file, wanted=columns, **options):
+        texts = (plain(as_text(row.values.get(name))[0]) for name in columns)
+        items.append(Item(str(row.number), tuple(text for text in texts if text)))
     return Asked(Path(path).name.split(".")[0], f"file: {path}", items)
 
 
@@ -134,7 +142,7 @@ def of_recipe(path: Path, *, data_root: Path | None, offline: bool) -> list[Aske
 def of_run(run: Path, *, data_root: Path | None, offline: bool) -> list[Asked]:
     """Every task that the run has predictions for, with what each system got right.
 
-    The items of its own task are read again, field by field; of others the text is taken that the evidence holds.
+    The items of its own task are read again; of others the text is taken that the evidence holds. Options are left out.
 
     Raises:
         MetierError: no such run, none with a task; its data have changed since.
@@ -151,15 +159,16 @@ def of_run(run: Path, *, data_root: Path | None, offline: bool) -> list[Asked]:
                 answers[system] = [p for p in read_predictions(file) if p.split == "test"]
                 evidence[file.name] = sha256_file(file)
         if answers:
-            right = {system: _right(_kind(task, data), given) for system, given in answers.items()}
+            right = {system: _right(_task(task, data).kind, given) for system, given in answers.items()}
             found.append(Asked(task, str(run), _asked(task, data, answers), right, evidence))
     if not found:
         raise MetierError("the run has no predictions", where=str(run), fix="run its recipe again")
     return found
 
 
-def _kind(task: str, data: Data) -> str:
-    return get(task).kind if task != data.name and task in names() else data.task.kind
+def _task(name: str, data: Data) -> Task:
+    """A task of the catalogue, else one that is as the run's own."""
+    return get(name) if name != data.name and name in names() else data.task
 
 
 def _right(kind: str, given: Sequence[Prediction]) -> dict[str, bool]:
@@ -171,7 +180,14 @@ def _asked(task: str, data: Data, answers: Mapping[str, Sequence[Prediction]]) -
     if task == data.name:
         return _items(data.part("test"))
     texts = {p.example_id: p.text for given in answers.values() for p in given}
-    return [Item(id, (text,)) for id, text in texts.items()]
+    return [Item(id, _inputs(_task(task, data), text)) for id, text in texts.items()]
+
+
+def _inputs(task: Task, text: str) -> tuple[str, ...]:
+    """The inputs of an example, out of the one string that evidence holds."""
+    choosing = task.kind == "multiple_choice"
+    fields = [name for name in task.template.fields() if not (choosing and name == PLACE)]
+    return tuple((without_options(text) if choosing else text).split(BETWEEN, max(0, len(fields) - 1)))
 
 
 def _items(examples: Sequence[Example], columns: Sequence[str] = ()) -> list[Item]:

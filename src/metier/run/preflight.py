@@ -20,6 +20,7 @@ from metier.run.data import Data, prepare_data
 from metier.run.mixture import mix_tasks
 from metier.run.retention import retention_data
 from metier.run.selective import check_demand
+from metier.run.strategies import check_strategies
 from metier.sources import Lock
 from metier.tasks.choices import asked
 from metier.tasks.near import near_duplicates
@@ -60,6 +61,7 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
     data = prepare_data(recipe, data_root=data_root, lock=lock, offline=offline)
     base = resolve(recipe.base, lock=lock, offline=offline, where="recipe, base")
     notes = [*data.loaded.warnings, *check_demand(recipe, data)]
+    check_strategies(recipe, data, data_root=data_root, offline=offline)
     learnt = data.shown()
     if recipe.mix:
         mixture = mix_tasks(recipe, data, data_root=data_root, lock=lock, offline=offline)

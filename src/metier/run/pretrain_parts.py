@@ -38,13 +38,21 @@ def shape_of(choice: Pretrain, vocabulary: int) -> Shape:
 def outline(choice: Pretrain, vocabulary: int, base: Path | None) -> Any:
     """The model that will be trained on the meta device: its shape without its numbers, which take no memory.
 
-    Errors: :class:`MetierError` as :func:`shape_of`, and for a base with fewer tokens than the ``vocabulary``.
+    Errors: :class:`MetierError` as :func:`shape_of`, and for a base with fewer tokens than the ``vocabulary`` or
+    fewer positions than a sequence.
     """
     if base is None:
         with torch.device("meta"):
             return empty(shape_of(choice, vocabulary))
     config = load_config(base)
     rows = config.get_text_config().vocab_size
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None) or choice.sequence_length
+    if choice.sequence_length > positions:  # rotations go on beyond them, but were never learnt
+        raise MetierError(
+            f"the base knows {positions:,} positions, fewer than a sequence of {choice.sequence_length:,} tokens",
+            where="recipe, pretrain.sequence_length",
+            fix=f"use {positions} or less",
+        )
     if vocabulary > rows:
         raise MetierError(
             f"the base has {rows:,} tokens, the tokenizer {vocabulary:,}",

@@ -67,12 +67,14 @@ def gather(
     """
     found: dict[str, Question] = {}
     names: dict[str, None] = {}
+    known: set[str] = set()
     for answer in (one for source in sources for one in _read(source, columns, task, gold)):
+        known.add(answer.system)
         if systems is None or answer.system in systems:
             names.setdefault(answer.system)
             _add(found, answer)
     if lacking := [name for name in systems or [] if name not in names]:
-        raise MetierError(f"no source has answers of '{lacking[0]}'", fix=nearest(lacking[0], names))
+        raise MetierError(f"no source has answers of '{lacking[0]}'", fix=nearest(lacking[0], known))
     if not found:
         raise MetierError("there is no answer to judge", where=", ".join(sources), fix="name tables or runs with some")
     whole = [question for question in found.values() if len(question.answers) == len(names)]

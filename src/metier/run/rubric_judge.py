@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -145,8 +146,14 @@ def judge(
     waiting = [item for item in rater.items if not bench.complete(name, item)]
     wrote: list[str] = []
 
+    stopped = threading.Event()
+
+    def pause(seconds: float) -> None:
+        if stopped.wait(seconds):
+            raise MetierError("the judge was stopped", fix="run the same command again to continue")
+
     def ask(item: str) -> None:
-        text = chat(endpoint, prompt_for(bench.rubric, bench.shown(name, item)))
+        text = chat(endpoint, prompt_for(bench.rubric, bench.shown(name, item)), sleep=pause)
         wrote.append(text)
         before = bench.said(name).get(item, {})
         choices = {axis: before.get(axis) or value for axis, value in read_choices(bench.rubric, text).items()}
@@ -159,6 +166,7 @@ def judge(
                 done.result()
                 tick(1)
         except (MetierError, KeyboardInterrupt):
+            stopped.set()  # what is under way is not tried again: the pool waits for it
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     said = [value for values in bench.said(name).values() for value in values.values()]

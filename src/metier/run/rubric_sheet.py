@@ -127,9 +127,11 @@ def _whose(bench: Workbench, sheet: Path, row: Row, rater: str | None) -> tuple[
 
 def _option(bench: Workbench, axis: Axis, text: str, where: str) -> str:
     known = {option.casefold(): option for option in bench.rubric.options(axis)}
-    if text.casefold() not in known:
+    # pandas writes 3.0 where a cell of the column was empty
+    found = known.get(text.casefold()) or known.get(text.removesuffix(".0"))
+    if found is None:
         raise MetierError(f"'{text}' is no option of '{axis.name}'", where=where, fix=nearest(text, known.values()))
-    return known[text.casefold()]
+    return found
 
 
 def _check_whole(

@@ -28,7 +28,12 @@ from metier.inference.strategies import (
     write_samples,
     zero_shot,
 )
+from metier.inference.strategies.likelihood import in_orders
+from metier.inference.strategies.long_form import check_written
+from metier.inference.strategies.questions import worded
+from metier.inference.strategies.shots import check_pool
 from metier.inference.strategies.writing import write_answer
+from metier.recipe import Recipe
 from metier.recipe.strategies import (
     BudgetChoice,
     ChainOfRetrieval,
@@ -39,7 +44,7 @@ from metier.recipe.strategies import (
     Strategy,
     ZeroShot,
 )
-from metier.run.data import solved_pool
+from metier.run.data import Data, solved_pool
 from metier.run.library import load_library
 from metier.run.progress import bar, console
 from metier.run.work import Work
@@ -101,12 +106,44 @@ def ask(
                 setting = _setting(choice, task, examples, own, say, label_is)
                 return ensemble_refinement(model, task, examples, setting, choice.second, **common)
             case ChainOfRetrieval():
-                library = load_library(choice.corpus, roots, split_on=choice.split_on, offline=offline)
+                library = load_library(
+                    choice.corpus, roots, text=choice.text, split_on=choice.split_on, offline=offline
+                )
                 say(f"{name}: {len(library):,} passages to look things up in")
                 fields = ("claims", "documents", "tokens", "step_tokens", "temperature")
                 chain = Chain(**{field: getattr(choice, field) for field in fields}, seed=own)
                 return chain_of_retrieval(model, task, examples, library, chain, **common)
     raise TypeError(f"no strategy: {choice!r}")
+
+
+def check_strategy(
+    choice: Strategy,
+    task: Task,
+    pool: Sequence[Example],
+    *,
+    roots: Sequence[Path] = (),
+    offline: bool = False,
+    label_is: Scheme | None = None,
+) -> None:
+    """Refuse what cannot be asked, whoever is asked. Arguments are those of :func:`ask`.
+
+    Errors: :class:`MetierError` for a strategy that does not fit the task, too few solved examples, and for worked
+    examples or a corpus that cannot be read.
+    """
+    match choice:
+        case ZeroShot() if task.written:
+            return
+        case ZeroShot() | FewShot():
+            in_orders(task, choice.answer, choice.shuffles)
+            if isinstance(choice, FewShot):
+                check_pool(pool, choice.k)
+        case ChainOfThought() | SelfConsistency() | EnsembleRefinement():
+            worded(task, choice.answer)
+            if choice.exemplars:
+                read_worked(choice.exemplars, task, label_is)
+        case ChainOfRetrieval():
+            check_written(task)
+            load_library(choice.corpus, roots, text=choice.text, split_on=choice.split_on, offline=offline)
 
 
 def _setting(
@@ -195,11 +232,35 @@ def keep(
     return {"name": getattr(choice, "name", ""), "settings": choice.model_dump(mode="json"), **estimate, **facts}
 
 
+def asked_of(recipe: Recipe, who: str) -> list[Strategy]:
+    """The strategies that ``base`` or ``specialist`` is asked by, with what they are compared with."""
+    usual = "base" if recipe.adapt.method == "none" else "specialist"
+    mine = [choice for choice in recipe.strategies or () if (choice.model or usual) in (who, "both")]
+    return with_reference(mine) if mine else []
+
+
+def check_strategies(recipe: Recipe, data: Data, *, data_root: Path | None, offline: bool) -> None:
+    """Refuse a recipe's strategies that cannot be asked before anything is learnt; as :func:`check_strategy`."""
+    roots = [Path(), *([data_root] if data_root else [])]
+    for choice in [*asked_of(recipe, "base"), *asked_of(recipe, "specialist")]:
+        examples = sampled(data.part("test"), choice.questions, recipe.seed)
+        check_strategy(
+            choice, data.task, solved_pool(data, examples), roots=roots, offline=offline,
+            label_is=data.loaded.label_is,
+        )  # fmt: skip
+
+
 class Asking(Work):
     """The stages that ask base and specialist by the recipe's strategies."""
 
     def strategies(self, who: str) -> None:
-        """Ask ``base`` or ``specialist`` by every strategy that is meant for it."""
+        """Ask ``base`` or ``specialist`` by every strategy that is meant for it.
+
+        Before the base is asked, and so before anything is learnt, those of both are checked.
+        """
+        systems = [f"{one}-{choice.called}" for one in ("base", "specialist") for choice in self._asked_of(one)]
+        if who == "base" and not all(self._file(system).exists() for system in systems):
+            check_strategies(self.recipe, self.data, data_root=self.data_root, offline=self.offline)
         for choice in self._asked_of(who):
             system = f"{who}-{choice.called}"
             files = [self._file(system), self._samples(system)]
@@ -245,9 +306,7 @@ class Asking(Work):
         return in_groups(read_predictions(self._file(system)), self.data.part("test"))
 
     def _asked_of(self, who: str) -> list[Strategy]:
-        usual = "base" if self.recipe.adapt.method == "none" else "specialist"
-        mine = [choice for choice in self.recipe.strategies or () if (choice.model or usual) in (who, "both")]
-        return with_reference(mine) if mine else []
+        return asked_of(self.recipe, who)
 
     def _samples(self, system: str) -> Path:
         return self.path / "evidence" / "samples" / f"{self.data.task.name}.{system}.parquet"

@@ -76,12 +76,22 @@ def decide_encoding(path: Path, declared: str | None = None, stated: re.Pattern[
 def _declared(path: Path, declared: str | None, start: bytes) -> str | None:
     if not declared:
         return None
-    try:
-        name = codecs.lookup(declared).name
-    except LookupError:
-        fix = "use a name that Python knows: utf-8, latin-1, cp1252, utf-16, shift_jis, gb18030, …"
-        raise MetierError(f"unknown encoding {declared!r}", where=str(path), fix=fix) from None
+    name = codec_of(declared, str(path))
     return "utf-8-sig" if name == "utf-8" and start.startswith(codecs.BOM_UTF8) else name
+
+
+def codec_of(declared: str, where: str) -> str:
+    """Python's own name of an encoding.
+
+    Raises:
+        MetierError: there is none of that name, or one that is not of text, such as base64.
+    """
+    try:
+        "".encode(declared)
+        return codecs.lookup(declared).name
+    except (LookupError, ValueError):
+        fix = "use a name that Python knows: utf-8, latin-1, cp1252, utf-16, shift_jis, gb18030, …"
+        raise MetierError(f"unknown encoding {declared!r}", where=where, fix=fix) from None
 
 
 def _stated(start: bytes, pattern: re.Pattern[bytes] | None) -> list[str]:

@@ -77,7 +77,9 @@ def read_jsonl(path: Path, encoding: str) -> Rows:
 
 
 def read_json(path: Path, encoding: str) -> Rows:
-    """A list of objects, an object that holds one under ``data`` (or the like), or JSON lines under another name."""
+    """A list of objects, an object that holds one (``{"data": [ … ]}``) or names each by its id, columns as pandas
+    writes them, or JSON lines under another name.
+    """
     with explained(path), _text(path, encoding) as file:
         text = file.read()
     try:
@@ -96,13 +98,25 @@ def _records(value: Any, path: Path) -> list[Any]:
         return value
     if isinstance(value, dict):
         lists = [value[name] for name in _LISTS if isinstance(value.get(name), list)]
+        if not lists:  # under another name, such as the `questions` of BioASQ
+            lists = [v for v in value.values() if isinstance(v, list) and v and all(isinstance(r, dict) for r in v)]
         if len(lists) == 1:
             return cast(list[Any], lists[0])
+        if not lists and value and all(isinstance(v, dict) and v for v in value.values()):
+            return _keyed(value)
         if not lists and value and not any(isinstance(v, (dict, list)) for v in value.values()):
             return [value]  # JSON lines of a single line
     found = f"an object with the keys {', '.join(list(value)[:6])}" if isinstance(value, dict) else f"{value!r:.60}"
     fix = 'write a list of objects [{"text": "…"}, …], {"data": [ … ]}, or one object a line'
     raise MetierError(f"the file does not hold a table: it is {found}", where=str(path), fix=fix)
+
+
+def _keyed(value: dict[str, dict[str, Any]]) -> list[Any]:
+    """Records under their ids, as in PubMedQA's file; or columns of numbered rows, as ``DataFrame.to_json`` writes."""
+    rows = list(next(iter(value.values())))
+    if rows and all(row.isdigit() for row in rows) and all(list(column) == rows for column in value.values()):
+        return [{name: column[row] for name, column in value.items()} for row in rows]
+    return [{"id": id, **record} for id, record in value.items()]
 
 
 def _from_json(records: list[Any], path: Path) -> Rows:

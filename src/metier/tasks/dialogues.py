@@ -56,11 +56,19 @@ def _spoken(text: str, *, lines: bool = True) -> Turns:
     return [(_NAMES.get(who, who.capitalize()), words) for who, words in said if words]
 
 
+def without_speakers(text: str) -> str:
+    """The text without who speaks at the beginning of its lines, whatever it is."""
+    return re.sub(rf"{_SPOKEN.pattern}[ \t]*", "", text, flags=_SPOKEN.flags)
+
+
 def as_text(value: object) -> tuple[object, Kind | None]:
-    """A cell as it is read, and what it held, if that was no plain value; a list of texts is one text a line."""
+    """A cell as it is read, and what it held, if that was no plain value; a list of texts is one text a line.
+
+    Of objects in a list, such as the snippets of a question, it is their ``text``.
+    """
     if turns := dialogue(value):
         return written(turns), "dialogues"
-    texts = _list(value)
+    texts: list[Any] = [one.get("text") if isinstance(one, dict) else one for one in _list(value)]
     if texts and all(isinstance(text, str) for text in texts):
         return "\n".join(texts), "lists of texts"
     return value, None

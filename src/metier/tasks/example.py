@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from metier.tasks.task import Protocol, Task
 
 
+BETWEEN = " | "
+"""What stands between the inputs of an example where they are one string."""
+
+
 @dataclass(frozen=True)
 class Example:
     """One example, as every part of metier passes it on.
@@ -38,7 +42,7 @@ class Example:
     @property
     def text(self) -> str:
         """All inputs in one string, for baselines and tables."""
-        return " | ".join(self.inputs.values())
+        return BETWEEN.join(self.inputs.values())
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ _AGREES = {
     "perplexity": "metier's bits per byte is bits_per_byte, for documents of at most 1,024 tokens",
     "last word": "metier's last-word accuracy is acc",
     "extraction": "metier reads entities out of what is written and scores their F1, which the harness does not know",
-    "generation": "metier's exact match also passes over case, articles and the way a number is written",
+    "generation": "metier's exact match also passes over spaces, a full stop at the end and how a number is written",
 }
 
 

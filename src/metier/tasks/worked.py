@@ -93,6 +93,7 @@ def _rows(path: Path) -> list[Row]:
     """The entries of a YAML list, each with its line; or the rows of a table."""
     if path.suffix.lower() not in (".yaml", ".yml"):
         return list(read_table(path))
+    fix = "write a list: - question: …, its fields, rationale and answer below it"
     try:
         text = path.read_text(encoding="utf-8")
         # every value is the text that stands there: an answer `no` is a word
@@ -101,8 +102,7 @@ def _rows(path: Path) -> list[Row]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}, line {mark.line + 1}" if mark else str(path)
-        raise MetierError(f"not valid YAML: {getattr(error, 'problem', error)}", where=where) from error
-    fix = "write a list: - question: …, its fields, rationale and answer below it"
+        raise MetierError(f"not valid YAML: {getattr(error, 'problem', error)}", where=where, fix=fix) from error
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise MetierError("not a list of worked examples", where=str(path), fix=fix)
     marks = [item.start_mark.line + 1 for item in node.value]

@@ -80,6 +80,7 @@ def cut(chances: dict[bytes, float], size: int, fix: str = "ask for fewer, or gi
     if room > len(longer):
         raise MetierError(
             f"a vocabulary of {size} is larger than the text supports: the largest possible is {len(longer) + 257}",
+            where="vocab_size",
             fix=fix,
         )
     kept = {piece: chances[piece] for piece in longer[:room]}

@@ -85,6 +85,7 @@ def _bpe(texts: Iterable[str], size: int) -> Trained:
         if wanted > largest:
             raise MetierError(
                 f"a vocabulary of {wanted} is larger than the text supports: the largest possible is {largest}",
+                where="vocab_size",
                 fix="ask for fewer, or give more text",
             )
         return cut_bpe(whole, wanted)

@@ -26,6 +26,7 @@ from metier.models.device import choose_device, prepare_process
 from metier.models.encode import Encoder
 from metier.models.layers import causal_model
 from metier.models.load import load_tokenizer
+from metier.tasks.example import BETWEEN
 
 AGREEMENT = 0.995  # least share of texts with the same label
 DIFFERENCE = 0.02  # greatest mean difference of probabilities
@@ -77,11 +78,17 @@ def export_openvino(run: Path, *, offline: bool = False) -> dict[str, Any]:
         what ``engine.json`` says: ``key``, ``variant``, ``prefix``, ``check`` (n, agreement, differences, speed of
         both engines) and ``tried``, all variants.
 
-    Errors: :class:`MetierError` when OpenVINO is missing, the base cannot be exported, the run has no texts to
-    check with, or no variant agrees.
+    Errors: :class:`MetierError` when OpenVINO is missing, the specialist has no labels, the base cannot be exported,
+    the run has no texts to check with, or no variant agrees.
     """
     require("openvino"), require("nncf")
     bundle = read_bundle(run)
+    if bundle.task.kind != "classification":
+        raise MetierError(
+            f"openvino has fixed labels, and a specialist for {bundle.task.kind.replace('_', ' ')} has none",
+            where=str(bundle.folder),
+            fix="nothing is to be exported: the torch engine answers",
+        )
     encoder = Encoder(load_tokenizer(bundle.folder), bundle.task, bundle.max_tokens)
     prompts = [encoder.prompt(inputs) for inputs in _check_inputs(bundle)]
     device = choose_device("cpu", bundle.dtype)
@@ -135,10 +142,11 @@ def _check_inputs(bundle: Bundle) -> list[dict[str, str]]:
     fields = bundle.task.template.fields()
     predictions = sorted(read_predictions(file), key=lambda p: p.split != "validation")
     # evidence holds the fields of an example in one string
-    parts = [p.text.split(" | ", len(fields) - 1) for p in predictions]
+    parts = [p.text.split(BETWEEN, len(fields) - 1) for p in predictions]
     inputs = [dict(zip(fields, texts, strict=True)) for texts in parts if len(texts) == len(fields)]
     if not inputs:
-        raise MetierError("no text of the run's evidence has all fields of the template", where=str(file))
+        fix = "run the recipe again, with rows that have all of them"
+        raise MetierError("no text of the run's evidence has all fields of the template", where=str(file), fix=fix)
     return inputs[:TEXTS]
 
 

@@ -64,12 +64,7 @@ def few_shot(
 
     Errors: :class:`MetierError` for options that cannot be asked, orders where none is shown, a budget too small.
     """
-    task = worded(task, answer)
-    if shuffles > 1 and task.template.options != "lettered":
-        raise MetierError(
-            f"the options of '{task.name}' are not listed in its prompt: their order cannot matter",
-            fix="use answer: letter, which lists them, or leave shuffles out",
-        )
+    task = in_orders(task, answer, shuffles)
     chosen: Normalise = normalise
     if normalise == "auto":
         # Brown and Wu correct by the prior or by the length, not by both: together they favour short answers
@@ -92,6 +87,20 @@ def few_shot(
     return within(
         budget, questions, bound=lambda q: q.tokens, work=work, at_once=AT_ONCE, name=name, say=say, tick=tick
     )
+
+
+def in_orders(task: Task, answer: Form | None, shuffles: int) -> Task:
+    """The task as :func:`worded` gives it, for so many orders of its options.
+
+    Errors: :class:`MetierError` for options that cannot be asked, and for orders where none is shown.
+    """
+    task = worded(task, answer)
+    if shuffles > 1 and task.template.options != "lettered":
+        raise MetierError(
+            f"the options of '{task.name}' are not listed in its prompt: their order cannot matter",
+            fix="use answer: letter, which lists them, or leave shuffles out",
+        )
+    return task
 
 
 @dataclass(frozen=True)

@@ -99,11 +99,7 @@ def chain_of_retrieval(
 
     Errors: :class:`MetierError` for a task with options, an empty library, a budget too small for one question.
     """
-    if not task.written:
-        raise MetierError(
-            f"'{task.name}' is a task of kind {task.kind}: a chain of retrieval writes long answers",
-            fix="use self-consistency or ensemble-refinement for options",
-        )
+    check_written(task)
     index = Bm25([passage.text for passage in library])
     steps = _Steps(model, task, chain)
 
@@ -125,6 +121,15 @@ def chain_of_retrieval(
         return [_answered(one, part) for one in works]
 
     return within(budget, examples, bound=bound, work=work, at_once=AT_ONCE, name=name, say=say, tick=tick)
+
+
+def check_written(task: Task) -> None:
+    """Errors: :class:`MetierError` for a task with options."""
+    if not task.written:
+        raise MetierError(
+            f"'{task.name}' is a task of kind {task.kind}: a chain of retrieval writes long answers",
+            fix="use self-consistency or ensemble-refinement for options",
+        )
 
 
 def look_up(index: Bm25, library: Sequence[Passage], queries: Sequence[str], count: int) -> list[Passage]:

@@ -29,11 +29,7 @@ def choose(
 
     Errors: :class:`MetierError` where the pool is too small.
     """
-    if len(pool) <= count:
-        raise MetierError(
-            f"{count} solved examples are wanted for each question and there are {len(pool)} to choose from",
-            fix="ask for fewer, or use a task with a training part",
-        )
+    check_pool(pool, count)
     if select == "fixed":
         shown, labels = in_turn(worded(task, answer), pool, answer)
         own = {example.id: example for example in pool}
@@ -55,6 +51,15 @@ def choose(
         return [pool[number] for number in reversed(index.nearest(example.text, count, without=own))]
 
     return nearest
+
+
+def check_pool(pool: Sequence[Example], count: int) -> None:
+    """Errors: :class:`MetierError` for too few examples to choose ``count`` from for each question."""
+    if len(pool) <= count:
+        raise MetierError(
+            f"{count} solved examples are wanted for each question and there are {len(pool)} to choose from",
+            fix="ask for fewer, or use a task with a training part",
+        )
 
 
 def in_turn(task: Task, pool: Sequence[Example], answer: Form | None) -> tuple[list[Example], list[str]]:
