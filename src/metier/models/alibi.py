@@ -54,7 +54,8 @@ class _AlibiAttention(torch.autograd.Function):
         numbers = None if documents is None else documents.repeat_interleave(heads, 0)
         kept = []
         for some, start, end in _blocks(batch * heads, time):
-            bias = (slope[some] * positions[:end]).repeat(1, end - start, 1)
+            # counted from the block's end, so that keys nearby have the small, exact numbers
+            bias = (slope[some] * (positions[:end] - end)).repeat(1, end - start, 1)
             bias[:, :, start:].add_(future[: end - start, : end - start])
             scores = _scores(query[some, start:end], key[some, :end], bias)
             if numbers is not None:
