@@ -156,8 +156,8 @@ def _with_hint(fix: str | None, location: tuple[Any, ...]) -> str | None:
     field = model.model_fields.get(str(location[-1])) if model else None
     if field is None:
         return fix
-    if not fix:
-        return field.description
+    if not fix:  # a rule between the fields of a part says itself what to do
+        return None if _part(location) else field.description
     if fix.startswith("write") and type(field.default) in (int, float):
         fix += f", such as {field.default}"
     return f"{fix} ({field.description})" if field.description else fix

@@ -33,7 +33,7 @@ def expected(fault: Mapping[str, Any]) -> str | None:
     kind = next((kind for kind in _EXPECTED if fault["type"].startswith(kind)), None)
     if kind is None:
         return None
-    words = _EXPECTED[kind].format(**fault.get("ctx", {}))
+    words = _EXPECTED[kind].format(**fault.get("ctx", {})).replace("at least 1 entries", "at least one entry")
     return words if len(choices(fault)) != 1 else words.removeprefix("one of ")
 
 
