@@ -3,9 +3,9 @@
     metier run recipes/finance-sentiment.yaml
     METIER_DATA=FOLDER python docs/agreement.py runs/finance-sentiment
 
-Writes ``docs/results/<run>-agreement.json``: for each share of annotators the test examples, how many the specialist
-answers as the label says, and a 95 % interval. ``one_annotator`` is the mean share: how often one of the annotators
-who made the labels gives them, and so what a label can be known to.
+Writes ``docs/results/<run>-agreement.json``: for each share of annotators how many of the test examples the specialist
+answers as the label says, with a 95 % interval. ``one_annotator`` is the mean share: how often one of the annotators
+who made the labels gives them. Shares that were published as bands count as their middle.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from metier.evaluation.evidence import read_predictions
+from metier.evaluation.evidence import read_predictions, read_scores
 from metier.evaluation.intervals import proportion
 from metier.tasks.catalogue import load_task
 
@@ -31,11 +31,14 @@ def agreement(run: Path, data_root: Path) -> Path:
     recipe: dict[str, Any] = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
     name, variant = recipe["task"]["name"], recipe["task"].get("variant")
     shares = {e.id: e.agreement for e in load_task(name, variant, agreement=True, data_root=data_root).examples}
-    rows = [(shares[p.example_id], p.answer == p.gold)
-            for p in read_predictions(run / "evidence" / name / "specialist.parquet") if p.split == "test"]  # fmt: skip
+    answers = read_predictions(run / "evidence" / "predictions" / f"{name}.specialist.parquet")
+    rows = [(shares[p.example_id], p.answer == p.gold) for p in answers if p.split == "test"]
     by = {share: [right for other, right in rows if other == share] for share in sorted({share for share, _ in rows})}
+    scores = read_scores(run / "evidence" / "scores.json")
     found = {
-        "run": recipe["name"],
+        "run": f"{recipe['name']}-agreement",
+        "device": json.loads((run / "manifest.json").read_text(encoding="utf-8"))["device"],
+        "scores": {name: {"specialist": {"metrics": scores[name]["specialist"]["metrics"]}}},
         "n": len(rows),
         "one_annotator": sum(share for share, _ in rows) / len(rows),
         "by_share": {str(share): asdict(proportion(sum(some), len(some))) for share, some in by.items()},
