@@ -10,7 +10,6 @@ AdamW, clipping at 1 and the same tokens an optimizer step:
 - ``trainer``: ``transformers.Trainer`` on ``BloomForCausalLM``, its defaults but for batch size, rate and reporting.
 - ``plain``: a loop in the manner of nanoGPT: fused attention by ``scaled_dot_product_attention`` (ALiBi as its mask),
   one matmul for the head, ``cross_entropy`` over all positions, one batch at once.
-
 - ``plain_tuned``: the same loop with our allocator thresholds, and with autocast to bfloat16 where metier's is in it.
 
 metier is in bfloat16 with float32 masters, softmax and logits where the probe says that bfloat16 pays; ``trainer`` and

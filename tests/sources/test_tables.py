@@ -236,7 +236,7 @@ def test_lines_that_are_no_records_are_named(tmp_path: Path, line: str, message:
     [
         '[{"a": 1}, {"a": 2}]',
         '{"data": [{"a": 1}, {"a": 2}], "version": "1"}',
-        '{"questions": [{"a": 1}, {"a": 2}], "tags": ["x"]}',
+        '{"questions": [{"a": 1}, {"a": 2}]}',
         '{"a": {"0": 1, "1": 2}}',  # as pandas writes it
         '{"a": 1}\n{"a": 2}\n',
     ],
@@ -254,6 +254,10 @@ def test_json_of_records_under_their_ids(tmp_path: Path) -> None:
 
 def test_json_of_other_shapes_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
+    with pytest.raises(
+        MetierError, match="an object with the keys question, options"
+    ):  # a record, not a table of options
+        _read(path, '{"question": "x", "options": [{"key": "A"}, {"key": "B"}]}')
     assert _values(path, '{"text": "one", "label": 1}') == [{"text": "one", "label": 1}]
     with pytest.raises(MetierError, match="an object with the keys 1, 2"):
         _read(path, '{"1": {"a": 1}, "2": {}}')

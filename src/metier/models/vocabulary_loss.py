@@ -69,7 +69,7 @@ def _exact_logits(hidden: Tensor, head: Tensor) -> Tensor:
     """``(rows, vocabulary)`` in float32, of hidden states and a float32 copy of weights in one and the same format.
 
     bfloat16 numbers go through a processor's bfloat16 units, sums stay in float32: nothing is rounded, so that logits
-    are as exact as those of a float32 matmul, which takes 2.5 to 8 times as long.
+    are as exact as those of a float32 matmul, which takes 2.5 to 5 times as long.
     """
     matmul = getattr(torch.backends.mkldnn, "matmul", None)  # older releases of torch have none
     if matmul is None or hidden.dtype != torch.bfloat16:

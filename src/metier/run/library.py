@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from metier.corpus.readers import read_source
 from metier.corpus.shards import TokenShards
@@ -29,13 +30,31 @@ def load_library(
 
     Errors: :class:`MetierError` where nothing is there, or it cannot be read.
     """
-    curated = next((root / place for root in roots if (root / place / "corpus" / "tokens").is_dir()), None)
     fields = (text,) if isinstance(text, str) else tuple(text or ())
+    found = list(_passages(place, roots, fields, split_on, offline))
+    return found or _refuse_empty(place)
+
+
+def check_library(
+    place: str, roots: Sequence[Path], *, text: str | Sequence[str] | None, split_on: str, offline: bool
+) -> None:
+    """As :func:`load_library`, up to the first passage."""
+    fields = (text,) if isinstance(text, str) else tuple(text or ())
+    if next(_passages(place, roots, fields, split_on, offline), None) is None:
+        _refuse_empty(place)
+
+
+def _refuse_empty(place: str) -> NoReturn:
+    raise MetierError("the documents hold no text to look things up in", where=place, fix="name other documents")
+
+
+def _passages(
+    place: str, roots: Sequence[Path], fields: tuple[str, ...], split_on: str, offline: bool
+) -> Iterator[Passage]:
+    curated = next((root / place for root in roots if (root / place / "corpus" / "tokens").is_dir()), None)
     texts = _curated(curated, offline) if curated else _documents(place, roots, fields, split_on)
-    found = [passage for id, whole in texts for passage in passages(id, whole)]
-    if not found:
-        raise MetierError("the documents hold no text to look things up in", where=place, fix="name other documents")
-    return found
+    for id, whole in texts:
+        yield from passages(id, whole)
 
 
 def _documents(place: str, roots: Sequence[Path], fields: tuple[str, ...], split_on: str) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from metier.errors import MetierError
 from metier.evaluation.parsing import parse_label
@@ -145,7 +145,6 @@ def judge(
     rater = bench.add_machine(name, about)
     waiting = [item for item in rater.items if not bench.complete(name, item)]
     wrote: list[str] = []
-
     stopped = threading.Event()
 
     def pause(seconds: float) -> None:
@@ -172,13 +171,17 @@ def judge(
     said = [value for values in bench.said(name).values() for value in values.values()]
     read = sum(value is not None for value in said)
     if wrote and not read:
-        raise MetierError(
-            f"nothing that the judge wrote about {len(wrote)} items could be read; first it wrote: "
-            f"{' '.join(_kept(wrote[0]).split())[:_SHOWN]!r}",
-            where=f"{endpoint.model} at {endpoint.url}",
-            fix="use a --model that follows instructions, or give it more --max-tokens, then run the command again",
-        )
+        _refuse_unreadable(wrote, endpoint)
     return Judged(len(waiting), len(said), read)
+
+
+def _refuse_unreadable(wrote: list[str], endpoint: Endpoint) -> NoReturn:
+    raise MetierError(
+        f"nothing that the judge wrote about {len(wrote)} items could be read; first it wrote: "
+        f"{' '.join(_kept(wrote[0]).split())[:_SHOWN]!r}",
+        where=f"{endpoint.model} at {endpoint.url}",
+        fix="use a --model that follows instructions, or give it more --max-tokens, then run the command again",
+    )
 
 
 def _kept(text: str) -> str:

@@ -45,7 +45,7 @@ from metier.recipe.strategies import (
     ZeroShot,
 )
 from metier.run.data import Data, solved_pool
-from metier.run.library import load_library
+from metier.run.library import check_library, load_library
 from metier.run.progress import bar, console
 from metier.run.work import Work
 from metier.tasks import Example, Task, read_worked
@@ -143,7 +143,7 @@ def check_strategy(
                 read_worked(choice.exemplars, task, label_is)
         case ChainOfRetrieval():
             check_written(task)
-            load_library(choice.corpus, roots, text=choice.text, split_on=choice.split_on, offline=offline)
+            check_library(choice.corpus, roots, text=choice.text, split_on=choice.split_on, offline=offline)
 
 
 def _setting(

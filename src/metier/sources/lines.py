@@ -98,7 +98,7 @@ def _records(value: Any, path: Path) -> list[Any]:
         return value
     if isinstance(value, dict):
         lists = [value[name] for name in _LISTS if isinstance(value.get(name), list)]
-        if not lists:  # under another name, such as the `questions` of BioASQ
+        if not lists and len(value) == 1:  # alone under another name, such as the `questions` of BioASQ
             lists = [v for v in value.values() if isinstance(v, list) and v and all(isinstance(r, dict) for r in v)]
         if len(lists) == 1:
             return cast(list[Any], lists[0])
