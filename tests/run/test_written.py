@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,8 @@ from metier.evaluation.evidence import read_predictions
 from metier.evaluation.extraction import normalised_answer
 from metier.recipe import TaskChoice
 from metier.report import write_card, write_report
+from metier.report.read import read_run
+from metier.report.verdict import key_figures, verdict
 from metier.run import run as carry_out
 from metier.run.evaluate import evaluate
 from metier.run.preflight import preflight
@@ -103,6 +106,17 @@ def test_the_report_says_what_does_not_apply_and_why(finished: dict[str, Path], 
     assert "classification" not in card.lower()
     room = json.loads((finished[kind] / "specialist" / "template.json").read_text())["answer_tokens"]
     assert f"max_new_tokens={room}," in card
+
+
+def test_a_baseline_that_cannot_answer_is_not_missed(finished: dict[str, Path], tmp_path: Path) -> None:
+    out = shutil.copytree(finished["extraction"], tmp_path / "out")
+    before = verdict(read_run(out))
+    file = out / "evidence" / "scores.json"
+    entries = json.loads(file.read_text())
+    del entries["extraction"]["tfidf"]  # as where a recipe does not name it
+    file.write_text(json.dumps(entries))
+    assert verdict(read_run(out)) == before
+    assert "against the base" in [figure["label"] for figure in key_figures(read_run(out))]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -158,12 +158,15 @@ def _apart(run: Run) -> list[str]:
 
 
 def _does_not_apply(run: Run, system: str) -> bool:
-    return (run.systems.get(system) or {}).get("status") == NOT_APPLICABLE
+    record = run.systems.get(system)
+    if record is None:  # a recipe need not name what cannot answer
+        return system == "tfidf" and run.task.get("kind", "classification") != "classification"
+    return bool(record.get("status") == NOT_APPLICABLE)
 
 
 def _why_absent(run: Run, system: str) -> str:
     record = run.systems.get(system)
-    if record and _does_not_apply(run, system):
+    if _does_not_apply(run, system):
         return NOT_APPLICABLE
     return f"failed: {record.get('reason', 'no reason was recorded')}" if record else "not measured"
 
