@@ -64,6 +64,11 @@ def rows(folder: Path, change: Callable[[list[str]], list[str]]) -> Path:
         ("task: {file: table.csv, text: sentence, label: mood}", "task: {}", ["task", "name", "file"]),
         ("dtype: float32", "dtype: float33", ["dtype", "float32"]),
         ("retention: null", "split: {train: 0.5, validation: 0.1, test: 0.1}", ["split", "add up to 1"]),
+        ("retention: null", "split: {train: 0.5, test: 0.6}", ["train 0.5, validation 0.1 and test 0.6", "to 1.2"]),
+        ("retention: null", "seeds: [1, 1]", ["a seed stands twice", "[0, 1, 2]"]),
+        ("retention: null", "retention: off", ["mapping of fields, or null for none", "'off'"]),
+        ("label: mood}", "label: mood, sheet: one}", ["'sheet' is for xlsx, this is csv", "table.csv"]),
+        ("label: mood}", "label: mood, label_map: {positive: good}}", ["found 'ne", "add it to label_map"]),
         (
             "retention: null",
             "retention: {tasks: [financial-phrasebank]}",

@@ -137,6 +137,24 @@ def test_figures_and_tables_hold_the_scores(good: Path) -> None:
     assert "74 tokens, of which 39 open every prompt" in words
 
 
+def test_how_many_solved_examples_few_shot_means(good: Path, tmp_path: Path) -> None:
+    assert "Few-shot means" not in plain(page(good)[1])  # it was not written down
+    run = Path(shutil.copytree(good, tmp_path / good.name))
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["recipe"]["measure"] = {"shots": 2}
+    for shots, told in (
+        (
+            ["positive"],
+            "Few-shot means 1 solved example of the training part before each question, of 2 that were asked",
+        ),
+        (["positive", "neutral"], "Few-shot means 2 solved examples of the training part before each question."),
+    ):
+        manifest["stages"]["base-fewshot"]["shots"] = shots
+        (run / "manifest.json").write_text(json.dumps(manifest))
+        assert told in plain(page(run)[1])
+        assert ("no more fit" in plain(page(run)[1])) == (len(shots) < 2)
+
+
 def test_twenty_surest_errors_come_surest_first(good: Path) -> None:
     from metier.report import sections
 

@@ -71,6 +71,17 @@ def test_the_runs_own_baselines_are_judged_by_their_paired_tests(tmp_path: Path)
     assert [found.parameters for found in own] == [136_957_248, None, None, 134_515_008, 134_515_008]
 
 
+def test_the_shots_and_threads_of_the_run_itself(tmp_path: Path) -> None:
+    run = build(tmp_path)
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["stages"]["base-fewshot"]["shots"] = ["positive", "neutral"]
+    manifest["device"]["threads"] = 1
+    write_json(run / "manifest.json", manifest)
+    lines = beside(run)
+    assert [line(lines, system).shots for system in ("Base, few-shot", "Most frequent")] == [2, None]
+    assert str(lines[0].hardware).endswith(", 1 thread")
+
+
 def test_a_task_without_a_score_or_without_figures(tmp_path: Path) -> None:
     run = build(tmp_path)
     with pytest.raises(MetierError, match="no score on 'fiqa-sentiment'") as error:
@@ -100,4 +111,5 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
         cli.main()
     shown = capsys.readouterr().out
     assert "not the same rows" in shown
+    assert "BloombergGPT (5 shots)" in shown
     assert "50,558,868,480" in shown

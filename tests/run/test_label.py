@@ -179,6 +179,7 @@ def test_the_command_line_asks(source: Path) -> None:
         (["--labels", "a,A"], "each once"),
         ([], "the labels are not known"),
         (["--labels", "a,b", "--text", "txt"], "did you mean 'text'"),
+        (["--labels", "a,b", "--gold", "licenze"], "did you mean 'licence'"),
         (["--labels", "a,b", "--id", "licence"], "used twice"),
         (["--labels", "a,b", "--order", "uncertian"], "did you mean 'uncertain'"),
         (["--labels", "a,b", "--order", "uncertain"], "--suggest RUN"),

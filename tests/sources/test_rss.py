@@ -87,6 +87,8 @@ def test_damaged_feeds(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     site.pages["/broken"] = Reply('<rss version="2.0"><channel><title>x</title><item')
     with pytest.raises(MetierError, match=r"damaged[\s\S]*/broken"):
         read(site, "/broken")
+    site.pages["/none"] = Reply('<rss version="2.0"><channel><title>x</title></channel></rss>')
+    assert read(site, "/none") == []  # whole, though the server does not say what it is
     site.pages["/half"] = Reply(RSS[: RSS.index("<item><title>Free")])
     assert [d.title for d in read(site, "/half")] == ["Prices & steel"]
     assert "1 entries could be read" in caplog.text
@@ -131,6 +133,9 @@ def test_redirects(site: Site) -> None:
     site.pages["/away"] = Reply(status=302, headers={"Location": "ftp://127.0.0.1/x"})
     with pytest.raises(MetierError, match="refused"):
         read(site, "/away")
+    site.pages["/round"] = Reply(status=302, headers={"Location": "/round"})
+    with pytest.raises(MetierError, match="redirects in a circle"):
+        read(site, "/round")
 
 
 def test_addresses_and_the_missing_library(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

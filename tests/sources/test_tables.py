@@ -74,6 +74,10 @@ def test_a_declared_delimiter_and_columns_for_a_file_without_header(tmp_path: Pa
     ]
     with pytest.raises(MetierError, match="not a single character"):
         _read(tmp_path / "a.csv", "a", delimiter="::")
+    with pytest.raises(MetierError, match="'delimiter' is for csv, tsv and rsplit, this is json"):
+        _read(tmp_path / "a.json", "[]", delimiter=";")
+    with pytest.raises(MetierError, match="'sheet' is for xlsx, this is jsonl"):
+        _read(tmp_path / "a.jsonl", "{}", sheet="one")
     with pytest.raises(MetierError, match="named twice"):
         _read(tmp_path / "a.csv", "a,b", columns=["a", "a"])
 

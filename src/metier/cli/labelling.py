@@ -27,7 +27,7 @@ def collect(
     filings. It needs METIER_EDGAR_IDENTITY="Name you@example.com".
 
     rss:URL reads RSS and Atom. posts:FOLDER\[?text=COLUMN&date=COLUMN&title=COLUMN&licence=TEXT] reads csv, jsonl,
-    json, parquet and xlsx; authors are not kept.
+    json, parquet and xlsx, X's tweets.js, Mastodon's outbox.json and Telegram's result.json; authors are not kept.
     """
     from metier.run.progress import console
     from metier.sources.collect import collect as gather

@@ -187,6 +187,7 @@ def compare(
         interval = "-" if line.low is None else f"{'≈ ' * line.approximate}[{line.low:.3f}, {line.high:.3f}]"
         size = f"{line.parameters:,.0f}" if line.parameters else "-"
         name = line.system + "*" * (line.mark == "secondary")
+        name += f" ({line.shots} shot{'s' * (line.shots > 1)})" if line.shots else ""
         cells = [name, f"{line.value:.3f}", interval, str(line.n or "-"), line.rows, line.verdict or "-", size]
         table.add_row(*cells, line.hardware or "-", line.cost or "-")
     print_table(table)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -158,6 +158,8 @@ def _with_hint(fix: str | None, location: tuple[Any, ...]) -> str | None:
         return fix
     if not fix:  # a rule between the fields of a part says itself what to do
         return None if _part(location) else field.description
+    if "mapping of fields" in fix and field.default is not None and type(None) in get_args(field.annotation):
+        fix += ", or null for none"
     if fix.startswith("write") and type(field.default) in (int, float):
         fix += f", such as {field.default}"
     return f"{fix} ({field.description})" if field.description else fix

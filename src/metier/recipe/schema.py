@@ -144,7 +144,7 @@ class Recipe(Part):
     @model_validator(mode="after")
     def _first_seed(self) -> Recipe:
         if self.seeds and len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("every seed is another one")
+            raise ValueError("a seed stands twice: each must be another, such as [0, 1, 2]")
         if self.seeds and "seed" in self.model_fields_set and self.seed != self.seeds[0]:
             raise ValueError("leave seed out where there are seeds: the first of them is the specialist's")
         return self.model_copy(update={"seed": self.seeds[0]}) if self.seeds and self.seed != self.seeds[0] else self

@@ -117,9 +117,8 @@ class SplitChoice(Part):
     @model_validator(mode="after")
     def _whole(self) -> SplitChoice:
         if abs(self.train + self.validation + self.test - 1) > 1e-6:
-            raise ValueError(
-                f"train, validation and test must add up to 1, not {self.train + self.validation + self.test:g}"
-            )
+            shares = f"train {self.train:g}, validation {self.validation:g} and test {self.test:g}"
+            raise ValueError(f"{shares} add up to {self.train + self.validation + self.test:g}: they must add up to 1")
         return self
 
 

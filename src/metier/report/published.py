@@ -11,7 +11,7 @@ from metier.evaluation.published import Figure, figures, published_tasks
 from metier.report.compare import Outcome
 from metier.report.compare import compare as paired
 from metier.report.read import Json, Run, read_run
-from metier.report.words import metric, system_key, system_title
+from metier.report.words import metric, plural, system_key, system_title
 
 OWN_ROWS, SAME, OTHER = "this run's rows", "same rows", "not the same rows"
 
@@ -140,7 +140,7 @@ def _own(run: Run, task: str, system: str, measure: str) -> Beside | None:
         n=score["n"],
         rows=OWN_ROWS,
         outcome=None if first else paired(run, system, task=task, metric_name=measure).outcome,
-        shots=None,
+        shots=run.solved(system) if task == run.task["name"] else None,
         parameters=_weights(training, system),
         hardware=_hardware(device) if first else None,
         cost=_cost(run.part("energy")) if first else None,
@@ -153,7 +153,8 @@ def _own(run: Run, task: str, system: str, measure: str) -> Beside | None:
 def _hardware(device: Json) -> str | None:
     if not device:
         return None
-    threads = f", {device['threads']} threads" if device.get("device") == "cpu" and device.get("threads") else ""
+    counted = device.get("device") == "cpu" and device.get("threads")
+    threads = f", {plural(device['threads'], 'thread')}" if counted else ""
     return f"{device.get('cpu') if device.get('device') == 'cpu' else device.get('device')}{threads}"
 
 

@@ -67,6 +67,11 @@ class Run:
         """The manifest's description of the task the specialist was made for."""
         return self.part("task")
 
+    def solved(self, system: str) -> int | None:
+        """Solved examples before each question that was put to the system; None where that was not written down."""
+        shots = (self.part("stages").get(system) or {}).get("shots")
+        return shots.get("each") if isinstance(shots, dict) else None if shots is None else len(shots)
+
     @property
     def metric(self) -> str:
         """The name of the task's main metric."""

@@ -54,7 +54,14 @@ def systems(run: Run) -> View:
         "other_metrics": _other_metrics(rows, run.metric),
         "protocols": protocols(run),
         "n": known[-1]["n"] if known else None,
+        "solved": run.solved("base-fewshot") if run.ok("base-fewshot") else None,
+        "solved_asked": None if _drawn(run) else ((run.part("recipe").get("measure") or {}).get("shots")),
     }
+
+
+def _drawn(run: Run) -> bool:
+    """Whether the protocol says how many solved examples there are, and not the recipe."""
+    return bool((run.task.get("protocol") or {}).get("shots"))
 
 
 _TABLED = ("accuracy", "weighted_f1", "macro_f1", "entity_precision", "entity_recall", "exact_match")

@@ -64,7 +64,7 @@ class Labelling:
 
         Args:
             labels: in the order of their keys; None takes the specialist's.
-            gold: the column of ``source`` with labels that are there already; it may be absent.
+            gold: the column of ``source`` with labels that are there already; the usual ``label`` may be absent.
             labeller: written beside each label; None takes the login name.
             specialist: suggests a label for every text.
 
@@ -78,6 +78,9 @@ class Labelling:
         self.out, self.now = out, now
         self.labeller = labeller or _login()
         self.items = read_items(source, text=text, identity=identity, label=gold)
+        if gold != "label" and gold not in self.items.columns:  # named, so that there are labels to be found
+            fix = f"{nearest(gold, self.items.columns)}; name the column of labels with --gold, or leave it out"
+            raise MetierError(f"there is no column '{gold}'", where=str(source), fix=fix)
         if not self.items.by_key:
             raise MetierError("there is no text to label", where=str(source), fix="give a table with at least one text")
         self.given = self._read(self.items, gold)

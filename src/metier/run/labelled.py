@@ -60,7 +60,7 @@ def read_items(path: Path, *, text: str = "text", identity: str | None = None, l
             raise MetierError(
                 f"there is no column '{column}'",
                 where=str(path),
-                fix=f"{nearest(column, inner)} Name the text with --text, the id with --id",
+                fix=f"{nearest(column, inner)}; name the text with --text, the id with --id",
             )
     named = [column for column in (text, identity, label) if column in inner]
     columns = list(dict.fromkeys([*columns, *named]))  # what is named with dots becomes a column of its own

@@ -1,4 +1,5 @@
-"""``posts:FOLDER``, exports of posts: the csv, tsv, jsonl, json, parquet and xlsx files of a folder.
+"""``posts:FOLDER``, exports of posts: the csv, tsv, jsonl, json, parquet and xlsx files of a folder, and the files in
+which X, Mastodon and Telegram give their users what they wrote (:mod:`metier.sources.exports`).
 
 ::
 
@@ -6,8 +7,9 @@
     posts:exports?text=body&date=posted&licence=CC-BY-4.0
 
 Each row is a document. Columns are declared in the reference (``text``, ``date``, ``title``) or found by their usual
-names, whatever their case. **Authors are not kept**: of a row only text, title and day go on, and its source is the
-file and row, never a link or a handle. Names inside the texts stay: they are for de-identification.
+names, whatever their case, at the top or else inside objects (``tweet.full_text``). **Authors are not kept**: of a row
+only text, title and day go on, and its source is the file and row, never a link or a handle. Names inside the texts
+stay: they are for de-identification.
 
 A date is understood as ISO 8601, as in e-mail (RFC 5322), as ``Wed Oct 10 20:19:24 +0000 2018`` or as seconds or
 milliseconds since 1970. One that can be read in two ways (``03/04/2024``) is not understood: the document has none.
@@ -27,14 +29,19 @@ from urllib.parse import parse_qsl
 
 from metier.errors import MetierError, nearest
 from metier.sources.document import Document
+from metier.sources.exports import is_script, platform_posts
 from metier.sources.tables import Value, read_table, table_columns
 
 _ENDINGS = {".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".xlsx"}
 _USUAL = {
-    "text": ("text", "full_text", "body", "content", "selftext", "message", "post", "tweet", "comment", "caption"),
-    "date": ("date", "created_at", "created_utc", "created", "published_at", "published", "timestamp", "time"),
+    "text": (
+        *("text", "full_text", "body", "content", "selftext", "message", "post", "tweet", "comment", "caption"),
+        "sharecommentary",  # LinkedIn's
+    ),
+    "date": ("date", "created_at", "created_utc", "created", "published_at", "published", "timestamp", "time", "ts"),
     "title": ("title", "headline", "subject"),
 }
+_GONE = ("[deleted]", "[removed]")  # what Reddit puts in the place of a text
 _PARAMETERS = ("text", "date", "title", "licence")
 
 
@@ -73,27 +80,35 @@ def _is_table(path: Path) -> bool:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in (".gz", ".zst"):
         suffixes.pop()
-    return bool(suffixes) and suffixes[-1] in _ENDINGS and not path.name.startswith(".")
+    return is_script(path) or (bool(suffixes) and suffixes[-1] in _ENDINGS and not path.name.startswith("."))
 
 
 def _read(path: Path, folder: Path, given: dict[str, str]) -> Iterator[Document]:
-    columns = table_columns(path)
-    text, date, title = (_column(kind, columns, given, path) for kind in ("text", "date", "title"))
     name = path.relative_to(folder).as_posix()
-    for row in read_table(path):
-        body = _string(row.values.get(text)) if text else ""
-        day = _day(row.values.get(date)) if date else None
-        heading = _string(row.values.get(title)) if title else ""
+    for number, body, moment, heading in _posts(path, given):
         whole = body if not heading or body.startswith(heading) else f"{heading}\n\n{body}".strip()
         yield Document(
-            id=f"posts:{hashlib.sha256(f'{name} {row.number} {whole}'.encode()).hexdigest()[:24]}",
+            id=f"posts:{hashlib.sha256(f'{name} {number} {whole}'.encode()).hexdigest()[:24]}",
             text=whole,
-            source=f"{path}#{row.number}",
+            source=f"{path}#{number}",
             domain="social",
-            date=day,
+            date=_day(moment),
             licence=given.get("licence", "unknown"),
             title=heading or None,
         )
+
+
+def _posts(path: Path, given: dict[str, str]) -> Iterator[tuple[int, str, Value, str]]:
+    """Number, text, moment and title of each row."""
+    exported = platform_posts(path)
+    if exported is not None:
+        yield from ((number, text.strip(), moment, "") for number, text, moment in exported)
+        return
+    columns = table_columns(path, nested=True)
+    text, date, title = (_column(kind, columns, given, path) for kind in ("text", "date", "title"))
+    for row in read_table(path, wanted=[name for name in (text, date, title) if name]):
+        body, moment, heading = (row.values.get(name) if name else None for name in (text, date, title))
+        yield row.number, _string(body), moment, _string(heading)
 
 
 def _column(kind: str, columns: Sequence[str], given: dict[str, str], path: Path) -> str | None:
@@ -102,16 +117,21 @@ def _column(kind: str, columns: Sequence[str], given: dict[str, str], path: Path
         if declared in columns:
             return declared
         raise MetierError(f"there is no column {declared!r}", where=str(path), fix=nearest(declared, columns))
-    lowered = {name.lower(): name for name in reversed(columns)}
-    found = next((lowered[name] for name in _USUAL[kind] if name in lowered), None)
-    if found is None and kind == "text":
+    plain = [name for name in columns if not any(other.startswith(f"{name}.") for other in columns)]  # no object
+    inside = [name for name in plain if name.rpartition(".")[0] in columns]
+    for names in ([name for name in plain if name not in inside], inside):
+        ends = {(name.rpartition(".")[2] if names is inside else name).lower(): name for name in reversed(names)}
+        if found := next((ends[usual] for usual in _USUAL[kind] if usual in ends), None):
+            return found
+    if kind == "text":
         fix = f"declare it: posts:FOLDER?text=COLUMN, one of {', '.join(columns)[:300]}"
         raise MetierError("no column has a usual name for the text of a post", where=str(path), fix=fix)
-    return found
+    return None
 
 
 def _string(value: Value) -> str:
-    return "" if value is None else str(value).strip()
+    text = "" if value is None else str(value).strip()
+    return "" if text in _GONE else text
 
 
 def _day(value: Value) -> str | None:

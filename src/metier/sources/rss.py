@@ -91,7 +91,8 @@ def _link(entry: Any, url: str) -> str:
 
 
 def _check(feed: Any, answer: Answer) -> None:
-    fault = str(feed.get("bozo_exception", "")) if feed.bozo else ""
+    harmless = type(feed.get("bozo_exception")).__name__ in _HARMLESS
+    fault = str(feed.get("bozo_exception", "")) if feed.bozo and not harmless else ""
     if not feed.get("version"):
         kind = f" (the server says it is {answer.content_type})" if answer.content_type else ""
         fix = "look at it in a browser; a site names its feed in <link rel=alternate type=application/rss+xml>"
@@ -99,7 +100,7 @@ def _check(feed: Any, answer: Answer) -> None:
     if fault and not feed.entries:
         fix = "try again later; if it stays so, tell who publishes the feed"
         raise MetierError(f"the feed is damaged, no entry can be read: {fault}", where=answer.url, fix=fix)
-    if fault and type(feed.bozo_exception).__name__ not in _HARMLESS:
+    if fault:
         log.warning("%s is damaged (%s): %d entries could be read", answer.url, fault, len(feed.entries))
 
 

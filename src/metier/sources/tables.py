@@ -158,6 +158,12 @@ def _open(
 ) -> tuple[list[str], Rows]:
     """Columns (none where each row has its own) and rows with their numbers."""
     kind = table_format(path, declared)
+    if delimiter is not None and kind not in ("csv", "tsv", "rsplit"):
+        raise MetierError(
+            f"'delimiter' is for csv, tsv and rsplit, this is {kind}", where=str(path), fix="leave it out"
+        )
+    if sheet is not None and kind != "xlsx":
+        raise MetierError(f"'sheet' is for xlsx, this is {kind}", where=str(path), fix="leave it out")
     names = _checked(columns, path) if columns else None
     with explained(path):
         if path.is_dir():

@@ -145,7 +145,9 @@ def _refuse(error: urllib.error.HTTPError, url: str, fixes: Mapping[int, str]) -
         wait = f"; it asks to wait {asked:.0f} seconds" if asked else ""
         fix = "too many requests, or a fault of the server: run the same command again later"
         raise MetierError(f"the server answered with status {error.code}{wait}", where=url, fix=fix) from None
+    circle = "it redirects in a circle, or to what is no web page: give the address at which a browser ends"
     usual = {
+        **dict.fromkeys((301, 302, 303, 307, 308), circle),
         401: "it wants a login, which metier does not do: download it yourself and use posts:FOLDER",
         403: "the server does not let this in: look at the address in a browser, and at the site's terms",
         404: "check the address",

@@ -219,6 +219,7 @@ def _answer(
     folded = known.get(_folded(label))
     if folded is None:
         fix = nearest(_folded(label), {*source.label_map, *known.values()})
+        fix = f"add it to label_map ({fix})" if source.label_map and fix.startswith("known") else fix
         faults.add(_UNKNOWN, source.label, fix, row.number, repr(written))
         return (), label
     recased[label, folded] += 1
