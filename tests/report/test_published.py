@@ -113,3 +113,5 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     assert "not the same rows" in shown
     assert "BloombergGPT (5 shots)" in shown
     assert "50,558,868,480" in shown
+    assert "FinBERT: it was trained on PhraseBank" in shown
+    assert shown.count("training rows were repeated") == 1  # of ten systems

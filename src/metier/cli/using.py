@@ -170,7 +170,7 @@ def _figure(score: dict[str, Any] | None) -> str:
 def compare(
     run_path: RunPath,
     task: Annotated[str | None, typer.Option(help="A task the run was scored on; its own if left out.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON list, with sources and notes.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON list, with sources.")] = False,
 ) -> None:
     """Set a run's specialist and its baselines beside published systems: interval, rows, size, cost."""
     from metier.report.published import beside
@@ -192,8 +192,15 @@ def compare(
         table.add_row(*cells, line.hardware or "-", line.cost or "-")
     print_table(table)
     typer.echo(
-        "≈ from n alone, as if the figure were a proportion; * read in another text. --json has sources and notes."
+        "≈ from n alone, as if the figure were a proportion; * read in another text. --json has the sources."
     )
+    notes: dict[str, list[str]] = {}
+    for line in lines:
+        for note in line.notes:
+            notes.setdefault(note, []).append(line.system)
+    for note, systems in notes.items():
+        named = ", ".join(systems) if len(systems) < 4 else f"{systems[0]} and {len(systems) - 1} more"
+        typer.echo(f"{named}: {note}")
 
 
 @app.command()
