@@ -12,7 +12,7 @@ import pytest
 
 from metier.files import sha256_file
 from metier.report import write_card, write_report
-from metier.run import run
+from metier.run import pretrain, run
 from metier.run.mixes import answer
 from tests.corpus.prose import prose
 from tests.toy import make_base, write_table
@@ -86,7 +86,14 @@ def test_the_page_and_the_cards_say_what_was_measured(done: Path, command: Comma
     assert (done / "report.html").read_text("utf-8") == page
 
 
-def test_a_task_is_learnt_on_every_mix_and_on_the_base_as_it_was(folder: Path) -> None:
+def test_a_task_is_learnt_on_every_mix_and_on_the_base_as_it_was(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[tuple[str, str]] = []
+    score = pretrain._Pretraining._score
+    monkeypatch.setattr(
+        pretrain._Pretraining,
+        "_score",
+        lambda work, system, model: (measured.append((work.path.name, system)), score(work, system, model))[1],
+    )
     write_table(folder / "table.csv")
     path = write_recipe(folder)
     text = path.read_text("utf-8").replace("method: scratch, layers: 2, hidden: 32, heads: 4", "method: continue")
@@ -102,6 +109,11 @@ def test_a_task_is_learnt_on_every_mix_and_on_the_base_as_it_was(folder: Path) -
     assert others <= set(scores["specialist"]["against"])
     kept = [sha256_file(out / "beside" / name / "specialist" / "adapter_model.safetensors") for name in sorted(others)]
     assert len(set(kept)) == 3
+    # the base is the same for every mix: measured once, taken over by the others
+    mixes = ("general", "finance", "mixed")
+    files = [out / "pretrained" / "mixes" / mix / "evidence" / "predictions" / "wiki.base.parquet" for mix in mixes]
+    assert len({file.read_bytes() for file in files}) == 1
+    assert measured == [("general", "base"), *((mix, "specialist") for mix in mixes)]
     page = (out / "report.html").read_text("utf-8")
     assert "Learnt after the mix general" in page
     assert "Learnt on the base as it was" in page

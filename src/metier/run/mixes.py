@@ -42,13 +42,17 @@ def compare_mixes(recipe: Recipe, corpus: Corpus, out: Path, *, base: Path | Non
             )
     seeds = recipe.seeds or [recipe.seed]
     plain = choice.model_copy(update={"mixes": None})
+    first = mix_folder(out, next(iter(choice.mixes)), seeds[0], seeds[0])
     for seed in seeds:
         for mix, weights in choice.mixes.items():
             if distributed.is_first():
                 console.print(f"[bold]mix {mix}[/], seed {seed}")
             own = replace(corpus, sources={name: corpus.sources[name] for name in weights}, weights=weights)
             folder = mix_folder(out, mix, seed, seeds[0])
-            pretrain(plain, own, folder, base=base, seed=seed, device=recipe.device, dtype=recipe.dtype)
+            pretrain(
+                plain, own, folder, base=base, beside=first if folder != first else None, seed=seed,
+                device=recipe.device, dtype=recipe.dtype,
+            )  # fmt: skip
     if distributed.is_first():
         domains = _domains(out, corpus)
         found = comparison(out, choice.mixes, seeds, list(corpus.hold_outs), domains)

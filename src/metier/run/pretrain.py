@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,7 @@ from metier.errors import MetierError
 from metier.evaluation.evidence import merge_scores
 from metier.evaluation.perplexity import HoldOut, sliding_bits
 from metier.evaluation.retention import write_bits
-from metier.files import sha256_file, sha256_json, write_dir
+from metier.files import replacing, sha256_file, sha256_json, write_dir
 from metier.models.adapters import train_everything
 from metier.models.architectures import build
 from metier.models.device import Device, prepare_process
@@ -39,7 +41,7 @@ from metier.run.pretrain_parts import (
 )
 from metier.run.pretrain_tokenizer import learnable
 from metier.run.progress import bar, console
-from metier.run.stages import RunDirectory, now, open_run, versions
+from metier.run.stages import RunDirectory, now, open_run, stage_key, versions
 from metier.training import distributed
 from metier.training.loop import Progress, train
 from metier.training.memory import Footprint, available_bytes, refuse_if_too_large
@@ -70,6 +72,7 @@ def pretrain(
     out: Path,
     *,
     base: Path | None = None,
+    beside: Path | None = None,
     seed: int = 0,
     device: str = "auto",
     dtype: str = "auto",
@@ -78,6 +81,7 @@ def pretrain(
 
     Args:
         base: folder of the model to continue from; None from nothing.
+        beside: another run directory. Where it holds what the base gives on the same hold-outs, that is taken over.
 
     Returns:
         The run directory ``out``: ``checkpoints/``, ``log.jsonl``, ``specialist/`` (loads in plain transformers),
@@ -89,6 +93,7 @@ def pretrain(
     distributed.start()
     with _held(out) as directory:
         work = _Pretraining(choice, corpus, out, base, seed, device_of(directory, device, dtype), directory)
+        work.beside = beside
         work.resolve()
         work.measure("base") if base else None
         work.train()
@@ -128,6 +133,7 @@ class _Pretraining:
         self.choice, self.corpus, self.path, self.base = choice, corpus, path, base
         self.seed, self.device, self.directory = seed, device, directory
         self.specialist = path / "specialist"
+        self.beside: Path | None = None
 
     def resolve(self) -> None:
         """Open and check every shard, count the steps, and say what will be done."""
@@ -221,7 +227,12 @@ class _Pretraining:
             [(h.name, h.ids) for h in self.held.values()],
             self.choice.sequence_length,
         ]
-        if not self.directory.stage(f"measure-{system}", reads, files, lambda: self._score(system, folder)):
+        stage, score = f"measure-{system}", functools.partial(self._score, system, folder)
+        if self.beside and system == "base" and stage_key(self.beside, stage) == self.directory.sha(reads):
+            there = [bits_file(self.beside, name, system) for name in self.held]
+            if all(file.exists() for file in there):
+                score = functools.partial(_take_over, there, files)
+        if not self.directory.stage(stage, reads, files, score):
             _say(f"  [dim]measure {system}: done before[/]")
         for name in self.held:
             entry = perplexity_entry(self.path, name, system, self.seed, against=other)
@@ -340,6 +351,12 @@ class _Pretraining:
 def _finished(directory: RunDirectory, key: str, specialist: Path) -> bool:
     done = directory.manifest["stages"].get("pretrain")
     return bool(done and done["key"] == key and (specialist / "config.json").exists())
+
+
+def _take_over(there: list[Path], here: list[Path]) -> None:
+    for old, new in zip(there, here, strict=True):
+        with replacing(new) as temporary:
+            shutil.copyfile(old, temporary)
 
 
 def _weights_of(folder: Path | None) -> list[str]:

@@ -88,6 +88,13 @@ class RunDirectory:
         return True
 
 
+def stage_key(path: Path, name: str) -> str | None:
+    """The key of a stage that another run directory has finished."""
+    manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+    key: str | None = manifest["stages"].get(name, {}).get("key")
+    return key
+
+
 @contextlib.contextmanager
 def open_run(path: Path) -> Iterator[RunDirectory]:
     """Hold the run directory, mended of what a killed process has left half done.
