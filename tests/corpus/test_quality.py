@@ -36,6 +36,7 @@ def test_prose_passes() -> None:
         (prose(1) + "\n" + "\n".join([prose(2, 40)] * 2 + list("abcdef")), "gopher: characters in duplicate lines"),
         (prose(1, 60) + " buy now" * 30, "gopher: most frequent 2-gram"),
         (prose(5, 80) + " " + prose(5, 80)[:250], "gopher: duplicate 5-grams"),
+        ("inflation expectations remain anchored and the committee " * 3000, "gopher: most frequent 2-gram"),
     ],
 )
 def test_each_rule_drops_what_it_is_for(text: str, rule: str) -> None:

@@ -71,6 +71,12 @@ def test_a_folder_and_four_lines_become_shards_and_a_ledger_that_adds_up(tmp_pat
     assert (row["domain"], row["licence"], row["redistributable"]) == ("bank", "unknown", None)
     assert (row["first"], row["last"]) == ("2000-03-01", "2019-03-01")
     recount(tmp_path / "runs/bank/corpus", ledger)
+    card = (tmp_path / "runs/bank/corpus/README.md").read_text("utf-8")
+    share, day = "100.00\N{NO-BREAK SPACE}%", "2000-03-01 to 2019-03-01"
+    each = f"{row['characters_per_token']:.2f} | {row['tokens']:,} | {share} | {day} | unknown | unknown |"
+    assert f"| speeches | 41 | {row['bytes']:,} | {each}" in card
+    dropped = "exact duplicate 1, language: not en 1, near duplicate 1, not text 1"
+    assert f"| speeches | 45 | 41 | {dropped} | EMAIL 1 |" in card
     for said in ("speeches", "41", "exact duplicate 1", "EMAIL 1"):
         assert said in printed
     samples = [json.loads(line) for line in (tmp_path / "runs/bank/corpus/dropped.jsonl").read_text().splitlines()]
@@ -161,7 +167,7 @@ def test_files_of_a_folder_that_are_not_read_are_told(tmp_path: Path, capsys: py
     (tmp_path / "speeches" / "minutes.docx").write_bytes(b"PK")
     (tmp_path / "speeches" / ".index").write_bytes(b"hidden")
     ledger = run(recipe(tmp_path / "r.yaml"))
-    note = "speeches: 1 files of formats that are not read are left out (.docx)"
+    note = "speeches: 1 file of a format that is not read is left out (.docx)"
     assert ledger["notes"] == [note]
     assert note in capsys.readouterr().err
 
@@ -271,6 +277,7 @@ def test_questions_of_the_recipes_task_are_cut_and_counted(tmp_path: Path, comma
     ledger = json.loads((tmp_path / "runs/bank/ledger.json").read_text("utf-8"))
     assert ledger["evaluation_texts"] == {"exam": 2}
     assert ledger["sources"]["speeches"]["overlap"]["exam"]["whole question"] == 1
+    assert "| speeches | exam | 2 | 1 | 1 |" in (tmp_path / "runs/bank/corpus/README.md").read_text("utf-8")
     shards = TokenShards.open(tmp_path / "runs/bank/corpus/tokens/train/speeches")
     text = Tokenizer.from_file("tokenizer.json")
     alphabet = pre_tokenizers.ByteLevel.alphabet()

@@ -100,6 +100,23 @@ def test_more_compute_than_text_is_told_with_what_is_sensible(command: Run) -> N
     assert planned(command, *enough, "--epochs", 4)["notes"] == []
 
 
+def test_epochs_of_a_text_are_told_apart_from_its_tokens(command: Run) -> None:
+    found = planned(command, "--flops", "1e15", "--data-tokens", "1e6", "--epochs", 4, "--sequence-length", 128)
+    rows = {row["name"]: row for row in found["derivation"]}
+    assert rows["tokens there are"]["value"] == "1.00M × 4 epochs = 4.00M"
+    assert float(rows["epochs"]["value"]) == pytest.approx(found["tokens"] / 1e6, abs=0.01)
+    assert "there are 4.00M (1.00M seen 4 times)" in found["notes"][0]
+    code, _, err = command("plan", "--hours", 8, "--epochs", 3)
+    assert (code, "option --epochs" in err, "give the distinct tokens there are" in err) == (2, True, True)
+
+
+def test_a_text_shorter_than_a_step_is_what_is_told(command: Run) -> None:
+    code, _, err = command("plan", "--hours", 8, "--data-tokens", 100)
+    assert code == 2
+    assert "option --data-tokens" in err
+    assert "give more text" in err
+
+
 def test_from_a_size_alone(command: Run) -> None:
     found = planned(command, "--parameters", "10e6", "--vocabulary", 8192)
     assert 7e6 < found["parameters"] < 14e6

@@ -20,6 +20,7 @@ _MONTH = (  # in English, German, French and Spanish
     r"(?:jan|feb|fév|mar|mär|mrz|apr|avr|abr|may|mai|jun|jul|jui|aug|août|ago|sep|oct|okt|nov|dec|déc|dez|dic|ene)"
     r"[a-zà-ÿ]*\.?"
 )
+_WEEKDAY = r"(?:mon|tues|wednes|thurs|fri|satur|sun)day,? "
 _DAY = r"\d{1,2}(?:st|nd|rd|th|er)?"
 _DATE = (
     r"(?:\d{1,4} ?[/.-] ?\d{1,2} ?[/.-] ?\d{1,4}|(?:19|20)\d{6}|\d{4}(?:19|20)\d\d"
@@ -47,14 +48,15 @@ _NAMED = {
             *("geb", "geb.-datum", "geboren", "geburtsdatum", "geburtstag"),
             *("né le", "née le", "date de naissance", "nacido el", "nacida el", "fecha de nacimiento"),
         ),
-        re.compile(rf"\.?{_OF}(?: on| is| was| am)?(?: the)?[\s:=()|*,-]{{0,6}}({_DATE})"),
+        re.compile(rf"\.?{_OF}(?: on| is| was| am)?(?: the)?[\s:=()|*,-]{{0,6}}(?:the |{_WEEKDAY})?({_DATE})"),
     ),
     "MRN": (
         (
             *("mrn", "m.r.n", "mr #", "mr#", "medical record", "med rec", "patient id", "patient number", "patient no"),
-            *("hospital id", "hospital number", "hospital no", "patienten-id", "patientennummer", "patientennr"),
+            *("med. rec.", "hospital id", "hospital number", "hospital no", "hosp. no", "chart number", "chart no"),
+            *("chart #", "patienten-id", "patientennummer", "patientennr"),
         ),
-        re.compile(rf"{_IS}[\s:#=]{{0,4}}([a-z]{{0,4}}-?\d[\da-z-]{{3,14}})\b"),
+        re.compile(rf"{_IS}[\s:#=()]{{0,4}}([a-z]{{0,4}}-?\d[\da-z-]{{3,14}})\b"),
     ),
     "NPI": (("npi", "national provider identifier"), re.compile(rf"{_IS}[\s:#=()]{{0,4}}(\d{{10}})\b")),
     "SSN": (
@@ -63,7 +65,7 @@ _NAMED = {
     ),
     "PHONE": (
         (
-            *("tel", "telephone", "phone", "fax", "mobile", "cell", "call"),
+            *("tel", "telephone", "phone", "ph.", "fax", "mobile", "cell", "call"),
             *("telefon", "mobil", "handy", "tél", "téléphone", "teléfono", "móvil"),
         ),
         re.compile(rf"\.?{_IS}(?:(?: us)? at\b)?[\s:]{{0,3}}(?!{_NO_PHONE})({_SLASHED}|\+?\(?\d[\d ().-]{{5,18}}\d)\b"),

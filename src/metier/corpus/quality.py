@@ -31,7 +31,7 @@ MAX_DUPLICATE_LINES = 0.30  # Gopher table A1: share of lines that stood before
 MAX_DUPLICATE_LINE_CHARACTERS = 0.20  # Gopher table A1: share of characters in them
 MAX_TOP_NGRAM = {2: 0.20, 3: 0.18, 4: 0.16}  # Gopher table A1: characters in the most frequent n-gram
 MAX_DUPLICATE_NGRAM = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}  # Gopher table A1
-REPETITION_WORDS = 5_000  # n-grams repeat more the longer a text; Gopher's limits are of pages of the web
+REPETITION_WORDS = 5_000  # duplicates of n-grams grow with a text; Gopher's limits for them are of pages of the web
 MIN_SENTENCES = 5  # C4: a page of fewer is dropped
 MIN_LINE_PUNCTUATION = 0.12  # FineWeb: share of lines that end in punctuation
 MAX_SHORT_LINES = 0.67  # FineWeb: share of lines of up to 30 characters
@@ -145,22 +145,24 @@ def _page_rules(texts: list[str]) -> list[Rule]:
 
 
 def _repetition_rules(words: Words) -> list[Rule]:
-    """Over the whole of a text of up to :data:`REPETITION_WORDS` words; a longer one is not judged by n-grams."""
+    """Over the whole of a text. One of more than :data:`REPETITION_WORDS` words is not judged by its duplicate n-grams,
+    only by the most frequent one, whose share does not grow with the text.
+    """
     length = characters(words)
     lengths = length[words.end] - length[words.begin]
-    judged = np.diff(words.first) <= REPETITION_WORDS
+    short = np.diff(words.first) <= REPETITION_WORDS
     total = np.maximum(_by_text(words, lengths), 1)
     of_word = words.text_of_words()
     before = np.concatenate([[0], np.cumsum(lengths)])
     found = []
     for n, limit in MAX_TOP_NGRAM.items():
         grams, at = words.ngrams(n)
-        top = np.zeros(len(judged))
+        top = np.zeros(len(short))
         order, begins, counts = _runs(grams, of_word[at])
         repeated = counts > 1
         place = at[order[begins[repeated]]]
         np.maximum.at(top, of_word[place], counts[repeated] * (before[place + n] - before[place]))
-        found.append((f"gopher: most frequent {n}-gram", top / total, judged & (top / total > limit)))
+        found.append((f"gopher: most frequent {n}-gram", top / total, top / total > limit))
     for n, limit in MAX_DUPLICATE_NGRAM.items():
         grams, at = words.ngrams(n)
         again = at[_seen_before(grams, of_word[at])]
@@ -168,7 +170,7 @@ def _repetition_rules(words: Words) -> list[Rule]:
         np.add.at(marks, again, 1)
         np.add.at(marks, again + n, -1)
         share = _by_text(words, lengths * (np.cumsum(marks)[:-1] > 0)) / total
-        found.append((f"gopher: duplicate {n}-grams", share, judged & (share > limit)))
+        found.append((f"gopher: duplicate {n}-grams", share, short & (share > limit)))
     return found
 
 

@@ -151,7 +151,9 @@ def told_left_out(files: Sequence[Path]) -> str:
     told = []
     if others:
         kinds = ", ".join(sorted({file.suffix or file.name for file in others})[:5])
-        told.append(f"{len(others):,} files of formats that are not read are left out ({kinds})")
+        one = "1 file of a format that is not read is"
+        many = f"{len(others):,} files of formats that are not read are"
+        told.append(f"{one if len(others) == 1 else many} left out ({kinds})")
     if links:
         names = ", ".join(link.name for link in links[:5])
         told.append(f"links to folders or to nothing are not followed: {len(links):,} ({names})")

@@ -46,12 +46,13 @@ def _budget(plan: Plan) -> Iterator[Line]:
         "budget", "training FLOPs C", f"{flops:.3g}", budget.formula(checkpointing=plan.checkpointing),
         f"0.75 = 6/8, the rest recomputes: {BLOOMBERG}, 3.2" if plan.checkpointing else "",
     )  # fmt: skip
-    available = plan.request.data.available
+    data, available = plan.request.data, plan.request.data.available
     if available is None:
         return
+    seen = f" × {data.epochs:g} epochs = {count(available)}" if data.epochs != 1 else ""
     wanted = plan.law.optimum(flops)[1]
     yield Line(
-        "budget", "tokens there are", count(available), f"the law wants {count(wanted)}",
+        "budget", "tokens there are", count(data.tokens or 0) + seen, f"the law wants {count(wanted)}",
         "data-limited: more compute than text" if wanted > available else "enough",
     )  # fmt: skip
     if wanted > available:

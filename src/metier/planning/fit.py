@@ -57,6 +57,7 @@ def _little_text(plan: Plan) -> list[str]:
     if not plan.data_limited or flops is None or data.tokens is None or data.available is None:
         return []
     wanted, most = plan.law.optimum(flops)[1], EPOCHS * data.tokens
+    seen = f" ({count(data.tokens)} seen {data.epochs:g} times)" if data.epochs != 1 else ""
     ways = [
         f"fewer FLOPs: {laws.flops_for(plan.law, data.available):.2g} are compute-optimal for "
         f"{count(data.available)} tokens",
@@ -72,7 +73,7 @@ def _little_text(plan: Plan) -> list[str]:
         )
     return [
         f"the budget is more than this text can use: for {flops:.3g} FLOPs the law wants {count(wanted)} tokens, and "
-        f"there are {count(data.available)}; the rest goes into size, {count(plan.parameters)} parameters on "
+        f"there are {count(data.available)}{seen}; the rest goes into size, {count(plan.parameters)} parameters on "
         f"{count(plan.tokens)} tokens",
         f"sensible would be {'; or '.join(ways)}",
     ]

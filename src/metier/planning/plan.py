@@ -254,7 +254,8 @@ def _schedule(
             f"{tokens:,.0f} tokens are less than one step of {found.batch_tokens:,} "
             f"({sequences:,} sequences of {choice.sequence_length:,})"
         )
-        if choice.tokens is None and tokens == request.data.available:
+        available = request.data.available
+        if choice.tokens is None and available is not None and available < found.batch_tokens:
             fix = "give more text, let it be seen more often (epochs), or give a smaller budget or shorter sequences"
             raise MetierError(short, where="data.tokens", fix=fix)
         raise MetierError(

@@ -124,6 +124,13 @@ class PlanData(Part):
     )
     epochs: float = Field(default=1.0, gt=0, allow_inf_nan=False, description="how often they may be seen")
 
+    @field_validator("epochs")
+    @classmethod
+    def _of_tokens(cls, value: float, info: Any) -> float:
+        if "tokens" in info.data and info.data["tokens"] is None:
+            raise ValueError("epochs of how many tokens is not said; give the distinct tokens there are, too")
+        return value
+
 
 class PlanWarmup(Part):
     """Steps with a smaller batch at the beginning."""

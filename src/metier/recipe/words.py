@@ -11,6 +11,7 @@ from metier.errors import nearest
 _EXPECTED = {  # by how pydantic's names of faults begin
     "int_": "a whole number",
     "float_": "a number",
+    "finite_number": "a finite number",
     "bool_": "true or false",
     "string_type": "text",
     "string_pattern": "a plain name ({pattern})",

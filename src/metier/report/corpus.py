@@ -54,6 +54,21 @@ def write_corpus_report(run_dir: Path) -> Path:
     return run_dir / "report.html"
 
 
+def write_data_card(run_dir: Path) -> Path:
+    """Write the data card ``corpus/README.md``, from ``ledger.json`` alone, and return its path.
+
+    Raises:
+        MetierError: nothing was curated in this directory.
+    """
+    ledger = _read_json(run_dir / "ledger.json")
+    if ledger is None:
+        raise MetierError("nothing was curated here", where=str(run_dir), fix="run `metier curate` on the recipe")
+    template = environment(escape=False).get_template("data-card.md.jinja")
+    card = run_dir / "corpus" / "README.md"
+    write_text(card, template.render(ledger=ledger, rows=_rows(ledger), splits=_splits(ledger)))
+    return card
+
+
 def write_corpus_cards(run_dir: Path) -> Path:
     """Write ``README.md`` into every specialist's folder; the path of the one of ``mixed``, or of the only one.
 
@@ -151,7 +166,7 @@ def _alone(one: Learnt) -> str:
     for name, entries in one.scores.items():
         found = entries["specialist"]["metrics"]["bits_per_byte"]
         ends = "" if found["low"] is None else f" [{found['low']:.3f}, {found['high']:.3f}]"
-        few = f" (only {found['n']} documents)" if found["n"] < FEW_DOCUMENTS else ""
+        few = f" (only {plural(found['n'], 'document')})" if found["n"] < FEW_DOCUMENTS else ""
         before = entries.get("base", {}).get("metrics", {}).get("bits_per_byte")
         was = f", {before['value']:.3f} before" if before else ""
         parts.append(f"{found['value']:.3f}{ends}{was} on {name}{few}")

@@ -26,6 +26,7 @@ from metier.corpus.work import Work, spread
 from metier.errors import MetierError
 from metier.files import sha256_file, sha256_json, write_json, write_text
 from metier.recipe import CorpusChoice, CorpusSource, Recipe, load_recipe
+from metier.report.corpus import write_data_card
 from metier.run.checked import checked, is_done, record
 from metier.run.corpus_dates import undated
 from metier.run.corpus_tokenizer import tokenizer_file, train_in_run
@@ -99,6 +100,7 @@ def curate(
         counts = {task: len(texts) for task, texts in tasks.items()}
         found = _account(recipe, work, counts, {"changes": changes, "notes": notes})
         write_json(run.path / "ledger.json", found)
+        write_data_card(run.path)
     return Curated(folder, found, changes, done)
 
 
