@@ -17,10 +17,10 @@ def changed(text: str, every: int) -> str:
     return " ".join(words)
 
 
-def marks(tmp_path: Path, *files: list[tuple[int, str]]) -> list[list[int]]:
+def marks(tmp_path: Path, *files: list[tuple[int, str]], dates: dict[int, str] | None = None) -> list[list[int]]:
     paths = []
     for number, texts in enumerate(files):
-        found = Signer()([Text(order, str(order), text, None, "g") for order, text in texts])
+        found = Signer()([Text(order, str(order), text, (dates or {}).get(order), "g") for order, text in texts])
         found.tofile(tmp_path / f"{number}.signatures")
         paths.append((0, tmp_path / f"{number}.signatures"))
     return [kind.tolist() for kind in find_duplicates(paths)[0]]
@@ -35,6 +35,12 @@ def test_the_first_is_kept_and_each_is_named_for_what_it_is(tmp_path: Path) -> N
 def test_order_decides_and_not_the_file(tmp_path: Path) -> None:
     a = prose(1)
     assert marks(tmp_path, [(7, a), (9, prose(2))], [(3, a)]) == [[1, 0], [0]]
+
+
+def test_a_copy_without_a_date_does_not_stand_in_for_one_with_a_date(tmp_path: Path) -> None:
+    a = prose(1, 400)
+    copies = [(0, a), (1, changed(a, 200)), (2, a), (3, a)]
+    assert marks(tmp_path, copies, dates={2: "2025-03-01", 3: "2024-01-01"}) == [[1, 2, 0, 1]]
 
 
 def test_short_texts_are_duplicates_only_when_equal(tmp_path: Path) -> None:

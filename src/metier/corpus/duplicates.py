@@ -1,8 +1,10 @@
 """Exact and near-duplicates over all sources: MinHash of word 5-grams in 14 bands of 8 rows.
 
 As FineWeb (Penedo et al. 2024, section 3.3; 112 hashes in 14 buckets of 8): texts with a Jaccard similarity s are
-found with probability 1 - (1 - s^8)^14: 0.77 at 0.75, 0.92 at 0.8. What is kept of a text is 136 bytes on disk: its
-order, a hash of its whole and one of each band; one band at a time is in memory.
+found with probability 1 - (1 - s^8)^14: 0.77 at 0.75, 0.92 at 0.8. What is kept of a text is 137 bytes on disk: its
+order, whether it has a date, a hash of its whole and one of each band; one band at a time is in memory.
+
+A copy without a date never takes the place of one with a date: by its day a text is held out.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ NGRAM = 5  # Penedo et al. 2024, 3.3
 SEED = 1
 _SOURCE_SHIFT = 56  # the order of a document begins with the number of its source
 EXACT, NEAR = "exact duplicate", "near duplicate"
-SIGNATURE = np.dtype([("order", "<u8"), ("exact", "<u8", (2,)), ("bands", "<u8", (BANDS,))])
+SIGNATURE = np.dtype([("order", "<u8"), ("undated", "u1"), ("exact", "<u8", (2,)), ("bands", "<u8", (BANDS,))])
 
 
 class Signer:
@@ -44,6 +46,7 @@ class Signer:
         """``(texts,)`` of :data:`SIGNATURE`. A text of fewer than five words has no bands but its own."""
         found = np.zeros(len(texts), SIGNATURE)
         found["order"] = [text.order for text in texts]
+        found["undated"] = [text.date is None for text in texts]
         digests = b"".join(hashlib.blake2b(text.text.encode(), digest_size=16).digest() for text in texts)
         found["exact"] = np.frombuffer(digests, "<u8").reshape(-1, 2)
         words = words_of([text.text for text in texts])
@@ -60,7 +63,7 @@ class Signer:
 
 
 def find_duplicates(files: Sequence[tuple[int, Path]]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Which documents stand earlier, in the order of the files' sources.
+    """Which documents stand earlier: those with a date first, then in the order of the files' sources.
 
     Args:
         files: the number of the source, and a file of signatures.
@@ -77,6 +80,7 @@ def find_duplicates(files: Sequence[tuple[int, Path]]) -> tuple[list[np.ndarray]
     total = sum(sizes)
     order = _column(signatures, lambda found: found["order"])
     order += np.repeat(np.array([number << _SOURCE_SHIFT for number, _ in files], np.uint64), sizes)
+    by_order = np.lexsort((order, _column(signatures, lambda found: found["undated"])))
     left, right = [], []
     for band in range(BANDS):
         pairs = _equal(_column(signatures, lambda found, band=band: found["bands"][:, band]))
@@ -87,9 +91,9 @@ def find_duplicates(files: Sequence[tuple[int, Path]]) -> tuple[list[np.ndarray]
     edges = np.concatenate([*left, pairs[0]]), np.concatenate([*right, pairs[1]])
     graph = coo_array((np.ones(len(edges[0]), bool), edges), shape=(total, total))
     _, cluster = connected_components(graph, directed=False)
-    first = _first_of(cluster, order)
+    first = _first_of(cluster, by_order)
     kind = np.where(first == np.arange(total), 0, 2).astype(np.uint8)
-    same = _first_of(np.unique(exact, return_inverse=True)[1], order) != np.arange(total)
+    same = _first_of(np.unique(exact, return_inverse=True)[1], by_order) != np.arange(total)
     kind[same & (kind > 0)] = 1
     cuts = np.cumsum(sizes)[:-1]
     return np.split(kind, cuts), np.split(first, cuts)
@@ -113,8 +117,7 @@ def _equal(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return order[:-1][same], order[1:][same]
 
 
-def _first_of(cluster: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """For each document the one of its cluster with the lowest order."""
-    by_order = np.argsort(order, kind="stable")
+def _first_of(cluster: np.ndarray, by_order: np.ndarray) -> np.ndarray:
+    """For each document the one of its cluster that comes first in ``by_order``."""
     _, index = np.unique(cluster[by_order], return_index=True)
     return np.asarray(by_order[index][cluster])
