@@ -191,9 +191,7 @@ def compare(
         cells = [name, f"{line.value:.3f}", interval, str(line.n or "-"), line.rows, line.verdict or "-", size]
         table.add_row(*cells, line.hardware or "-", line.cost or "-")
     print_table(table)
-    typer.echo(
-        "≈ from n alone, as if the figure were a proportion; * read in another text. --json has the sources."
-    )
+    typer.echo("≈ from n alone, as if the figure were a proportion; * read in another text. --json has the sources.")
     notes: dict[str, list[str]] = {}
     for line in lines:
         for note in line.notes:
