@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import wait
 from typing import Any
@@ -76,6 +77,18 @@ def test_more_than_may_wait_is_refused_at_once(held: Held, gatherer: Gatherer) -
     last = gatherer.ask(["f"], Demand())
     held.let.set()
     assert texts(kept) + texts(last) == list("abcdef")
+
+
+def test_one_slow_text_alone_says_little_of_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 0.9, 1.0, 1.8])  # one text in 0.9 s, then eight in 0.8 s
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    held = Held()
+    held.let.set()
+    found = Gatherer(held, waiting=100)
+    found.ask(["first"], Demand()).result(10)
+    found.ask(list("abcdefgh"), Demand()).result(10)
+    found.close(10)
+    assert found.seconds_a_text == pytest.approx(0.1)  # half of 0.1 that was, half of 0.1
 
 
 def test_a_fault_is_its_own_requests_alone(held: Held, gatherer: Gatherer) -> None:

@@ -122,6 +122,20 @@ def test_items_of_a_current_report_are_named_as_in_the_form(sec: Site) -> None:
     assert "/files/company_tickers.json" not in sec.paths()  # a CIK needs no list of tickers
 
 
+def test_an_item_ends_where_the_next_one_or_the_signatures_begin(sec: Site) -> None:
+    headings = ("<p><b>Item&#160;&#160;5.02. Departure of Directors</b></p>", "<p><b>Item 9.01. Exhibits.</b></p>")
+    signed = "<p>SIGNATURE</p><p>Signed by the treasurer.</p>"
+    body = f"<p>FORM 8-K</p>{headings[0]}<p>The treasurer left.</p>{headings[1]}<p>(d) None.</p>{signed}"
+    sec.pages[f"{FOLDER}/000123424000003/a8k.htm"] = Reply(f"<html><body>{body}</body></html>")
+    left, exhibits = read_documents("edgar:1234/8-K")
+    assert left.title.endswith("Item 5.02. Departure of Directors")  # no runs of blanks
+    assert left.text.endswith("The treasurer left.")
+    assert exhibits.text == "Item 9.01. Exhibits.\n\n(d) None."
+    results = ten_k(2023).replace("<p>SIGNATURES</p>", "<p>SIGNATURES</p><p>Signed by the treasurer.</p>")
+    sec.pages[f"{FOLDER}/000123424000002/a10k.htm"] = Reply(results)
+    assert "igned" not in list(read_documents("edgar:ANVL/10-K?limit=1"))[-1].text
+
+
 def test_older_pages_and_plain_text_before_2001(sec: Site) -> None:
     documents = list(read_documents("edgar:ANVL/10-K"))
     assert [d.date for d in documents] == ["2024-02-20"] * 3 + ["2023-02-20"] * 3 + ["1998-03-30"]

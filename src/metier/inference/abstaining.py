@@ -78,7 +78,7 @@ def check_level(bundle: Bundle, level: float, method: str) -> str | None:
     if not known:
         raise MetierError(
             f"sets hold the right label with a probability of 0.50 to 0.99 in steps of 0.01, not {level!r}",
-            fix="give such a level: --sets 0.9",
+            fix="give such a level, as 0.9",
         )
     if bundle.conformal is None:
         raise MetierError("this specialist carries no thresholds for sets", where=str(bundle.folder), fix=_AGAIN)

@@ -22,6 +22,7 @@ Input = str | Mapping[str, Any]
 Answers = Sequence[Answer | TextAnswer]
 
 TOGETHER = 32  # texts of a batch at most, unless one request has more
+_SMALL = 8  # texts from which on a batch counts for more than all before it
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,9 @@ class Gatherer:
             for job in jobs:  # one request's fault must not be another's
                 self._answer([job])
             return
-        self.seconds_a_text = (time.perf_counter() - begin) / len(inputs)
+        # large batches say more of what a queue will take than one text alone, and than the first one of all
+        share = len(inputs) / (len(inputs) + _SMALL)
+        self.seconds_a_text += share * ((time.perf_counter() - begin) / len(inputs) - self.seconds_a_text)
         self.answered += len(inputs)
         self.batches += 1
         start = 0

@@ -45,9 +45,21 @@ def load_itemiser() -> Callable[[str, str], list[Item]]:
             return [Item("", "", source.strip())]
         document = HTMLParser(ParserConfig(form=form)).parse(source)
         found = [_item(section) for section in document.sections.values() if section.item]
-        return [item for item in found if item.text] or [Item("", "", document.text().strip())]
+        return _bounded([item for item in found if item.text]) or [Item("", "", document.text().strip())]
 
     return itemise
+
+
+def _bounded(items: list[Item]) -> list[Item]:
+    """Items without what follows them: the library lets some run on into the next item, the last into signatures."""
+    cut = []
+    for item, after in zip(items, [*items[1:], None], strict=True):
+        if after:
+            text = item.text.removesuffix(after.text).rstrip()
+        else:
+            text = re.split(r"(?m)^[ \t]*SIGNATURES?[ \t]*$", item.text, maxsplit=1)[0].rstrip()
+        cut.append(item._replace(text=text or item.text))
+    return cut
 
 
 def _item(section: Any) -> Item:
@@ -55,6 +67,6 @@ def _item(section: Any) -> Item:
     if re.fullmatch(r"\d{3}", number):  # items of an 8-K: 2.02 is given as 202
         number = f"{number[0]}.{number[1:]}"
     text = section.text().strip()
-    heading = text.partition("\n")[0].strip()
+    heading = " ".join(text.partition("\n")[0].split())
     title = heading if heading.lower().startswith("item") and len(heading) <= 200 else f"Item {number}"
     return Item(f"{section.part}/{number}" if section.part else number, title, text)
