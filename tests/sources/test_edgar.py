@@ -215,6 +215,7 @@ def test_what_edgar_does_not_have(sec: Site) -> None:
 def test_references() -> None:
     assert parse_query("BRK.B/10-K/A,8-k?limit=2").forms == ("10-K/A", "8-K")
     assert parse_query("AAPL").forms == ("10-K", "10-Q", "8-K")
+    assert parse_query("CIK0000001234/8-K").company == "0000001234"
     for body, fault in {
         "": "not a ticker",
         "two words": "not a ticker",

@@ -87,6 +87,7 @@ def parse_query(body: str) -> Query:
     """
     path, _, parameters = body.partition("?")
     company, slash, named = path.partition("/")
+    company = re.sub(r"^CIK(?=\d{10}$)", "", company, flags=re.IGNORECASE)  # as EDGAR writes it
     if not re.fullmatch(r"[A-Za-z0-9.-]{1,12}", company):
         raise MetierError(f"not a ticker or a CIK: {company!r}", where=f"edgar:{body}", fix=_SYNTAX)
     forms = tuple(form.strip().upper() for form in named.split(",")) if slash else FORMS[:3]
