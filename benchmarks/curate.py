@@ -72,9 +72,9 @@ def metier(folder: Path, tokenizer: Path) -> None:
     files = tuple(expand(str(folder / "in"), []))
     source = Source("text", files, id="id", language=None, deidentify=False)
     work = Work(folder / "out", (source,), tokenizer_encoder(tokenizer), world_size=WORKERS)
-    spread([(work.clean, (0, rank)) for rank in range(WORKERS)], WORKERS, lambda: None)
+    spread([(work.clean, (0, rank)) for rank in range(WORKERS)], WORKERS, lambda _: None)
     work.deduplicate()
-    spread([(work.pack, (0, rank)) for rank in range(WORKERS)], WORKERS, lambda: None)
+    spread([(work.pack, (0, rank)) for rank in range(WORKERS)], WORKERS, lambda _: None)
     work.assemble(0)
 
 
