@@ -300,13 +300,16 @@ def test_domains_have_subtotals_and_the_mixture_reads_the_shards(tmp_path: Path,
     for n in range(30):
         (tmp_path / "general" / f"{n}.txt").write_text(prose(f"g{n}", 200), "utf-8")
     sources = (
-        "[{path: speeches, domain: finance, licence: public, redistributable: true}, {path: general, domain: general}]"
+        "[{path: speeches, domain: finance, licence: public | own, redistributable: true}, "
+        "{path: general, domain: general}]"
     )
     more = "  weights: {speeches: 0.25, general: 0.75}\n"
     code, printed, _ = command("curate", recipe(tmp_path / "r.yaml", more, sources), "--processes", 1, "--json")
     assert code == 0
     ledger = json.loads(printed)
     assert set(ledger["domains"]) == {"finance", "general"}
+    card = (tmp_path / "runs/bank/corpus/README.md").read_text("utf-8")
+    assert "| public \\| own | yes |" in card  # no cell more
     assert ledger["domains"]["finance"]["tokens"] == ledger["sources"]["speeches"]["tokens"]
     folder = tmp_path / "runs/bank/corpus/tokens/train"
     mixture = Mixture({name: TokenShards.open(folder / name) for name in ledger["weights"]}, ledger["weights"], 64, 0)

@@ -170,7 +170,7 @@ def _figure(score: dict[str, Any] | None) -> str:
 def compare(
     run_path: RunPath,
     task: Annotated[str | None, typer.Option(help="A task the run was scored on; its own if left out.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON list, with sources.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON list, with sources and notes.")] = False,
 ) -> None:
     """Set a run's specialist and its baselines beside published systems: interval, rows, size, cost."""
     from metier.report.published import beside

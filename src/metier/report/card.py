@@ -164,12 +164,6 @@ def _usage(run: Run) -> dict[str, Any]:
     }
 
 
-def escaped(text: object) -> str:
-    """Text from outside, made safe for a line or a table cell of Markdown."""
-    flat = " ".join(str(text).split())
-    return flat.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("`", "\\`")
-
-
 def fence(text: str) -> str:
     """A code fence longer than any run of backticks in ``text``."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
@@ -179,7 +173,7 @@ def fence(text: str) -> str:
 def render_card(run: Run) -> str:
     """The whole card: metadata block and body."""
     env = environment(escape=False)
-    env.filters |= {"md": escaped, "literal": repr}
+    env.filters |= {"literal": repr}
     usage = _usage(run)
     body = env.get_template("card.md.jinja").render(
         run=run,

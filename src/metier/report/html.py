@@ -59,6 +59,7 @@ def environment(*, escape: bool) -> Environment:
         "percent": words.percent,
         "count": words.count,
         "plural": words.plural,
+        "md": words.escaped,
         "duration": words.duration,
         "size": words.size,
         "date": words.date,

@@ -201,3 +201,9 @@ def speed(per_second: float) -> str:
 def threshold(probability: float) -> str:
     """A threshold, rounded down: rounded up it would withhold the very answers that it was read from."""
     return f"{math.floor(probability * 1000) / 1000:.3f}"
+
+
+def escaped(text: object) -> str:
+    """Text from outside, made safe for a line or a table cell of Markdown."""
+    flat = " ".join(str(text).split())
+    return flat.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("`", "\\`")

@@ -93,9 +93,8 @@ def pretrain(
     distributed.start()
     with _held(out) as directory:
         work = _Pretraining(choice, corpus, out, base, seed, device_of(directory, device, dtype), directory)
-        work.beside = beside
         work.resolve()
-        work.measure("base") if base else None
+        work.measure("base", beside) if base else None
         work.train()
         work.measure("specialist")
     return out
@@ -133,7 +132,6 @@ class _Pretraining:
         self.choice, self.corpus, self.path, self.base = choice, corpus, path, base
         self.seed, self.device, self.directory = seed, device, directory
         self.specialist = path / "specialist"
-        self.beside: Path | None = None
 
     def resolve(self) -> None:
         """Open and check every shard, count the steps, and say what will be done."""
@@ -213,8 +211,8 @@ class _Pretraining:
         self._write(causal)
         self._record_training(result, trainable, everything)
 
-    def measure(self, system: str) -> None:
-        """Bits per byte of every hold-out, with intervals over documents, as evidence."""
+    def measure(self, system: str, beside: Path | None = None) -> None:
+        """Bits per byte of every hold-out, with intervals over documents, as evidence; ``beside`` may hold them."""
         distributed.barrier()
         if self.directory is None or not self.held:
             return
@@ -228,8 +226,8 @@ class _Pretraining:
             self.choice.sequence_length,
         ]
         stage, score = f"measure-{system}", functools.partial(self._score, system, folder)
-        if self.beside and system == "base" and stage_key(self.beside, stage) == self.directory.sha(reads):
-            there = [bits_file(self.beside, name, system) for name in self.held]
+        if beside and stage_key(beside, stage) == self.directory.sha(reads):
+            there = [bits_file(beside, name, system) for name in self.held]
             if all(file.exists() for file in there):
                 score = functools.partial(_take_over, there, files)
         if not self.directory.stage(stage, reads, files, score):
