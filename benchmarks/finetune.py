@@ -47,7 +47,7 @@ from metier.models.device import _gflops as rate_of
 from metier.models.device import choose_device, prepare_process
 from metier.models.encode import Encoder
 from metier.models.forward import Runner
-from metier.models.layers import decoder_layers, lowest_layer
+from metier.models.layers import lowest_layer
 from metier.models.load import load_model, load_tokenizer
 from metier.tasks import Loaded, load_task, messages
 from metier.training.loop import Schedule, train
@@ -75,7 +75,6 @@ def metier(options: argparse.Namespace, *, frozen: bool) -> dict[str, Any]:
     model = load_model(base.path, dtype=device.torch_dtype, device=device.device)
     lowest = lowest_layer("auto" if frozen else 0, model)
     weights = linear_weights(model)
-    last_feed_forward = sum(p.numel() for p in decoder_layers(model)[-1].mlp.parameters())
     model = attach_lora(model, rank=RANK, alpha=2 * RANK, dropout=0.0, targets="all", seed=0, lowest=lowest)
     items = [encoder.training_item(e.inputs, e.target) for e in loaded.examples]
     epochs = 2 if frozen else 1
@@ -85,8 +84,6 @@ def metier(options: argparse.Namespace, *, frozen: bool) -> dict[str, Any]:
         work = Prompts(Runner(model), items, epochs=epochs, batch_size=BATCH, lowest_layer=lowest)
         done = train(work, schedule, folder=Path(folder) / "c", log=log, key="b")
         losses = [json.loads(line)["loss"] for line in log.read_text().splitlines()]
-    # weights of the last feed-forward layer, which runs where loss is carried alone, spread over all tokens
-    idle = last_feed_forward * (1 - done.loss_tokens / done.tokens)
     # the probe before the work may have met another process: the higher of two is nearer to the peak
     device = replace(device, gflops=max(device.gflops, rate_of(device.torch_dtype)))
     return {
@@ -94,7 +91,7 @@ def metier(options: argparse.Namespace, *, frozen: bool) -> dict[str, Any]:
         "examples_per_s": done.examples / done.seconds,
         "tokens_per_s": done.tokens / done.seconds,
         # with a frozen half the two passes are not whole ones
-        "matmul_peak_share": None if frozen else matmul_share(weights - idle, done.tokens, 2, done.seconds, device),
+        "matmul_peak_share": None if frozen else matmul_share(weights, done.tokens, 2, done.seconds, device),
         "peak_rss_mb": peak_rss_mb(),
         "losses": losses,
         "examples": len(items),

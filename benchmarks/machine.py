@@ -46,7 +46,7 @@ def peak_rss_mb() -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6, 1)
 
 
-def matmul_share(weights: float, tokens: float, passes: float, seconds: float, device: Device) -> float:
+def matmul_share(weights: int, tokens: float, passes: float, seconds: float, device: Device) -> float:
     """Achieved over measured peak: ``passes`` × 2 FLOP a weight and token, without adapters, attention and logits."""
     return passes * 2 * weights * tokens / seconds / 1e9 / device.gflops
 

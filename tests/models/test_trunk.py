@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ import torch
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from metier.errors import MetierError
-from metier.models import forward
 from metier.models import trunk as module
 from metier.models.adapters import attach_lora, train_everything
 from metier.models.forward import Runner
@@ -64,33 +62,6 @@ def test_entering_above_the_frozen_layers_changes_nothing(name: str, lowest: int
     assert found.keys() == expected.keys()
     for key, value in expected.items():
         torch.testing.assert_close(found[key], value, atol=1e-4, rtol=1e-3)
-
-
-@pytest.mark.parametrize("name", ["llama", "gemma3", "gpt2"])
-def test_the_last_block_feeds_forward_only_what_is_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = runner(name, 0)
-    feed = decoder_layers(run.model)[-1].mlp
-    whole, rows, found = feed.forward, [], []
-
-    def counting(hidden_states: torch.Tensor) -> torch.Tensor:
-        rows.append(hidden_states.shape[1])
-        return whole(hidden_states)
-
-    feed.forward = counting
-    for last in (forward.ending, lambda model, rows: contextlib.nullcontext()):
-        monkeypatch.setattr(forward, "ending", last)
-        run.model.zero_grad()
-        values, _ = run.logprobs(ITEMS, PREFIX)
-        values.sum().backward()
-        gradients = {key: p.grad.clone() for key, p in run.model.named_parameters() if p.requires_grad}
-        found.append((values.detach(), gradients))
-    # eight tokens of four answers, of which two begin at the same place
-    assert rows == [7, len(PREFIX) + sum(item.tokens for item in ITEMS)]
-    assert feed.forward is counting
-    torch.testing.assert_close(found[0], found[1], atol=1e-5, rtol=1e-4)
-    with torch.no_grad():  # where nothing learns the modules are left alone
-        run.logprobs(ITEMS, PREFIX)
-    assert rows[2:] == rows[1:2]
 
 
 def test_nothing_below_trains() -> None:

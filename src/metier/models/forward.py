@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -12,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metier.errors import MetierError
-from metier.models.layers import Entry, causal_model, ending, entering, output_of
+from metier.models.layers import Entry, causal_model, entering, output_of
 from metier.models.load import learned_positions
 from metier.models.packed import ATTENTION, Item, Pack, build_pack, packed
 from metier.models.soft_prompt import embed, soft_prompt
@@ -183,11 +182,9 @@ class Runner:
         return pack, self.packed_hidden(pack, entry)
 
     def packed_hidden(self, pack: Pack, entry: Entry | None = None) -> Tensor:
-        """Hidden states after the last norm, ``(tokens, hidden)``; where something learns, right in ``pack.rows``."""
+        """Hidden states after the last norm, ``(tokens, hidden)``."""
         causal = causal_model(self.model)
-        learning = torch.is_grad_enabled()  # only then one thread has the modules for itself
-        last = ending(self.model, torch.unique(pack.rows)) if learning else contextlib.nullcontext()
-        with packed(pack), entering(self.model, entry), last:
+        with packed(pack), entering(self.model, entry):
             begin = self._inputs(pack.input_ids, soft=pack.prefix > 0)
             output = causal.get_decoder()(**begin, position_ids=pack.positions, use_cache=False)
         layers = int(causal.config.get_text_config().num_hidden_layers) - (entry.lowest if entry else 0)

@@ -1,4 +1,4 @@
-"""The blocks of a causal language model: finding them, stopping among them, entering above, ending early."""
+"""The blocks of a causal language model: finding them, stopping among them, entering above them."""
 
 from __future__ import annotations
 
@@ -105,37 +105,3 @@ def entering(model: Any, entry: Entry | None) -> Iterator[None]:
                 del layer.forward
             else:
                 layer.forward = own
-
-
-@contextlib.contextmanager
-def ending(model: Any, rows: Tensor) -> Iterator[None]:
-    """Within this context the last block's feed-forward layer runs for ``rows`` alone, ``(R,)`` without repeats.
-
-    Nothing reads what it would give for the others. A block that keeps no such layer as ``mlp``, or gives it more than
-    the hidden states ``(1, tokens, hidden)``, is run whole.
-    """
-    try:
-        feed = getattr(decoder_layers(model)[-1], "mlp", None)
-    except MetierError:
-        feed = None
-    if feed is None:
-        yield
-        return
-    whole, own = feed.forward, vars(feed).get("forward")
-
-    def some(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-        if args or kwargs or hidden_states.shape[0] != 1:
-            return whole(hidden_states, *args, **kwargs)
-        found = whole(hidden_states[:, rows])
-        if not isinstance(found, Tensor):
-            return whole(hidden_states)
-        return hidden_states.new_zeros(hidden_states.shape).index_copy(1, rows, found)
-
-    feed.forward = some
-    try:
-        yield
-    finally:
-        if own is None:
-            del feed.forward
-        else:
-            feed.forward = own
