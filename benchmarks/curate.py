@@ -40,7 +40,8 @@ def documents(options: argparse.Namespace, count: int) -> list[dict[str, str]]:
     from metier.tasks import load_task
 
     passages = [e.text for e in load_task("wikipedia-passages", data_root=options.data_root).examples]
-    generator, texts = random.Random(0), []
+    generator = random.Random(0)
+    texts: list[str] = []
     while len(texts) < count:
         generator.shuffle(passages)
         texts += ["\n".join(passages[n : n + 4]) for n in range(0, len(passages) - 3, 4)]

@@ -58,8 +58,8 @@ def prepare(options: argparse.Namespace, folder: Path) -> None:
                 rows[place] = json.dumps({**record, key: insert(record.get(key, ""), text, generator)})
             else:
                 rows[place] = insert(rows[place], text, generator)
-        for place in ("once/0", "twice/0", "twice/1"):
-            (folder / f"{place}-{path.name}").write_text("\n".join(rows), "utf-8")
+        for start in ("once/0", "twice/0", "twice/1"):
+            (folder / f"{start}-{path.name}").write_text("\n".join(rows), "utf-8")
     facts = {"questions": questions, "whole": sorted(whole), "part": sorted(part)}
     (folder / "questions.json").write_text(json.dumps(facts), "utf-8")
 

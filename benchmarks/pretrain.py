@@ -77,7 +77,7 @@ def flops(options: argparse.Namespace, model: nn.Module) -> float:
     """Model FLOPs of one optimizer step."""
     tokens = options.batch * options.sequence_length
     weights = linear_weights(model) + options.vocabulary * options.hidden
-    return float(tokens) * (6 * weights + 6 * options.layers * options.sequence_length * options.hidden)
+    return float(tokens * (6 * weights + 6 * options.layers * options.sequence_length * options.hidden))
 
 
 def figures(options: argparse.Namespace, model: nn.Module, seconds: list[float], losses: list[float]) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def trainer(options: argparse.Namespace) -> dict[str, Any]:
     data = [{"input_ids": row, "labels": row} for row in rows]
     marks: list[float] = []
 
-    class Clock(TrainerCallback):
+    class Clock(TrainerCallback):  # type: ignore[misc]
         def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
             if not marks:
                 marks.append(time.perf_counter())
@@ -164,10 +164,11 @@ class PlainBlock(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         batch, time_, width = x.shape
-        parts = self.qkv(self.before(x)).view(batch, time_, self.heads, 3, -1).permute(3, 0, 2, 1, 4)
-        mixed = F.scaled_dot_product_attention(*parts, attn_mask=bias)
+        q, k, v = self.qkv(self.before(x)).view(batch, time_, self.heads, 3, -1).permute(3, 0, 2, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         x = x + self.out(mixed.transpose(1, 2).reshape(batch, time_, width))
-        return x + self.down(F.gelu(self.up(self.between(x)), approximate="tanh"))
+        fed: Tensor = self.down(F.gelu(self.up(self.between(x)), approximate="tanh"))
+        return x + fed
 
 
 class Plain(nn.Module):

@@ -30,6 +30,7 @@ import httpx
 from machine import facts, parser_for
 
 from metier import Specialist
+from metier.inference.answers import Answer
 from metier.tasks import load_task
 
 CLIENTS = 8
@@ -42,7 +43,8 @@ def sentences(count: int) -> list[str]:
 
 def one_client(client: httpx.Client, specialist: Specialist, texts: list[str]) -> tuple[list[float], list[float]]:
     """Milliseconds of each sentence over HTTP and in this process, in turn."""
-    served, here = [], []
+    served: list[float] = []
+    here: list[float] = []
     for text in texts:
         begin = time.perf_counter()
         label = ask(client, text)
@@ -50,6 +52,7 @@ def one_client(client: httpx.Client, specialist: Specialist, texts: list[str]) -
         answer = specialist.predict([text])[0]
         here.append(1000 * (time.perf_counter() - middle))
         served.append(1000 * (middle - begin))
+        assert isinstance(answer, Answer)
         if answer.label != label:
             raise SystemExit(f"over HTTP {label}, here {answer.label}: {text}")
     return served, here
@@ -111,7 +114,10 @@ def main() -> None:
     texts = sentences(options.examples)
     specialist = Specialist.load(options.run, offline=True, engine=options.engine)
     specialist.predict(texts[:1])
-    served, here, rates, batches = [], [], [], []
+    served: list[float] = []
+    here: list[float] = []
+    rates: list[float] = []
+    batches: list[float] = []
     with server(options) as address, httpx.Client(base_url=address, timeout=120, trust_env=False) as client:
         for _ in range(options.repeats):
             for found, more in zip((served, here), one_client(client, specialist, texts), strict=True):

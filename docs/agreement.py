@@ -30,7 +30,8 @@ def agreement(run: Path, data_root: Path) -> Path:
     """Write the file for one run directory."""
     recipe: dict[str, Any] = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
     name, variant = recipe["task"]["name"], recipe["task"].get("variant")
-    shares = {e.id: e.agreement for e in load_task(name, variant, agreement=True, data_root=data_root).examples}
+    examples = load_task(name, variant, agreement=True, data_root=data_root).examples
+    shares = {e.id: e.agreement for e in examples if e.agreement is not None}
     answers = read_predictions(run / "evidence" / "predictions" / f"{name}.specialist.parquet")
     rows = [(shares[p.example_id], p.answer == p.gold) for p in answers if p.split == "test"]
     by = {share: [right for other, right in rows if other == share] for share in sorted({share for share, _ in rows})}
