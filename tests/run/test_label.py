@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from typer.testing import CliRunner, Result
 from metier.cli import app
 from metier.errors import MetierError
 from metier.inference.specialist import Answer
-from metier.run.ask import ask, label_keys
+from metier.run.ask import ask, keyboard, label_keys
 from metier.run.label import Labelling
 from metier.sources import read_table, write_table
 from metier.tasks import from_table
@@ -114,7 +115,7 @@ def test_suggestions_and_least_sure_first(source: Path) -> None:
 
 def test_a_second_look_at_disagreements(source: Path) -> None:
     typed(work(source), "1113")
-    queue = work(source, SUGGESTS).queue("disagreements")
+    queue = work(source, SUGGESTS).queue()
     assert [item.text for item in queue] == [TEXTS[2], TEXTS[1]]  # surest suggestion first
     given, shown = typed(work(source, SUGGESTS), "2q", "disagreements")
     assert given == 1
@@ -159,9 +160,13 @@ def test_a_sheet_out_and_in(source: Path, ending: str) -> None:
     rows[2]["label"] = "neutral"
     write_table(sheet, rows, list(rows[0]))
     taken = command(*take)
-    assert "2 labelled, 2 without a label" in taken.output
+    assert "2 labelled, 2 without a label left out, 0 changed" in taken.output
     assert [(row["label"], row["labeller"]) for row in rows_of(out)] == [("positive", "ben"), ("neutral", "ben")]
     assert all(row["labelled_at"] for row in rows_of(out))
+    rows[0]["label"], rows[2]["label"] = "negative", ""  # a second thought replaces a label, an empty cell none
+    write_table(sheet, rows, list(rows[0]))
+    assert "2 labelled, 2 without a label left out, 1 changed" in command(*take).output
+    assert [row["label"] for row in rows_of(out)] == ["negative", "neutral"]
 
 
 def test_the_command_line_asks(source: Path) -> None:
@@ -170,6 +175,39 @@ def test_the_command_line_asks(source: Path) -> None:
     assert result.exit_code == 0, result.exception
     assert "2 labelled now, 2 of 4 in all" in result.output
     assert [row["label"] for row in rows_of(out)] == ["positive", "neutral"]
+
+
+def test_a_format_that_is_not_written_is_told_before_anything_is_asked(source: Path) -> None:
+    result = command("label", source, "--labels", "a,b", "--out", source.parent / "o.txt", keys="1")
+    assert "not written as 'txt'" in str(result.exception)
+    assert "1 of 4" not in result.output
+
+
+def test_what_the_table_has_labelled_already_is_in_the_output(source: Path) -> None:
+    labelled = source.parent / "labelled.csv"
+    labelled.write_text("text,label\none,positive\n", "utf-8")
+    command("label", labelled, "--labels", ",".join(LABELS), "--out", source.parent / "o.csv")
+    assert [row["label"] for row in rows_of(source.parent / "o.csv")] == ["positive"]
+
+
+def test_a_terminal_keeps_what_is_typed_ahead_and_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")
+    ours, terminal = pty.openpty()
+    with open(terminal) as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        before = termios.tcgetattr(terminal)
+        os.write(ours, b"1")  # before the session begins
+        with keyboard() as read_key:
+            os.write(ours, b"2q\n")
+            assert [read_key() for _ in range(3)] == ["1", "2", "q"]
+            assert read_key() == "\n"
+            os.write(ours, b"\x1b[A")
+            assert read_key() == "\x1b[A"
+            os.write(ours, b"\x04")
+            assert read_key() == ""
+            assert not termios.tcgetattr(terminal)[3] & termios.ECHO
+        assert termios.tcgetattr(terminal) == before
+    os.close(ours)
 
 
 @pytest.mark.parametrize(
@@ -211,6 +249,16 @@ def test_agreement_does_not_write_over_a_labelled_table(tmp_path: Path) -> None:
     result = command("agreement", a, b, "--out", tmp_path / "." / "b.csv")
     assert "would replace a labelled table" in str(result.exception)
     assert b.read_text() == a.read_text()
+
+
+def test_long_documents_are_one_short_line_each(tmp_path: Path) -> None:
+    a, b = tmp_path / "a.csv", tmp_path / "b.csv"
+    document = "Item 1A.\n\nRisk factors " + "and more " * 1000
+    for path, label in ((a, "up"), (b, "down")):
+        write_table(path, [{"text": document, "label": label}, {"text": "x", "label": "up"}], ["text", "label"])
+    first = command("agreement", a, b).output.splitlines()[0]
+    assert first.startswith("up | down | Item 1A. Risk factors and more")
+    assert len(first) < 120
 
 
 def test_agreement_of_two_tables(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_what_is_collected_and_dropped(posts: Path, tmp_path: Path) -> None:
 def test_a_collection_that_fails_leaves_what_was_there(posts: Path, tmp_path: Path) -> None:
     out = tmp_path / "documents.jsonl"
     out.write_text("before", "utf-8")
-    (posts / "b.csv").write_text("id\n1\n", "utf-8")
+    (posts / "b.csv").write_text("text\n1,2\n", "utf-8")
     with pytest.raises(MetierError, match=r"b\.csv"):
         collect(f"posts:{posts}", out)
     (posts / "b.csv").unlink()

@@ -234,3 +234,15 @@ def test_a_missing_library_is_named_and_help_does_not_import_it(sec: Site, monke
     monkeypatch.setitem(sys.modules, "edgar.documents", None)
     with pytest.raises(MetierError, match=r"edgartools[\s\S]*metier\[collect\]"):
         read_documents("edgar:ANVL")
+
+
+def test_filings_of_mixed_encodings_are_read_and_what_is_no_text_is_left_out(
+    sec: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    mixed = EIGHT_K.replace("announced", "Société announced").encode() + "\n<p>it\x92s Générale</p>".encode("latin-1")
+    sec.pages[f"{FOLDER}/000123424000003/a8k.htm"] = Reply(mixed)
+    assert "Société announced" in next(read_documents("edgar:1234/8-K")).text
+    assert not caplog.messages
+    sec.pages[f"{FOLDER}/000123424000002/a10k.htm"] = Reply(b"%PDF-1.4\n\0\xff")
+    assert {d.date for d in read_documents("edgar:1234/10-K?limit=2")} == {"2023-02-20"}
+    assert "a10k.htm is no text: the filing is left out" in caplog.text

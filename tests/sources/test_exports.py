@@ -43,6 +43,29 @@ CHANNEL = {
 }
 
 
+PRIVATE = CHANNEL | {"type": "personal_chat", "messages": [CHANNEL["messages"][1] | {"text": "between us"}]}  # type: ignore[index]
+STREAM = {
+    "response": {"status": 200},
+    "symbol": {"symbol": "AAPL"},
+    "messages": [
+        {"body": "$AAPL &#39;moon&#39;", "created_at": "2024-01-02T03:04:05Z", "user": {"username": "jane_doe"}}
+    ],
+}
+LISTING = {
+    "kind": "Listing",
+    "data": {
+        "after": None,
+        "children": [
+            {
+                "kind": "t3",
+                "data": {"title": "Title", "selftext": "Self", "created_utc": 1680000001.0, "author": "jane_doe"},
+            },
+            {"kind": "t3", "data": {"title": "Title only", "selftext": "[removed]", "created_utc": 1680000001.0}},
+        ],
+    },
+}
+
+
 def posts(folder: Path) -> list[Document]:
     found = list(read_documents(f"posts:{folder}"))
     assert "jane_doe" not in "".join(document.to_json().replace(str(folder), "") for document in found)
@@ -60,6 +83,21 @@ def posts(folder: Path) -> list[Document]:
             "2023-11-14.json",
             '[{"user": "jane_doe", "text": "beat", "ts": "1700000000.0001"}]',
             [("beat", "2023-11-14")],
+        ),
+        (
+            "all.json",
+            json.dumps(
+                {"about": "", "chats": {"list": [CHANNEL | {"type": "public_channel"}, PRIVATE, {"name": "x"}]}}
+            ),
+            [("BTC 60k", "2024-03-01"), ("see https://x", "2024-03-02")],
+        ),
+        ("stream.json", json.dumps(STREAM), [("$AAPL 'moon'", "2024-01-02")]),
+        ("hot.json", json.dumps(LISTING), [("Title\n\nSelf", "2023-03-28"), ("Title only", "2023-03-28")]),
+        ("chat.json", '{"messages": [{"text": "plain", "date": "2024/1/31"}]}', [("plain", "2024-01-31")]),
+        (
+            "S.csv",
+            'Date,ShareCommentary\n2024-05-01,"One""\n""\n""Two, three"\n',
+            [("One\n\nTwo, three", "2024-05-01")],
         ),
         ("Shares.csv", "Date,ShareLink,ShareCommentary\n2024-05-01 10:11:12,,Hiring\n", [("Hiring", "2024-05-01")]),
         ("c.jsonl", '{"body": "[deleted]", "created_utc": 1611759731, "author": "jane_doe"}\n', [("", "2021-01-27")]),
@@ -85,3 +123,17 @@ def test_other_files_of_those_names_are_tables_and_a_broken_archive_is_told(tmp_
     (tmp_path / "tweets.js").write_text("window.YTD.tweets.part0 = [", "utf-8")
     with pytest.raises(MetierError, match=r"not the posts of X's archive[\s\S]*tweets\.js"):
         posts(tmp_path)
+
+
+def test_of_a_whole_archive_only_the_posts_are_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "outbox.json").write_text(json.dumps(OUTBOX), "utf-8")
+    (tmp_path / "actor.json").write_text('{"type": "Person", "endpoints": {"a": "b"}}', "utf-8")
+    (tmp_path / "likes.json").write_text('{"orderedItems": ["https://m/1"]}', "utf-8")
+    (tmp_path / "votes.csv").write_text("id,direction\n1,up\n", "utf-8")
+    (tmp_path / "~$open.xlsx").write_bytes(b"\0")
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "a.json").write_text("[", "utf-8")
+    (tmp_path / "more.zip").write_bytes(b"")
+    assert [document.text for document in posts(tmp_path)] == ["Rates &amp; up"]
+    told = [message.partition(": ")[0].removeprefix(f"{tmp_path}/") for message in caplog.messages]
+    assert told == ["more.zip is left out", "actor.json is left out", "votes.csv is left out"]

@@ -41,7 +41,12 @@ def test_declared_columns_and_licence(tmp_path: Path) -> None:
 def test_faults(tmp_path: Path) -> None:
     with pytest.raises(MetierError, match="does not exist"):
         read_documents(f"posts:{tmp_path / 'none'}")
+    with pytest.raises(MetierError, match="does not exist"):
+        read_documents("posts:")
     with pytest.raises(MetierError, match="no export lies in the folder"):
+        read_documents(f"posts:{tmp_path}")
+    (tmp_path / "all.zip").write_bytes(b"")
+    with pytest.raises(MetierError, match=r"unpack all\.zip first"):
         read_documents(f"posts:{tmp_path}")
     (tmp_path / "a.csv").write_text("id,author\n1,x\n", "utf-8")
     with pytest.raises(MetierError, match="a file, where a folder is needed"):
@@ -67,6 +72,8 @@ def test_faults(tmp_path: Path) -> None:
         (1709510400.5, "2024-03-04"),
         ("1709510400000", "2024-03-04"),
         ("20240304", "2024-03-04"),
+        ("2024/03/04 10:00", "2024-03-04"),
+        ("2024-3-4", "2024-03-04"),
         ("03/04/2024", None),
         ("2024-02-31", None),
         ("20241301", None),

@@ -194,3 +194,46 @@ def test_an_id_that_is_no_address_is_no_source(site: Site) -> None:
     site.pages["/in/atom"] = Reply(f'<feed xmlns="http://www.w3.org/2005/Atom"><title>W</title>{entries}</feed>')
     feed = f"{site.base}/in/atom"
     assert [d.source for d in read(site, "/in/atom")] == [feed, feed, f"{site.base}/in/c"]
+
+
+def feed_of(*items: str) -> Reply:
+    return Reply(
+        f"<rss version='2.0'><channel><title>F</title>{''.join(f'<item>{i}</item>' for i in items)}</channel></rss>"
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "day"),
+    [
+        ("Mon, 04 Mar 2024 23:30:00 EST", "2024-03-05"),
+        ("2024-03-04 10:00:00.123 +0100", "2024-03-04"),
+        ("20240304", "2024-03-04"),
+        ("1709542800", None),
+        ("2024", None),
+        ("2024-03", None),
+        ("2024年03月04日 10:00", None),
+        ("9999-99-99", None),
+        ("Mon, 31 Feb 2024 10:00:00 GMT", None),
+    ],
+)
+def test_a_day_is_never_made_up(site: Site, written: str, day: str | None) -> None:
+    site.pages["/f"] = feed_of(f"<title>T</title><pubDate>{written}</pubDate>")
+    assert [document.date for document in read(site, "/f")] == [day]
+
+
+def test_links_are_relative_to_where_redirects_end(site: Site) -> None:
+    site.pages["/old"] = Reply(status=301, headers={"Location": "/blog/feed.xml"})
+    site.pages["/blog/feed.xml"] = feed_of("<title>T</title><link>story/1</link>", "<title>U</title><guid>x</guid>")
+    wanted = [f"{site.base}/blog/story/1", f"{site.base}/blog/feed.xml"]
+    assert [document.source for document in read(site, "/old")] == wanted
+    assert [document.source for document in read(site, "/old", offline=True)] == wanted
+
+
+def test_half_a_character_does_not_end_a_feed(site: Site) -> None:
+    site.pages["/f"] = feed_of("<title>up &#xD83D;&#xDE00; 5 &#37; &#55357; &#1114112;</title>", "<title>next</title>")
+    assert [document.text for document in read(site, "/f")] == ["up 5 %", "next"]
+
+
+def test_control_characters_are_no_text(site: Site) -> None:
+    site.pages["/f"] = feed_of("<title>a\0b</title><description>c\x01d</description>")
+    assert [document.text for document in read(site, "/f")] == ["ab\n\ncd"]

@@ -139,8 +139,9 @@ def test_absent_files_folders_and_unknown_extensions(tmp_path: Path) -> None:
     with pytest.raises(MetierError, match=r"does not exist[\s\S]*a\.csv"):
         read_table(tmp_path / "a.csv")
     (tmp_path / "d.csv").mkdir()
-    with pytest.raises(MetierError, match="a folder"):
-        read_table(tmp_path / "d.csv")
+    for folder in (tmp_path, tmp_path / "d.csv"):
+        with pytest.raises(MetierError, match="a folder"):
+            read_table(folder)
     with pytest.raises(MetierError, match=r"'\.cvs'[\s\S]*did you mean '\.csv'"):
         read_table(tmp_path / "a.cvs")
     with pytest.raises(MetierError, match=r"'\(none\)'[\s\S]*declare it"):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from metier.cli.shared import Offline, app
+from metier.cli.shared import Offline, app, when_stopped
 from metier.errors import MetierError
 
 
@@ -27,7 +27,8 @@ def collect(
     filings. It needs METIER_EDGAR_IDENTITY="Name you@example.com".
 
     rss:URL reads RSS and Atom. posts:FOLDER\[?text=COLUMN&date=COLUMN&title=COLUMN&licence=TEXT] reads csv, jsonl,
-    json, parquet and xlsx, X's tweets.js, Mastodon's outbox.json and Telegram's result.json; authors are not kept.
+    json, parquet and xlsx, X's tweets.js, Mastodon's outbox.json, Telegram's result.json, and what the APIs of
+    StockTwits and Reddit answer; authors are not kept. Take tables of private messages out of the folder first.
     """
     from metier.run.progress import console
     from metier.sources.collect import collect as gather
@@ -57,8 +58,11 @@ def label(
     labeller: Annotated[str | None, typer.Option(help="Who labels; the login name if left out.")] = None,
     suggest: Annotated[Path | None, typer.Option(metavar="RUN", help="A finished run that suggests labels.")] = None,
     order: Annotated[
-        str, typer.Option(help="given, uncertain (least sure first) or disagreements (a second look first).")
-    ] = "given",
+        str | None,
+        typer.Option(
+            help="given, uncertain (least sure first) or disagreements (a second look first; with --suggest)."
+        ),
+    ] = None,
     sheet: Annotated[bool, typer.Option("--sheet", help="Write a sheet to be filled in; ask nothing.")] = False,
     take: Annotated[
         bool, typer.Option("--import", help="Check and take the labels that IN holds; ask nothing.")
@@ -66,7 +70,7 @@ def label(
     offline: Offline = False,
 ) -> None:
     """Label texts: one key a text in the terminal, or a sheet out (--sheet) and back in (--import)."""
-    from metier.run.ask import ask, read_key
+    from metier.run.ask import ask, keyboard
     from metier.run.label import Labelling
 
     if sheet and take:
@@ -84,10 +88,15 @@ def label(
     if sheet:
         typer.echo(f"{out}: {work.write_sheet(order)} rows to fill in, labels {', '.join(work.labels)}")
     elif take:
-        labelled, missing = work.take_labels()
-        typer.echo(f"{out}: {labelled} labelled, {missing} without a label left out")
+        labelled, changed = work.take_labels()
+        missing = len(work.items.by_key) - labelled
+        typer.echo(f"{out}: {labelled} labelled, {missing} without a label left out, {changed} changed")
     else:
-        given = ask(work, order, read_key)
+        with (
+            when_stopped("what was labelled is saved: start again with the same --out to go on"),
+            keyboard() as read_key,
+        ):
+            given = ask(work, order, read_key)
         typer.echo(f"{out}: {given} labelled now, {len(work.given)} of {len(work.items.by_key)} in all")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from metier.evaluation.scores import Score
 from metier.run.labelled import Item, Items, cell, checked_labels, read_items
 from metier.sources import write_table
 
-_SHOWN = 20
+_SHOWN, _WIDTH = 20, 100
 COLUMNS = ("text", "label_a", "label_b", "row_a", "row_b", "label")
 
 
@@ -32,7 +33,10 @@ class Compared:
     def to_text(self) -> str:
         """For a terminal: disagreements, counts, confusion table, raw agreement and κ."""
         found, differing = self.found, self.disagreements
-        lines = [f"{row['label_a']} | {row['label_b']} | {row['text']}" for row in differing[:_SHOWN]]
+        lines = [
+            f"{row['label_a']} | {row['label_b']} | {textwrap.shorten(str(row['text']), _WIDTH, placeholder=' …')}"
+            for row in differing[:_SHOWN]
+        ]
         if len(differing) > _SHOWN:
             lines.append(f"… and {len(differing) - _SHOWN} more")
         lines.append("rows: " + ", ".join(f"{count} {what}" for what, count in self.counts.items()))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import typer
 from rich.console import Console
@@ -18,23 +20,49 @@ SKIP, UNDO, QUIT = "s", "u", "q"
 _KEYS = "123456789" + "".join(letter for letter in "abcdefghijklmnopqrstuvwxyz" if letter not in (SKIP, UNDO, QUIT))
 
 
-def read_key() -> str:
-    """One key of the terminal, without Enter; elsewhere the next character that is no line end, empty at the end."""
-    if sys.stdin.isatty():
-        try:
-            return typer.getchar()
-        except EOFError:  # Ctrl-D
-            return ""
+@contextlib.contextmanager
+def keyboard() -> Iterator[Callable[[], str]]:
+    """Reads keys, without Enter; an empty text is the end. What is typed ahead is kept, and the terminal is restored.
+
+    Where there is no terminal, the characters of standard input but for line ends.
+    """
+    if not sys.stdin.isatty():
+        yield _next_character
+        return
+    try:
+        import termios
+        import tty
+    except ImportError:  # Windows
+        yield typer.getchar
+        return
+    terminal, ahead = sys.stdin.fileno(), list[str]()
+    before = termios.tcgetattr(terminal)
+    try:
+        tty.setcbreak(terminal, termios.TCSADRAIN)  # for the whole session: between two keys nothing is lost or shown
+        yield lambda: _next_key(terminal, ahead)
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+def _next_character() -> str:
     while (key := sys.stdin.read(1)) in ("\n", "\r"):
         pass
     return key
 
 
-def ask(work: Labelling, order: str, read_key: Callable[[], str], console: Console | None = None) -> int:
+def _next_key(terminal: int, ahead: list[str]) -> str:
+    if not ahead:
+        typed = os.read(terminal, 64).decode(errors="replace")
+        ahead += [typed] if typed.startswith("\x1b") else typed  # an arrow is several characters
+    key = ahead.pop(0) if ahead else ""
+    return "" if key == "\x04" else key  # Ctrl-D
+
+
+def ask(work: Labelling, order: str | None, read_key: Callable[[], str], console: Console | None = None) -> int:
     """Show one text after the other and take a key for each, until all are looked at or the user quits.
 
     Args:
-        read_key: one key; an empty text is the end of the input and quits.
+        read_key: one key (:func:`keyboard`); an empty text is the end of the input and quits.
 
     Returns:
         how many labels were given.
@@ -64,6 +92,8 @@ def ask(work: Labelling, order: str, read_key: Callable[[], str], console: Conso
         console.print(f"→ {keys.get(key, 'skipped')}", markup=False)
         history.append((place, before, key in keys))
         place += 1
+    if work.given and not work.out.exists():
+        work.save()  # what IN has labelled already
     return sum(labelled for _, _, labelled in history)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from metier.errors import MetierError, nearest
 from metier.run.labelled import Item, Items, cell, checked_labels, read_items
-from metier.sources import write_table
+from metier.sources import writable_format, write_table
 
 if TYPE_CHECKING:
     from metier.inference.specialist import Answer
@@ -74,6 +74,7 @@ class Labelling:
         """
         if source.resolve() == out.resolve():
             raise MetierError("the table cannot be its own output", where=str(out), fix="give --out another name")
+        writable_format(out)  # before anything is labelled
         self.labels = _declared(labels, specialist)
         self.out, self.now = out, now
         self.labeller = labeller or _login()
@@ -83,11 +84,11 @@ class Labelling:
             raise MetierError(f"there is no column '{gold}'", where=str(source), fix=fix)
         if not self.items.by_key:
             raise MetierError("there is no text to label", where=str(source), fix="give a table with at least one text")
-        self.given = self._read(self.items, gold)
+        self.given = self.stated = self._read(self.items, gold)
         if out.exists():
             written = read_items(out, text=text, identity=identity)
             self._check_same(written, source)
-            self.given |= self._read(written, "label")
+            self.given = self.stated | self._read(written, "label")
         texts = [item.text for item in self.items.by_key.values()]
         answers = specialist.predict(texts) if specialist else []
         self.suggestions: dict[str, Answer] = dict(zip(self.items.by_key, answers, strict=False))
@@ -114,12 +115,14 @@ class Labelling:
             f" ({items.empty} rows with an empty text and {items.repeated} with a repeated one left out)"
         )
 
-    def queue(self, order: str) -> list[Item]:
-        """What to look at: all that has no label, in the order asked for.
+    def queue(self, order: str | None = None) -> list[Item]:
+        """What to look at: all that has no label, in the order asked for; disagreements first where there are any.
 
-        ``uncertain``: least sure suggestions first. ``disagreements``: before those, labelled rows for which another
-        label is suggested, surest suggestion first, unless the label was given with that suggestion in view.
+        ``given``: as in the table. ``uncertain``: least sure suggestions first. ``disagreements``: as in the table, but
+        before those, labelled rows for which another label is suggested, surest suggestion first, unless the label was
+        given with that suggestion in view.
         """
+        order = order or ("disagreements" if self.suggestions else "given")
         if order not in ORDERS:
             raise MetierError(f"there is no order '{order}'", where="--order", fix=nearest(order, ORDERS))
         if order != "given" and not self.suggestions:
@@ -175,7 +178,7 @@ class Labelling:
         given = self.given.get(key) or Given("", "", *self.suggested(key), "")
         return {name: getattr(given, name) for name in ADDED}
 
-    def write_sheet(self, order: str) -> int:
+    def write_sheet(self, order: str | None = None) -> int:
         """Write what has no label yet, with an empty column ``label`` to fill in; returns the number of rows.
 
         Rows for a second look keep their label, and show what is suggested instead.
@@ -191,16 +194,21 @@ class Labelling:
         return len(queue)
 
     def take_labels(self) -> tuple[int, int]:
-        """Write the rows of a filled sheet that have a label; returns how many there are, and how many have none."""
+        """Write the rows of a filled sheet that have a label; returns how many there are, and how many of them changed.
+
+        A label of the sheet replaces another one that ``out`` has.
+        """
         if not self.given:
             where = f"{self.items.path}, {len(self.items.by_key)} rows"
             raise MetierError("no row has a label", where=where, fix="fill the column 'label', or name it with --gold")
         at = self.now().isoformat(timespec="seconds")
+        changed = {key: given for key, given in self.stated.items() if given.label != self.given[key].label}
+        self.given |= changed
         for key, given in self.given.items():
             who, when = given.labeller or self.labeller, given.labelled_at or at
             self.given[key] = Given(given.label, who, given.suggested, given.probability, when)
         self.save()
-        return len(self.given), len(self.items.by_key) - len(self.given)
+        return len(self.given), len(changed)
 
 
 def _declared(labels: Sequence[str] | None, specialist: Suggests | None) -> list[str]:

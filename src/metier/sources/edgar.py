@@ -24,7 +24,10 @@ of ``www.sec.gov`` and ``data.sec.gov`` can be set at any time.
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import json
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -38,9 +41,10 @@ from urllib.parse import parse_qsl
 
 from metier.errors import MetierError, nearest
 from metier.sources.document import Document
-from metier.sources.encodings import decide_encoding
 from metier.sources.items import load_itemiser
 from metier.sources.web import Answer, fetch_url
+
+log = logging.getLogger(__name__)
 
 FORMS = ("10-K", "10-Q", "8-K", "10-K/A", "10-Q/A", "8-K/A")
 LICENCE = "SEC EDGAR public filing"
@@ -230,7 +234,11 @@ def _unlike(answer: Answer, error: Exception) -> MetierError:
 def _documents(filing: Filing, get: Any, parse: Any) -> Iterator[Document]:
     name = filing.primary or f"{filing.accession}.txt"
     answer = get(f"{filing.folder}/{name}", unchanging=True)
-    for number, (item, title, text) in enumerate(parse(_text(answer.path), filing.form)):
+    body = _text(answer.path)
+    if "\0" in body or body.startswith("%PDF"):
+        log.warning("%s is no text: the filing is left out", answer.url)
+        return
+    for number, (item, title, text) in enumerate(parse(body, filing.form)):
         meta = {"company": filing.company, "cik": f"{filing.cik:010d}", "form": filing.form}
         meta |= {"accession": filing.accession, "period": filing.period, "item": item}
         yield Document(
@@ -246,4 +254,13 @@ def _documents(filing: Filing, get: Any, parse: Any) -> Iterator[Document]:
 
 
 def _text(path: Path) -> str:
-    return path.read_text(encoding=decide_encoding(path, None)) if path.stat().st_size else ""
+    """Lines of ASCII, now and then of UTF-8 or Windows' western signs, at times both in one filing."""
+    body = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    return "".join(_line(line) for line in body.splitlines(keepends=True))
+
+
+def _line(line: bytes) -> str:
+    for codec in ("utf-8", "cp1252"):
+        with contextlib.suppress(UnicodeDecodeError):
+            return line.decode(codec)
+    return line.decode("latin-1")

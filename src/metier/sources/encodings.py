@@ -200,7 +200,7 @@ def _detect(path: Path) -> str:
         tried = "tried UTF-8, cp1252, latin-1 and a detector"
         raise MetierError(f"the encoding cannot be told; {tried}", where=_place(path, fault[0]), fix=fix)
     if (path, found) not in _told:
-        log.warning("%s is not UTF-8: read as %s, as a detector found; declare `encoding:` to be sure", path, found)
+        log.warning("%s is not UTF-8: read as %s, as a detector found; save it as UTF-8 to be sure", path, found)
     _told.add((path, found))
     return found
 

@@ -15,6 +15,10 @@ from metier.sources.tables import Nested, Rows, Value
 _LISTS = ("data", "rows", "examples", "records", "items", "instances")
 
 
+class NotATableError(MetierError):
+    """A sound JSON file that holds no table."""
+
+
 def _text(path: Path, encoding: str) -> TextIO:
     return io.TextIOWrapper(cast(io.BufferedReader, open_bytes(path)), encoding=encoding)
 
@@ -108,7 +112,7 @@ def _records(value: Any, path: Path) -> list[Any]:
             return [value]  # JSON lines of a single line
     found = f"an object with the keys {', '.join(list(value)[:6])}" if isinstance(value, dict) else f"{value!r:.60}"
     fix = 'write a list of objects [{"text": "…"}, …], {"data": [ … ]}, or one object a line'
-    raise MetierError(f"the file does not hold a table: it is {found}", where=str(path), fix=fix)
+    raise NotATableError(f"the file does not hold a table: it is {found}", where=str(path), fix=fix)
 
 
 def _keyed(value: dict[str, dict[str, Any]]) -> list[Any]:

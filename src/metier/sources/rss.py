@@ -9,11 +9,13 @@ collect it regularly to have them all.
 from __future__ import annotations
 
 import calendar
+import contextlib
 import hashlib
 import io
 import logging
+import re
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import urljoin
 
@@ -25,6 +27,8 @@ from metier.sources.web import Answer, fetch_url
 log = logging.getLogger(__name__)
 
 _FEED_BYTES = 20_000_000
+_REFERENCE = re.compile(rb"&#(?:[xX]([0-9a-fA-F]{1,16})|([0-9]{1,16}));")
+_CONTROL = re.compile(r"[\0-\x08\x0e-\x1f]")  # no XML has them, a damaged one may
 _HARMLESS = ("CharacterEncodingOverride", "NonXMLContentType")  # only the server's label is wrong, not the text
 
 
@@ -48,23 +52,34 @@ def read_feed(url: str, *, offline: bool = False) -> Iterator[Document]:
 def _read(feedparser: Any, url: str, offline: bool) -> Iterator[Document]:
     answer = fetch_url(url, offline=offline, max_bytes=_FEED_BYTES)
     headers = {"content-type": answer.content_type}  # with the feed's address the library makes addresses of ids, too
+    data = _REFERENCE.sub(_whole_reference, answer.path.read_bytes())
     # a stream, for the library would take a string for an address or a file's name
-    feed = feedparser.parse(io.BytesIO(answer.path.read_bytes()), response_headers=headers)
+    try:
+        feed = feedparser.parse(io.BytesIO(data), response_headers=headers)
+    except (ValueError, OverflowError, RecursionError) as error:
+        fix = "tell who publishes the feed"
+        raise MetierError(f"the feed is damaged beyond reading: {error!r:.100}", where=answer.url, fix=fix) from error
     _check(feed, answer)
-    newest = _newest(feed.entries, url)
+    newest = _newest(feed.entries, answer.base)
     if repeated := len(feed.entries) - len(newest):
         log.warning("%s: %d older versions of entries that it repeats are left out", answer.url, repeated)
     for entry in newest:
-        yield _document(entry, feed.feed, url)
+        yield _document(entry, feed.feed, url, answer.base)
 
 
-def _newest(entries: Sequence[Any], url: str) -> list[Any]:
+def _whole_reference(found: re.Match[bytes]) -> bytes:
+    """A reference as it stands, or nothing: the library breaks off at half of a character (``&#xD83D;``)."""
+    code = int(found[1], 16) if found[1] else int(found[2])
+    return found[0] if code < 0xD800 or 0xDFFF < code <= 0x10FFFF else b""
+
+
+def _newest(entries: Sequence[Any], base: str) -> list[Any]:
     """Each entry once, in its place: of those with one name what changed last, else what stands first."""
     found: dict[str, Any] = {}
     for entry in entries:
-        before = found.setdefault(_name(entry, url), entry)
+        before = found.setdefault(_name(entry, base), entry)
         if _changed(entry) > _changed(before):
-            found[_name(entry, url)] = entry
+            found[_name(entry, base)] = entry
     return list(found.values())
 
 
@@ -73,21 +88,21 @@ def _changed(entry: Any) -> tuple[int, ...]:
     return max((tuple(entry[key] or ()) for key in ("published_parsed", "updated_parsed") if key in entry), default=())
 
 
-def _name(entry: Any, url: str) -> str:
+def _name(entry: Any, base: str) -> str:
     """What tells an entry from the others of its feed."""
-    return entry.get("id") or f"{_link(entry, url)} {_title(entry)} {entry.get('published', '')}"
+    return entry.get("id") or f"{_link(entry, base)} {_title(entry)} {entry.get('published', '')}"
 
 
 def _title(entry: Any) -> str:
-    return strip_html(entry.get("title", "")).replace("\n", " ")
+    return strip_html(_CONTROL.sub("", entry.get("title", ""))).replace("\n", " ")
 
 
-def _link(entry: Any, url: str) -> str:
+def _link(entry: Any, base: str) -> str:
     """The entry's address, or the feed's: where there is none the library gives the id, which may be no address."""
     link = entry.get("link") or ""
     if any(link == given.get("href") for given in entry.get("links", ())):
-        link = urljoin(url, link)
-    return link if link.startswith(("http://", "https://")) else url
+        link = urljoin(base, link)
+    return link if link.startswith(("http://", "https://")) else base
 
 
 def _check(feed: Any, answer: Answer) -> None:
@@ -104,16 +119,16 @@ def _check(feed: Any, answer: Answer) -> None:
         log.warning("%s is damaged (%s): %d entries could be read", answer.url, fault, len(feed.entries))
 
 
-def _document(entry: Any, feed: Any, url: str) -> Document:
+def _document(entry: Any, feed: Any, url: str, base: str) -> Document:
     title = _title(entry)
     bodies = [_plain(part) for part in [*entry.get("content", []), entry.get("summary_detail", {})]]
     body = max(bodies, key=len)
     licences = (source.get(key) for source in (entry, feed) for key in ("license", "rights"))
     meta = {"feed": url, "feed_title": strip_html(feed.get("title", ""))}
     return Document(
-        id=f"rss:{hashlib.sha256(f'{url} {_name(entry, url)}'.encode()).hexdigest()[:24]}",
+        id=f"rss:{hashlib.sha256(f'{url} {_name(entry, base)}'.encode()).hexdigest()[:24]}",
         text=body if body.startswith(title) else f"{title}\n\n{body}".strip(),
-        source=_link(entry, url),
+        source=_link(entry, base),
         domain="news",
         date=_date(entry),
         licence=next((strip_html(text) for text in licences if text and text.strip()), "unknown"),
@@ -123,14 +138,23 @@ def _document(entry: Any, feed: Any, url: str) -> Document:
 
 
 def _plain(part: Any) -> str:
-    value = part.get("value") or ""
+    value = _CONTROL.sub("", part.get("value") or "")
     return value.strip() if part.get("type") == "text/plain" else strip_html(value)
 
 
 def _date(entry: Any) -> str | None:
     """The day (UTC) that it was published, else changed."""
-    moment = entry.get("published_parsed") or entry.get("updated_parsed")
-    try:
-        return datetime.fromtimestamp(calendar.timegm(moment), UTC).date().isoformat() if moment else None
-    except (ValueError, OverflowError):
-        return None
+    for key in ("published", "updated"):  # asked for one that is absent, the library gives the other and a warning
+        moment = entry.get(f"{key}_parsed") if key in entry else None
+        if moment and _names_a_day(entry[key]):
+            with contextlib.suppress(ValueError, OverflowError):
+                return datetime.fromtimestamp(calendar.timegm(moment), UTC).date().isoformat()
+    return None
+
+
+def _names_a_day(written: str) -> bool:
+    """Whether it is a day, or names a month: of other writings (``2024``, seconds) the library makes up a day."""
+    found = re.match(r"\s*(\d{4})-?(\d\d)-?(\d\d)(?!\d)", written)
+    with contextlib.suppress(ValueError):
+        return bool(date(*map(int, found.groups()))) if found else re.search(r"[^\W\d_]{3}", written) is not None
+    return False

@@ -157,6 +157,9 @@ def _open(
     wanted: Sequence[str] | None = None,
 ) -> tuple[list[str], Rows]:
     """Columns (none where each row has its own) and rows with their numbers."""
+    with explained(path):
+        if path.is_dir():
+            raise IsADirectoryError
     kind = table_format(path, declared)
     if delimiter is not None and kind not in ("csv", "tsv", "rsplit"):
         raise MetierError(
@@ -166,8 +169,6 @@ def _open(
         raise MetierError(f"'sheet' is for xlsx, this is {kind}", where=str(path), fix="leave it out")
     names = _checked(columns, path) if columns else None
     with explained(path):
-        if path.is_dir():
-            raise IsADirectoryError
         if path.stat().st_size == 0:
             raise MetierError("the file is empty", where=str(path), fix="give a file with at least one row")
     # openpyxl and pyarrow take a while to import: only those who read such files pay for it

@@ -37,11 +37,15 @@ _last_request: dict[str, float] = {}  # by host, on the monotonic clock
 
 @dataclass(frozen=True)
 class Answer:
-    """A server's answer, kept in the cache: the file with its body, and what kind the server says it is."""
+    """A server's answer, kept in the cache: the file with its body, and what kind the server says it is.
+
+    ``base`` is the address at which redirects ended: what is relative in the body is relative to it.
+    """
 
     url: str
     path: Path
     content_type: str
+    base: str
 
 
 def fetch_url(
@@ -75,16 +79,16 @@ def fetch_url(
     key = f"GET {url}"
     kept = cache.recall(key) if offline or unchanging else None
     if kept:
-        return Answer(url, kept[0].path, str(kept[1].get("content_type", "")))
+        return Answer(url, kept[0].path, str(kept[1].get("content_type", "")), str(kept[1].get("base", url)))
     if offline:
         fix = "run once without --offline, where it can be reached; what came is kept"
         raise MetierError("it was never fetched, and this run is offline", where=url, fix=fix)
     with cache.locked(key), cache.partial(key) as folder:
         target = folder / "body"
-        kind = _download(url, target, dict(headers or {}), max_bytes, pause, fixes or {})
+        kind, base = _download(url, target, dict(headers or {}), max_bytes, pause, fixes or {})
         blob = cache.add_blob(target)
-        cache.remember(key, blob, content_type=kind)
-    return Answer(url, blob.path, kind)
+        cache.remember(key, blob, content_type=kind, base=base)
+    return Answer(url, blob.path, kind, base)
 
 
 def _check_address(url: str) -> None:
@@ -99,14 +103,15 @@ def _check_address(url: str) -> None:
 
 def _download(
     url: str, target: Path, headers: dict[str, str], max_bytes: int, pause: float, fixes: Mapping[int, str]
-) -> str:
+) -> tuple[str, str]:
+    """Save the body; returns its kind, as the server says, and the address at which redirects ended."""
     request = urllib.request.Request(url, headers={"User-Agent": "metier", "Accept-Encoding": "gzip", **headers})
     for attempt in range(1, ATTEMPTS + 1):
         _take_turn(urlsplit(url).netloc, pause)
         try:
             with _explained(url), _opener.open(request, timeout=TIMEOUT_SECONDS) as response:
                 _save(response, target, url, max_bytes)
-                return str(response.headers.get("Content-Type", ""))
+                return str(response.headers.get("Content-Type", "")), str(response.geturl())
         except urllib.error.HTTPError as error:
             with error:
                 wait = _wait(error, attempt)
