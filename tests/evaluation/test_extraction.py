@@ -145,3 +145,13 @@ def test_a_number_in_any_dress(number: object) -> None:
 def test_normalising_never_fails_and_unread_is_wrong(text: str) -> None:
     normalised_answer(text)
     assert exact_match([text, text], [text, None]).value == 0.5
+
+
+def test_two_that_find_nothing_are_no_certain_tie() -> None:
+    golds = [[("ORG", f"Firm {i}")] for i in range(20)]
+    wrong: list[list[tuple[str, str]] | None] = [[("PER", "Ann")]] * 20
+    gap = entity_f1_difference(golds, wrong, [None] * 20, seed=0)
+    assert gap.value == 0
+    assert gap.low is not None
+    assert gap.high is not None
+    assert gap.low < -0.1 < 0.1 < gap.high

@@ -53,9 +53,16 @@ def test_numbers_as_labels(tmp_path: Path) -> None:
     loaded = from_table("own", path)
     assert loaded.task.labels == ["0", "5", "10"]
     assert "bare numbers (0, 5, 10)" in loaded.warnings[0]
+    assert "add a label_map" in loaded.warnings[0]
     named = from_table("own", path, label_map={"0": "bad", "5": "fair", "10": "good"})
     assert named.task.labels == ["bad", "fair", "good"]
     assert named.warnings == []
+
+
+def test_a_label_map_the_wrong_way_round_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.jsonl", [{"text": f"t{i}", "label": i % 2} for i in range(9)])
+    loaded = from_table("own", path, label_map={"down": "0", "up": "1"})
+    assert "from number to name, {0: down, 1: up}" in loaded.warnings[0]
 
 
 def test_thresholds(tmp_path: Path) -> None:

@@ -97,12 +97,12 @@ def entity_f1_difference(
     """``entity_f1(this) - entity_f1(other)`` with the percentile interval of a bootstrap over sentences, both systems
     on the same sample.
 
-    Where the two never differ in a count, or one finds everything and the other nothing, the interval is plus and minus
-    the Clopper-Pearson upper end of 0 of n, within [-1, 1].
+    Where the two never differ in a count, neither finds anything, or one finds everything and the other nothing, the
+    interval is plus and minus the Clopper-Pearson upper end of 0 of n, within [-1, 1].
     """
     a, b = _counts(golds, this), _counts(golds, other)
     n = len(a)
-    if np.array_equal(a, b):
+    if np.array_equal(a, b) or not (a[:, 0].any() or b[:, 0].any()):
         return extreme_difference(0.0, n, groups)
     value = float(_f1(a.sum(0)[None])[0] - _f1(b.sum(0)[None])[0])
     if abs(value) == 1:

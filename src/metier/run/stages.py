@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import platform
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -101,6 +102,7 @@ def open_run(path: Path) -> Iterator[RunDirectory]:
 
     Errors: :class:`MetierError` that names another process which holds it.
     """
+    fresh = not path.exists()
     with explain_os_errors(path):
         path.mkdir(parents=True, exist_ok=True)
     owner = path / ".owner"
@@ -121,6 +123,8 @@ def open_run(path: Path) -> Iterator[RunDirectory]:
         yield RunDirectory(path)
     finally:
         owner.unlink(missing_ok=True)
+        if fresh and {entry.name for entry in path.iterdir()} <= {".lock", "lock.json"}:  # it stopped before any stage
+            shutil.rmtree(path, ignore_errors=True)
         lock.release()
 
 

@@ -59,8 +59,10 @@ def inferred_labels(examples: Sequence[Example], file: str, column: str) -> tupl
     return tuple(sorted(counts, key=lambda label: (_number(label) or 0.0 if numeric else 0.0, label)))
 
 
-def check_labels(labels: Sequence[str], examples: Sequence[Example], file: str, column: str) -> list[str]:
-    """Warnings about the labels.
+def check_labels(
+    labels: Sequence[str], examples: Sequence[Example], file: str, column: str, mapping: Mapping[str, str]
+) -> list[str]:
+    """Warnings about the labels, which ``mapping`` made of what the file says.
 
     Raises:
         MetierError: all rows have the same label.
@@ -80,7 +82,9 @@ def check_labels(labels: Sequence[str], examples: Sequence[Example], file: str, 
         warnings.append(f"{several[0]!r} is learnt as a class of its own, beside those it names: {ONE_LABEL}")
     if all(_number(label) is not None for label in labels):
         listed = ", ".join(labels)
-        warnings.append(f"the labels are bare numbers ({listed}); a language model reads names better: add a label_map")
+        turned = [f"{number}: {name}" for name, number in mapping.items()]
+        advice = f"write label_map from number to name, {{{', '.join(turned)}}}" if turned else "add a label_map"
+        warnings.append(f"the labels are bare numbers ({listed}); a language model reads names better: {advice}")
     return warnings
 
 

@@ -116,7 +116,7 @@ def from_table(
     found: Sequence[str] = ()
     if kind == "classification":
         found = declared or inferred_labels(examples, file.name, label)
-        warnings += check_labels(found, examples, file.name, label)
+        warnings += check_labels(found, examples, file.name, label, mapping)
     elif kind == "extraction":
         found = _entity_types(examples, label)
     if template is None:
