@@ -123,6 +123,30 @@ def test_the_best_weights_come_back_and_patience_ends_it(toy_base: Path, tmp_pat
     assert all(torch.equal(value, weights(runner)[name]) for name, value in seen[1].items())
 
 
+@pytest.mark.parametrize(
+    ("metrics", "error", "kept"),
+    [
+        ([0.5, 0.85, 0.7, 0.84, 0.82], 0.05, 10),  # the lead of the second look is chance
+        ([0.5, 0.85, 0.7, 0.84, 0.7], 0.05, 8),
+        ([0.90, 0.86, 0.82, 0.78, 0.74], 0.05, 4),  # near to the highest, not to the one kept before
+        ([0.5, 0.85, 0.7, 0.84, 0.82], 0.0, 4),
+    ],
+)
+def test_of_looks_within_a_standard_error_of_the_highest_the_last_is_kept(
+    toy_base: Path, tmp_path: Path, metrics: list[float], error: float, kept: int
+) -> None:
+    runner, seen = lora(toy_base), []
+
+    def validate() -> dict[str, float]:
+        seen.append(weights(runner))
+        return {"metric": metrics[len(seen) - 1], "standard_error": error}
+
+    schedule = Schedule(learning_rate=0.02, validate_every=2)
+    progress = train(work(runner), schedule, folder=tmp_path / "c", log=tmp_path / "l", key="k", validate=validate)
+    assert (progress.best_step, progress.best_metric) == (kept, metrics[kept // 2 - 1])
+    assert all(torch.equal(value, weights(runner)[name]) for name, value in seen[kept // 2 - 1].items())
+
+
 def test_a_loss_that_is_not_finite_stops_with_the_last_checkpoint(
     toy_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,7 +229,7 @@ def test_looks_at_something_else_keep_the_steps_and_choose_anew(toy_base: Path, 
     )  # fmt: skip
     assert steps == list(range(5, 11))
     assert losses(tmp_path / "a.jsonl") == losses(tmp_path / "b.jsonl")
-    assert progress.best_step == (2 if looks == "few" else 10)  # 0.9 of few is nothing to 0.16 of many
+    assert progress.best_step == (4 if looks == "few" else 10)  # 0.9 of few is nothing to 0.16 of many
     if looks == "many":
         assert all(torch.equal(value, weights(resumed)[name]) for name, value in weights(whole).items())
 

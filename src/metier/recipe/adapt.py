@@ -48,7 +48,11 @@ class Adapt(Part):
     warmup: float = Field(default=0.06, ge=0, lt=1, description="share of the steps")
     weight_decay: float = Field(default=0.0, ge=0)
     clip: float = Field(default=1.0, gt=0)
-    validations_per_epoch: int = Field(default=2, ge=1)
+    validations_per_epoch: int = Field(
+        default=2,
+        ge=1,
+        description="looks; where answers are chosen, the last within a standard error of the best is kept",
+    )
     patience: int = Field(default=0, ge=0, description="stop after so many looks without a rise; 0 never")
     checkpoint_every: int = Field(default=20, ge=1, description="steps")
     micro_batch_tokens: int = Field(default=4096, ge=64, description="tokens run at once; less memory when lower")

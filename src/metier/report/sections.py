@@ -104,7 +104,7 @@ def learning(run: Run) -> View:
     values = [(float(s), float(looks[s][name])) for s in sorted(looks) if name and looks[s].get(name) is not None]
     best = run.part("training").get("best_step")
     view: View = {"training": run.part("training"), "best": best, "loss": None, "score": None, "looks": len(looks)}
-    view["steps"] = len(train)
+    view["steps"], view["tolerant"] = len(train), any("standard_error" in look for look in looks.values())
     curve = [(float(s), float(loss)) for s, loss in sorted(train.items())]
     if len(curve) > 1:
         view["loss"] = figures.loss_curve(curve, losses, next((p for p in losses if p[0] == best), None))

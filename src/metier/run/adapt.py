@@ -152,7 +152,10 @@ def _validation(
 
     def validate() -> dict[str, float]:
         found = [look(runner, encoder, part, trunk) for part, trunk in zip(parts, trunks, strict=True)]
-        return {name: sum(metrics[name] for metrics in found) / len(found) for name in found[0]}
+        mean = {name: sum(metrics[name] for metrics in found) / len(found) for name in found[0]}
+        if "standard_error" in mean:  # of a mean of independent figures
+            mean["standard_error"] = math.hypot(*(metrics["standard_error"] for metrics in found)) / len(found)
+        return mean
 
     return validate
 
@@ -164,7 +167,7 @@ def schedule_of(adapt: Adapt, steps: int, seed: int) -> Schedule:
         warmup=adapt.warmup,
         weight_decay=adapt.weight_decay,
         clip=adapt.clip,
-        validate_every=max(1, steps // (LOOKS if adapt.steps else adapt.epochs * adapt.validations_per_epoch)),
+        validate_every=math.ceil(steps / (LOOKS if adapt.steps else adapt.epochs * adapt.validations_per_epoch)),
         patience=adapt.patience,
         checkpoint_every=adapt.checkpoint_every,
         seed=seed,

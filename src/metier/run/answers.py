@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -85,7 +86,10 @@ def label_trunk(
 def validation_metrics(
     runner: Runner, encoder: Encoder, examples: Sequence[Example], trunk: Trunk | None = None
 ) -> dict[str, float]:
-    """Loss in nats an answer, weighted F1 and the task's own metric on the validation part."""
+    """Loss in nats an answer, weighted F1 and the task's own metric on the validation part.
+
+    ``standard_error`` is that of the accuracy, which the others' is near to.
+    """
     from sklearn.metrics import accuracy_score, f1_score
 
     found = answer_labels(runner, encoder, examples, "validation", trunk=trunk)
@@ -94,10 +98,12 @@ def validation_metrics(
     slices = Slices.of(encoder.task, examples)
     own = average_weighted_f1(found, encoder.task.labels, slices, seed=0, resamples=1).value if slices else weighted
     loss = float(np.mean([-np.log(max(p.probabilities[p.gold], 1e-12)) for p in found]))
+    accuracy = float(accuracy_score(golds, answers))
     return {
         "metric": own,
         "weighted_f1": weighted,
-        "accuracy": float(accuracy_score(golds, answers)),
+        "accuracy": accuracy,
+        "standard_error": math.sqrt(accuracy * (1 - accuracy) / len(found)),
         "loss": loss,
     }
 

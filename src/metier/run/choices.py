@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -89,7 +90,8 @@ def choice_metrics(
     found = answer_choices(runner, encoder, examples, part="validation", trunk=trunk)
     accuracy = float(np.mean([p.correct for p in found]))
     loss = float(np.mean([-np.log(max(p.probabilities[p.gold], 1e-12)) for p in found]))
-    return {"metric": accuracy, "accuracy": accuracy, "loss": loss}
+    error = math.sqrt(accuracy * (1 - accuracy) / len(found))
+    return {"metric": accuracy, "accuracy": accuracy, "standard_error": error, "loss": loss}
 
 
 def answer_tokens(encoder: Encoder, shown: Sequence[Example]) -> dict[str, tuple[int, ...]]:

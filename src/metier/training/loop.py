@@ -57,13 +57,17 @@ class Schedule:
 
 @dataclass
 class Progress:
-    """Where a run stands; saved with every checkpoint."""
+    """Where a run stands; saved with every checkpoint.
+
+    ``best_*`` is the look whose weights are kept, ``highest`` the highest metric of any look.
+    """
 
     key: str
     looks: str = ""
     step: int = 0
     best_step: int = 0
     best_metric: float = -math.inf
+    highest: float = -math.inf
     waited: int = 0
     seconds: float = 0.0
     examples: int = 0
@@ -205,18 +209,23 @@ class _Run:
         return batch.loss, rate
 
     def validate(self, look: Validate) -> None:
-        """Measure, keep the best weights, and stop when they have not risen for ``patience`` looks."""
+        """Measure, keep the best weights, and stop when they have not risen for ``patience`` looks.
+
+        Of looks within one standard error of the highest (Breiman et al. 1984, CART, section 3.4.3) the last is kept:
+        its learning rate is the lowest, and a lead of less is more likely chance.
+        """
         progress = self.progress
         self.work.model.eval()
         with torch.no_grad():
             found = look()
         self._log(event="validation", step=progress.step, **found)
-        if found["metric"] > progress.best_metric:
-            progress.best_metric, progress.best_step, progress.waited = found["metric"], progress.step, 0
+        risen = found["metric"] > progress.highest
+        progress.highest = max(progress.highest, found["metric"])
+        if found["metric"] >= progress.highest - found.get("standard_error", 0.0):
+            progress.best_metric, progress.best_step = found["metric"], progress.step
             masters = {name: t for name, t in self.optimizer.state().items() if name.startswith("master.")}
             checkpoint.save(self.folder, "best", masters, {"key": progress.key, "step": progress.step})
-            return
-        progress.waited += 1
+        progress.waited = 0 if risen else progress.waited + 1
         if self.schedule.patience and progress.waited >= self.schedule.patience:
             progress.stopped = "early"
 
@@ -226,7 +235,8 @@ class _Run:
         changed = progress.looks not in ("", looks)
         progress.looks = looks
         if changed:
-            progress.best_metric, progress.best_step, progress.waited = -math.inf, 0, 0
+            progress.best_metric = progress.highest = -math.inf
+            progress.best_step = progress.waited = 0
             self.validate(look)
             self.save()
 
