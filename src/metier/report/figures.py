@@ -140,13 +140,13 @@ class Panel:
         """A filled circle."""
         return f'<circle class="{css}" cx="{_f(self.px(x))}" cy="{_f(self.py(y))}" r="{_f(radius)}"/>'
 
-    def note(self, x: float, y: float, text: str, css: str = "note") -> str:
-        """Text beside a point, turned inward near the right edge."""
+    def note(self, x: float, y: float, text: str, *, below: bool = False) -> str:
+        """Text beside a point, turned inward near the right edge; above it where there is room, or ``below``."""
         px, py = self.px(x), self.py(y)
         inward = px > WIDTH * 0.6
         anchor, shift = ("end", -8) if inward else ("start", 8)
-        py = py - 9 if py > self.top + 18 else py + 19
-        return f'<text class="{css}" x="{_f(px + shift)}" y="{_f(py)}" text-anchor="{anchor}">{escape(text)}</text>'
+        py = py - 9 if py > self.top + 18 and not below else py + 19
+        return f'<text class="note" x="{_f(px + shift)}" y="{_f(py)}" text-anchor="{anchor}">{escape(text)}</text>'
 
     def svg(self, body: str, title: str, description: str) -> Markup:
         """The finished picture with the words that a screen reader says."""
@@ -236,13 +236,14 @@ def by_size(series: Mapping[str, Sequence[Sequence[float]]]) -> Markup:
 
 
 def score_curve(points: Sequence[Point], best: Point | None, title: str) -> Markup:
-    """A validation score by step, the best step marked."""
+    """A validation score by step, the step whose weights are kept marked."""
     values = [y for _, y in points]
     panel = Panel(_steps(points), Axis.around([*values, max(values) + 0.15 * (max(values) - min(values))]))
     body = panel.frame("step") + panel.line(points, "line accent")
     body += "".join(panel.dot(x, y, "dot accent", 2.5) for x, y in points)
     if best:
-        body += panel.dot(*best, "ring") + panel.note(*best, f"best {number(best[1])}, step {best[0]:.0f}")
+        text = f"kept: {number(best[1])}, step {best[0]:.0f}"
+        body += panel.dot(*best, "ring") + panel.note(*best, text, below=best[1] < max(values))
     return panel.svg(body, f"{title} by training step", f"from {number(values[0])} to {number(values[-1])}")
 
 
