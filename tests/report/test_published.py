@@ -89,8 +89,10 @@ def test_a_task_without_a_score_or_without_figures(tmp_path: Path) -> None:
     assert TASK in str(error.value.fix)
     scores = json.loads((run / "evidence/scores.json").read_text())
     write_json(run / "evidence/scores.json", {**scores, "own": scores[TASK]})
-    with pytest.raises(MetierError, match="no published figures are known for 'own'"):
+    with pytest.raises(MetierError, match="no published figures are known for 'own'") as error:
         beside(run, "own")
+    assert "--task NAME" in str(error.value.fix)
+    assert TASK in str(error.value.fix)
     write_json(run / "evidence/scores.json", {**scores, f"{TASK}-allagree": scores[TASK]})
     with pytest.raises(MetierError, match="are of other rows") as error:
         beside(run, f"{TASK}-allagree")

@@ -10,7 +10,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from metier.errors import MetierError, nearest
+from metier.errors import MetierError
 
 Z = 1.959964  # two-sided 95 % of the normal distribution
 
@@ -90,11 +90,15 @@ def figures(task: str) -> list[Figure]:
     """Everything published on a task, table by table, a table's majority baseline first where its classes are known.
 
     Raises:
-        MetierError: nothing is published on the task, with the nearest that has figures.
+        MetierError: nothing is published on the task, with those that have figures.
     """
     known = published_tasks()
     if task not in known:
-        raise MetierError(f"no published figures are known for '{task}'", fix=f"{nearest(task, known)}")
+        raise MetierError(
+            f"no published figures are known for '{task}'",
+            fix="metier evaluate RUN --task NAME, then metier compare RUN --task NAME, of which there are figures: "
+            + ", ".join(known),
+        )
     return [figure for table in tables() if task in table.tests for figure in _of_table(table, task)]
 
 
