@@ -90,6 +90,8 @@ def test_what_raises_a_flag(text: str, category: str | None) -> None:
         "I want to die, I most likely will do it tonight",
         "I want to kill myself; what are the symptoms of overdose",
         "I want to end my life because my studies go badly",
+        "I am a patient of yours and I have crushing chest pain",
+        "As a patient, I want to kill myself",
     ],
 )
 def test_layout_typography_and_asides_hide_nothing(text: str) -> None:

@@ -223,6 +223,7 @@ def test_references() -> None:
         "AAPL?limit=0": "not a number",
         "AAPL?since=2024": "not a date",
         "AAPL?after=2024-01-01": "unknown parameter",
+        "AAPL?limit=3&limit=2": "given twice",
     }.items():
         with pytest.raises(MetierError, match=fault):
             parse_query(body)
@@ -246,3 +247,9 @@ def test_filings_of_mixed_encodings_are_read_and_what_is_no_text_is_left_out(
     sec.pages[f"{FOLDER}/000123424000002/a10k.htm"] = Reply(b"%PDF-1.4\n\0\xff")
     assert {d.date for d in read_documents("edgar:1234/10-K?limit=2")} == {"2023-02-20"}
     assert "a10k.htm is no text: the filing is left out" in caplog.text
+
+
+def test_a_filing_that_is_gone_is_told_and_the_others_are_read(sec: Site, caplog: pytest.LogCaptureFixture) -> None:
+    del sec.pages[f"{FOLDER}/000123424000002/a10k.htm"]
+    assert {d.date for d in read_documents("edgar:1234/10-K?limit=2")} == {"2023-02-20"}
+    assert "a10k.htm: the server answered with status 404; the filing is left out" in caplog.text

@@ -42,7 +42,7 @@ from urllib.parse import parse_qsl
 from metier.errors import MetierError, nearest
 from metier.sources.document import Document
 from metier.sources.items import load_itemiser
-from metier.sources.web import Answer, fetch_url
+from metier.sources.web import Answer, Gone, fetch_url
 
 log = logging.getLogger(__name__)
 
@@ -98,9 +98,12 @@ def parse_query(body: str) -> Query:
     for form in forms:
         if form not in FORMS:
             raise MetierError(f"not a form that is read: {form!r}", where=f"edgar:{body}", fix=nearest(form, FORMS))
-    given = dict(parse_qsl(parameters, keep_blank_values=True))
-    for name, value in given.items():
+    pairs = parse_qsl(parameters, keep_blank_values=True)
+    given = dict(pairs)
+    for name, value in pairs:
         _check_parameter(name, value, body)
+    if len(given) < len(pairs):
+        raise MetierError("a parameter is given twice", where=f"edgar:{body}", fix="give each once")
     limit = int(given["limit"]) if "limit" in given else None
     return Query(company, forms, limit, given.get("since", ""), given.get("until", "9999-12-31"))
 
@@ -233,7 +236,11 @@ def _unlike(answer: Answer, error: Exception) -> MetierError:
 
 def _documents(filing: Filing, get: Any, parse: Any) -> Iterator[Document]:
     name = filing.primary or f"{filing.accession}.txt"
-    answer = get(f"{filing.folder}/{name}", unchanging=True)
+    try:
+        answer = get(f"{filing.folder}/{name}", unchanging=True)
+    except Gone as error:
+        log.warning("%s: %s; the filing is left out", error.where, error.what)
+        return
     body = _text(answer.path)
     if "\0" in body or body.startswith("%PDF"):
         log.warning("%s is no text: the filing is left out", answer.url)

@@ -35,6 +35,10 @@ _turns = threading.Lock()
 _last_request: dict[str, float] = {}  # by host, on the monotonic clock
 
 
+class Gone(MetierError):
+    """There is nothing at this address (status 404 or 410), while the server itself is well."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """A server's answer, kept in the cache: the file with its body, and what kind the server says it is.
@@ -73,7 +77,8 @@ def fetch_url(
     ``Retry-After`` (up to 30 seconds; else after one and two seconds).
 
     Raises:
-        MetierError: offline and not kept; not an address; unreachable; a status that is not 200; too large; too slow.
+        Gone: status 404 or 410.
+        MetierError: offline and not kept; not an address; unreachable; another status than 200; too large; too slow.
     """
     _check_address(url)
     key = f"GET {url}"
@@ -159,7 +164,8 @@ def _refuse(error: urllib.error.HTTPError, url: str, fixes: Mapping[int, str]) -
         410: "it is gone for good: remove it",
     }
     fix = fixes.get(error.code) or usual.get(error.code, "check the address in a browser, or try again later")
-    raise MetierError(f"the server answered with status {error.code}", where=url, fix=fix) from None
+    fault = Gone if error.code in (404, 410) else MetierError
+    raise fault(f"the server answered with status {error.code}", where=url, fix=fix) from None
 
 
 @contextlib.contextmanager
