@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,19 @@ def test_frozen_layers_are_skipped_and_come_back(tmp_path: Path) -> None:
     assert not calls
     run.logprobs(ITEMS, PREFIX)
     assert calls == [0]
+
+
+def test_it_shows_how_far_it_is(tmp_path: Path) -> None:
+    told: list[tuple[str, int]] = []
+
+    @contextmanager
+    def showing(title: str, total: int) -> Iterator[Callable[[int], None]]:
+        told.append((title, total))
+        yield lambda done: told.append(("done", done))
+
+    compute_trunk(runner("llama", 2), 2, PREFIX, [*ITEMS, *ITEMS], spill=tmp_path / "s", showing=showing)
+    assert told[0] == ("layers below 2", len(set(ITEMS)))
+    assert sum(done for _, done in told[1:]) == len(set(ITEMS))
 
 
 def test_past_the_bound_states_live_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

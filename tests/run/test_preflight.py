@@ -9,6 +9,7 @@ import pytest
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from metier.errors import MetierError
+from metier.models.device import choose_device
 from metier.run.preflight import preflight
 from tests.toy import make_base, write_recipe
 
@@ -50,6 +51,23 @@ def test_long_options_are_left_room_in_a_table_of_positions(tmp_path: Path) -> N
         "task: {file: t.jsonl, kind: multiple_choice, text: q, options: opts, label: ans, answers: text}\n"
     )
     assert max(preflight(recipe, data_root=None, offline=True).lengths) <= 300
+
+
+def test_the_time_is_that_of_what_is_computed(toy_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = choose_device("cpu")
+    monkeypatch.setattr("metier.run.preflight.choose_device", lambda *_: device)  # measured once
+    recipe = write_recipe(tmp_path, toy_base)
+    text = recipe.read_text()
+
+    def seconds(adapt: str, more: str = "") -> float:
+        recipe.write_text(text.replace("adapt: {", f"adapt: {{{adapt}", 1) + more)
+        found = preflight(recipe, data_root=None, offline=True).train_seconds
+        assert found is not None
+        return found
+
+    whole, half = seconds("lowest_layer: 0, "), seconds("lowest_layer: 1, ")
+    assert half == pytest.approx(whole * (3 * 4 / 2 + 2 / 2) / (3 * 4))  # one of two layers below, computed once
+    assert seconds("lowest_layer: 0, ", "\nseeds: [0, 1]\n") == pytest.approx(2 * whole)
 
 
 @pytest.mark.parametrize(("layer", "told"), [(99, "layers 0 to 1"), (-1, "lowest_layer")])

@@ -7,7 +7,8 @@ of an epoch begins at K, as its backward pass ends there.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,15 @@ from metier.models.packed import Item
 
 # Hidden states up to this many bytes stay in memory; more are kept in a file that the system pages in and out.
 IN_MEMORY = 2 << 30
+
+Showing = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+"""Of a title and a total: shows how far something is, told how many more are done."""
+
+
+@contextmanager
+def unseen(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Shows nothing."""
+    yield lambda done: None
 
 
 @dataclass(frozen=True)
@@ -55,13 +65,13 @@ def compute_trunk(
     items: Sequence[Item],
     *,
     spill: Path,
-    tick: Callable[[int], None] | None = None,
+    showing: Showing = unseen,
 ) -> Trunk | None:
     """Run the layers below ``lowest`` over ``items`` (prefix taken off), in an order that the items alone decide.
 
     Args:
         spill: file that holds the states when they exceed :data:`IN_MEMORY`; it goes with the process.
-        tick: called with the number of items done since the last call.
+        showing: how many items are done.
 
     Returns:
         ``None`` where there is nothing to keep: no frozen layer, no items, or a model that is not run packed.
@@ -76,14 +86,14 @@ def compute_trunk(
     runner.model.eval()
     before = runner.hidden_entering(lowest, prefix, [])
     states = _room(total, before, spill)
-    for run in sorted_runs(unique, TOKEN_BUDGET, prefix=len(prefix)):
-        batch = [unique[i] for i in run]
-        found = runner.hidden_entering(lowest, prefix, batch)
-        at = len(prefix)
-        for item in batch:
-            states[starts[item] : starts[item] + item.tokens] = found[at : at + item.tokens]
-            at += item.tokens
-        if tick:
+    with showing(f"layers below {lowest}", len(unique)) as tick:
+        for run in sorted_runs(unique, TOKEN_BUDGET, prefix=len(prefix)):
+            batch = [unique[i] for i in run]
+            found = runner.hidden_entering(lowest, prefix, batch)
+            at = len(prefix)
+            for item in batch:
+                states[starts[item] : starts[item] + item.tokens] = found[at : at + item.tokens]
+                at += item.tokens
             tick(len(batch))
     return Trunk(lowest, tuple(prefix), before, states, starts)
 

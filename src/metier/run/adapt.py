@@ -69,7 +69,7 @@ def train_specialist(
         work = Prompts(
             runner, items, epochs=math.ceil(epochs), steps=steps, batch_size=adapt.batch_size,
             micro_batch_tokens=adapt.micro_batch_tokens, weights=weights.values if weights else None, seed=recipe.seed,
-            lowest_layer=lowest,
+            lowest_layer=lowest, showing=bar,
         )  # fmt: skip
         schedule, report = schedule_of(adapt, steps, recipe.seed), _reporting(advance)
         result = train(
@@ -151,7 +151,8 @@ def _validation(
     look = choice_metrics if tasks[0].task.kind == "multiple_choice" else look
 
     def validate() -> dict[str, float]:
-        found = [look(runner, encoder, part, trunk) for part, trunk in zip(parts, trunks, strict=True)]
+        with bar("validation", sum(map(len, parts)), lines=False) as tick:
+            found = [look(runner, encoder, part, trunk, tick) for part, trunk in zip(parts, trunks, strict=True)]
         mean = {name: sum(metrics[name] for metrics in found) / len(found) for name in found[0]}
         if "standard_error" in mean:  # of a mean of independent figures
             mean["standard_error"] = math.hypot(*(metrics["standard_error"] for metrics in found)) / len(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from metier.models.encode import Encoder, Shot, split_prefix
 from metier.models.forward import Runner
 from metier.models.trunk import Trunk, compute_trunk
 from metier.run.generative import answer_in_words
-from metier.run.progress import Tick
+from metier.run.progress import Tick, bar
 from metier.tasks import Example
 
 
@@ -80,11 +81,15 @@ def label_trunk(
         items = option_items(encoder, examples)
     else:
         items = [encoder.choice_item(example.inputs, encoder.task.labels) for example in examples]
-    return compute_trunk(runner, lowest, *split_prefix(items), spill=spill)
+    return compute_trunk(runner, lowest, *split_prefix(items), spill=spill, showing=partial(bar, lines=False))
 
 
 def validation_metrics(
-    runner: Runner, encoder: Encoder, examples: Sequence[Example], trunk: Trunk | None = None
+    runner: Runner,
+    encoder: Encoder,
+    examples: Sequence[Example],
+    trunk: Trunk | None = None,
+    tick: Tick | None = None,
 ) -> dict[str, float]:
     """Loss in nats an answer, weighted F1 and the task's own metric on the validation part.
 
@@ -92,7 +97,7 @@ def validation_metrics(
     """
     from sklearn.metrics import accuracy_score, f1_score
 
-    found = answer_labels(runner, encoder, examples, "validation", trunk=trunk)
+    found = answer_labels(runner, encoder, examples, "validation", tick, trunk=trunk)
     golds, answers = [p.gold for p in found], [p.answer for p in found]
     weighted = float(f1_score(golds, answers, average="weighted", labels=encoder.task.labels, zero_division=0))
     slices = Slices.of(encoder.task, examples)

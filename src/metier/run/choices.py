@@ -16,6 +16,7 @@ from metier.models.encode import Encoder
 from metier.models.forward import Runner
 from metier.models.trunk import Trunk
 from metier.recipe import Recipe
+from metier.run.progress import Tick
 from metier.tasks import Example, Loaded, Task
 from metier.tasks.choices import Answers, with_answers
 
@@ -84,10 +85,14 @@ def most_frequent_place(train: Sequence[Example], examples: Sequence[Example]) -
 
 
 def choice_metrics(
-    runner: Runner, encoder: Encoder, examples: Sequence[Example], trunk: Trunk | None = None
+    runner: Runner,
+    encoder: Encoder,
+    examples: Sequence[Example],
+    trunk: Trunk | None = None,
+    tick: Tick | None = None,
 ) -> dict[str, float]:
     """Accuracy, and the loss in nats of the right option among the options, on the validation part."""
-    found = answer_choices(runner, encoder, examples, part="validation", trunk=trunk)
+    found = answer_choices(runner, encoder, examples, tick, part="validation", trunk=trunk)
     accuracy = float(np.mean([p.correct for p in found]))
     loss = float(np.mean([-np.log(max(p.probabilities[p.gold], 1e-12)) for p in found]))
     error = math.sqrt(accuracy * (1 - accuracy) / len(found))

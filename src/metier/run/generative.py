@@ -15,6 +15,7 @@ from metier.models.encode import Encoder
 from metier.models.forward import Runner
 from metier.models.generate import generate
 from metier.models.trunk import Trunk
+from metier.run.progress import Tick
 from metier.tasks import Example, Task, parse_entities
 
 MOST_TOKENS = 512  # of an answer, however long those of the training part are
@@ -97,9 +98,13 @@ def answer_the_same(train: Sequence[Example], examples: Sequence[Example], part:
 
 
 def validation_loss(
-    runner: Runner, encoder: Encoder, examples: Sequence[Example], trunk: Trunk | None = None
+    runner: Runner,
+    encoder: Encoder,
+    examples: Sequence[Example],
+    trunk: Trunk | None = None,
+    tick: Tick | None = None,
 ) -> dict[str, float]:
     """Loss in nats a right answer, its end token counted; ``metric`` is what the best checkpoint has most of."""
     items = [encoder.training_item(example.inputs, example.target) for example in examples]
-    loss = -float(np.mean([values[0] for values in score(runner, items, trunk=trunk).logprobs]))
+    loss = -float(np.mean([values[0] for values in score(runner, items, trunk=trunk, progress=tick).logprobs]))
     return {"metric": -loss, "log_likelihood": -loss, "loss": loss}

@@ -25,7 +25,7 @@ from metier.sources import Lock
 from metier.tasks.choices import asked
 from metier.tasks.near import near_duplicates
 
-SHARE = 0.35  # of the measured matmul rate that a training step reaches, from runs on two cores
+SHARE = 0.45  # of the measured matmul rate; a training step reaches 0.15 to 0.56, by processor (benchmarks/README.md)
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
     """Resolve everything a recipe names, render the first example and estimate cost.
 
     The time is ``4 · weights · tokens`` FLOPs (a forward pass and the gradient of activations; 6 where every weight
-    trains), embeddings and the shared prefix not counted, at ``SHARE`` of this machine's measured matmul rate.
+    trains) of the layers that adapt and ``2 · weights · tokens``, once, of those below; tables of words and the shared
+    prefix are not counted; at ``SHARE`` of this machine's measured matmul rate.
     """
     recipe = load_recipe(path)
     recipe.needed_task(path)
@@ -80,17 +81,19 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
         notes.append(told)
     prefix, bare = split_prefix([encoder.training_item(e.inputs, e.target) for e in train])
     lengths = np.array([item.tokens for item in bare]) + len(prefix)
-    size, config = _weights(base.path)
-    lowest_of(recipe.adapt.lowest_layer, config.num_hidden_layers)
-    passes = {"none": 0, "full": 6}.get(recipe.adapt.method, 4)
-    per_token = passes * (size - config.vocab_size * config.hidden_size)
-    tokens = float((lengths - len(prefix)).sum()) * recipe.adapt.passes(len(train))
+    size, body, config = _weights(base.path)
+    below = lowest_of(recipe.adapt.lowest_layer, config.num_hidden_layers) / config.num_hidden_layers
+    per_token = {"none": 0, "full": 6}.get(recipe.adapt.method, 4) * (1 - below) * recipe.adapt.passes(len(train))
+    flops = body * (per_token + 2 * below) * float((lengths - len(prefix)).sum())
     if recipe.search:
         for trial in recipe.search.trials:
             resolve(trial.base or recipe.base, lock=lock, offline=offline)
         examples = min(recipe.search.examples or len(train), len(train))
         notes.append(f"{len(recipe.search.trials)} settings are tried first, on {examples} examples: not in the time")
-    seconds = per_token * tokens / (device.gflops * 1e9 * SHARE) if device.gflops and passes else None
+    learns = recipe.adapt.method != "none"
+    if recipe.seeds:
+        notes.append(f"the same is trained with {len(recipe.seeds)} seeds: that is in the time")
+    seconds = flops * len(recipe.seeds or [0]) / (device.gflops * 1e9 * SHARE) if device.gflops and learns else None
     return Preflight(recipe, data, base, device, encoder.render(train[0].inputs), lengths, size, seconds,
                      _memory(recipe, device, size, config), notes)  # fmt: skip
 
@@ -108,11 +111,13 @@ def _alike(data: Data) -> list[str]:
     ]
 
 
-def _weights(path: Path) -> tuple[int, Any]:
-    """Weights without building them: from the headers of the safetensors files."""
+def _weights(path: Path) -> tuple[int, int, Any]:
+    """Weights without building them, all and those outside the tables of words, and the base's config: from the
+    headers of the safetensors files.
+    """
     from safetensors import SafetensorError, safe_open
 
-    config, total = load_config(path).get_text_config(), 0
+    config, total, body = load_config(path).get_text_config(), 0, 0
     for file in path.glob("*.safetensors"):
         try:
             with safe_open(file, framework="pt") as tensors:
@@ -120,7 +125,8 @@ def _weights(path: Path) -> tuple[int, Any]:
         except SafetensorError as error:
             raise MetierError(f"the weights cannot be read: {error}", where=str(file), fix="fetch it again") from error
         total += sum(int(np.prod(shape)) for shape in shapes)
-    return total, config
+        body += sum(int(np.prod(shape)) for shape in shapes if config.vocab_size not in shape)
+    return total, body, config
 
 
 def _memory(recipe: Recipe, device: Device, size: int, config: Any) -> float:

@@ -18,11 +18,21 @@ Tick = Callable[[int], None]
 console = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
 
 
+_shown: list[Progress] = []  # what stands on the terminal now: rich draws one at a time
+
+
 @contextmanager
-def bar(title: str, total: int) -> Iterator[Callable[..., None]]:
-    """A progress bar with the time left; ``advance(n, note=…)`` moves it. Lines instead of a bar without a terminal."""
+def bar(title: str, total: int, *, lines: bool = True) -> Iterator[Callable[..., None]]:
+    """A progress bar with the time left; ``advance(n, note=…)`` moves it. Inside another bar it is one more row.
+
+    Without a terminal there are lines instead of a bar, or nothing if ``lines`` are not wanted.
+    """
     if not console.is_terminal:
-        with _lines(title, total) as advance:
+        with _lines(title, total if lines else 0) as advance:
+            yield advance
+        return
+    if _shown:
+        with _row(_shown[0], title, total) as advance:
             yield advance
         return
     columns = (
@@ -35,12 +45,23 @@ def bar(title: str, total: int) -> Iterator[Callable[..., None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        row = progress.add_task(title, total=total, note="")
+        _shown.append(progress)
+        try:
+            with _row(progress, title, total) as advance:
+                yield advance
+        finally:
+            _shown.clear()
 
-        def advance(count: int, note: str = "") -> None:
-            progress.update(row, advance=count, note=note)
 
-        yield advance
+@contextmanager
+def _row(progress: Progress, title: str, total: int) -> Iterator[Callable[..., None]]:
+    row = progress.add_task(title, total=total, note="")
+
+    def advance(count: int, note: str = "") -> None:
+        progress.update(row, advance=count, note=note)
+
+    yield advance
+    progress.remove_task(row)
 
 
 @contextmanager

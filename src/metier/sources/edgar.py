@@ -42,7 +42,7 @@ from urllib.parse import parse_qsl
 from metier.errors import MetierError, nearest
 from metier.sources.document import Document
 from metier.sources.items import load_itemiser
-from metier.sources.web import Answer, Gone, fetch_url
+from metier.sources.web import Answer, GoneError, fetch_url
 
 log = logging.getLogger(__name__)
 
@@ -238,7 +238,7 @@ def _documents(filing: Filing, get: Any, parse: Any) -> Iterator[Document]:
     name = filing.primary or f"{filing.accession}.txt"
     try:
         answer = get(f"{filing.folder}/{name}", unchanging=True)
-    except Gone as error:
+    except GoneError as error:
         log.warning("%s: %s; the filing is left out", error.where, error.what)
         return
     body = _text(answer.path)

@@ -35,7 +35,7 @@ _turns = threading.Lock()
 _last_request: dict[str, float] = {}  # by host, on the monotonic clock
 
 
-class Gone(MetierError):
+class GoneError(MetierError):
     """There is nothing at this address (status 404 or 410), while the server itself is well."""
 
 
@@ -77,7 +77,7 @@ def fetch_url(
     ``Retry-After`` (up to 30 seconds; else after one and two seconds).
 
     Raises:
-        Gone: status 404 or 410.
+        GoneError: status 404 or 410.
         MetierError: offline and not kept; not an address; unreachable; another status than 200; too large; too slow.
     """
     _check_address(url)
@@ -164,7 +164,7 @@ def _refuse(error: urllib.error.HTTPError, url: str, fixes: Mapping[int, str]) -
         410: "it is gone for good: remove it",
     }
     fix = fixes.get(error.code) or usual.get(error.code, "check the address in a browser, or try again later")
-    fault = Gone if error.code in (404, 410) else MetierError
+    fault = GoneError if error.code in (404, 410) else MetierError
     raise fault(f"the server answered with status {error.code}", where=url, fix=fix) from None
 
 

@@ -12,7 +12,7 @@ from metier.models.batching import sorted_runs
 from metier.models.encode import split_prefix
 from metier.models.forward import Runner
 from metier.models.packed import Item
-from metier.models.trunk import Trunk, compute_trunk
+from metier.models.trunk import Showing, Trunk, compute_trunk, unseen
 from metier.training.loop import Batch
 from metier.training.order import epoch_batches, weighted_draw
 
@@ -27,6 +27,7 @@ class Prompts:
         weights: how much more often one item is seen than another; equally often if left out.
         seed: of the order.
         lowest_layer: below it nothing trains; what those layers give is computed once and kept.
+        showing: how far that is.
     """
 
     def __init__(
@@ -41,8 +42,9 @@ class Prompts:
         weights: Sequence[float] | None = None,
         seed: int = 0,
         lowest_layer: int = 0,
+        showing: Showing = unseen,
     ) -> None:
-        self.runner, self.budget, self.lowest = runner, micro_batch_tokens, lowest_layer
+        self.runner, self.budget, self.lowest, self.showing = runner, micro_batch_tokens, lowest_layer, showing
         self.prefix, self.items = split_prefix(items)
         batches = [batch for epoch in range(epochs) for batch in self._batches(batch_size, weights, seed, epoch)]
         self.batches, self.an_epoch = batches[:steps], len(batches) / epochs
@@ -61,7 +63,8 @@ class Prompts:
 
     def prepare(self, folder: Path) -> None:
         """The hidden states that the frozen layers give."""
-        self.trunk = compute_trunk(self.runner, self.lowest, self.prefix, self.items, spill=folder / "trunk")
+        spill = folder / "trunk"
+        self.trunk = compute_trunk(self.runner, self.lowest, self.prefix, self.items, spill=spill, showing=self.showing)
 
     def accumulate(self, step: int) -> Batch:
         """Gradients of one batch."""
