@@ -66,6 +66,13 @@ def test_full_agreement_is_not_certainty() -> None:
     assert kappa.low == pytest.approx((0.025 ** (1 / 20) - 0.5) / 0.5)
 
 
+def test_no_agreement_at_all_is_not_certainty() -> None:
+    kappa = agreement(*spread([[0, 10, 0], [10, 0, 0], [0, 0, 0]]), LABELS, seed=0).kappa
+    assert kappa is not None
+    assert (kappa.value, kappa.low) == (-1, -1)
+    assert kappa.high == pytest.approx((1 - 0.025 ** (1 / 20) - 0.5) / 0.5)
+
+
 def test_no_interval_where_most_samples_have_no_kappa() -> None:
     kappa = agreement(*spread([[8, 1, 0], [1, 0, 0], [0, 0, 0]]), LABELS, seed=0).kappa
     assert kappa is not None

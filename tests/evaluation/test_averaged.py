@@ -67,6 +67,17 @@ def test_certainty_is_not_claimed() -> None:
     assert (gap.value, gap.low, gap.high) == (1.0, 1 - same.high, 1.0)
 
 
+def test_one_text_or_two_that_are_never_right_are_no_certainty() -> None:
+    rows, slices = made(1, 0.5, 2)
+    score = average_weighted_f1(rows, LABELS, slices, seed=0)
+    assert 0 < score.value < 1
+    assert (score.low, score.high) == (max(0.0, score.value - 0.975), min(1.0, score.value + 0.975))
+    wrong, slices = made(40, 0.0, 1)
+    unread = [Prediction(**{**vars(p), "answer": None, "parsed": False}) for p in wrong]
+    gap = average_difference(wrong, unread, LABELS, slices, seed=0)
+    assert (gap.value, gap.low, gap.high) == pytest.approx((0, -0.0881, 0.0881), abs=1e-4)
+
+
 def test_an_entry_carries_it_and_the_paired_difference() -> None:
     better, slices = made(150, 0.95, 1)
     worse, _ = made(150, 0.6, 2)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import random
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metier.errors import MetierError
-from metier.evaluation.calibration import fit_temperature, log_probabilities, probability_matrix
+from metier.evaluation.calibration import Temperature, fit_temperature, log_probabilities, probability_matrix
 from metier.evaluation.evidence import (
     against,
     evaluate_choices,
@@ -85,6 +86,26 @@ def test_any_text_survives(
     )
     write_predictions(path, [prediction])
     assert read_predictions(path) == [prediction]
+
+
+def test_what_a_system_wrote_comes_back(tmp_path: Path) -> None:
+    wrote, silent = made(2, 1)
+    predictions = [Prediction(**{**vars(wrote), "output": "Positive, I think."}), silent]
+    write_predictions(tmp_path / "x.parquet", predictions)
+    assert read_predictions(tmp_path / "x.parquet") == predictions
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(table: object, path: Path, **options: object) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "no space")
+
+    write_predictions(tmp_path / "x.parquet", made(5, 1))
+    monkeypatch.setattr(pq, "write_table", full)
+    with pytest.raises(MetierError, match="disk is full"):
+        write_predictions(tmp_path / "x.parquet", made(9, 2))
+    assert read_predictions(tmp_path / "x.parquet") == made(5, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.parquet"]
 
 
 def test_no_predictions_and_damaged_files(tmp_path: Path) -> None:
@@ -160,6 +181,26 @@ def test_the_whole_entry_has_the_agreed_shape() -> None:
     assert entry["against"]["base"]["p"] < 1e-6
 
 
+def test_with_a_temperature_what_is_told_is_of_the_probabilities_that_are_served() -> None:
+    predictions, served = made(100, 1), []
+    for p in predictions:
+        shares = np.array([p.probabilities[label] for label in LABELS]) ** (1 / 3)
+        cooler = dict(zip(LABELS, (shares / shares.sum()).tolist(), strict=True))
+        served.append(Prediction(**{**vars(p), "probabilities": cooler}))
+
+    def thresholds(entry: dict[str, Any]) -> list[float]:
+        curves = [entry["risk_coverage"], *(found["curve"] for found in entry["deferral"].values())]
+        return [float(point["threshold"]) for curve in curves for point in curve]
+
+    entry = evaluate_classification(LABELS, predictions, seed=1, temperature=Temperature(3.0, False, 1.0, 0.5, 100))
+    assert thresholds(entry) == pytest.approx(thresholds(evaluate_classification(LABELS, served, seed=1)))
+    for when, rows in (("before", predictions), ("after", served)):
+        bins = [found for found in entry["calibration"][when]["bins"] if found["n"]]
+        assert sum(b["n"] * b["confidence"] for b in bins) == pytest.approx(sum(p.confidence for p in rows))
+    plain = evaluate_classification(LABELS, predictions, seed=1)["risk_coverage"]
+    assert plain[-1]["threshold"] == min(p.confidence for p in predictions)
+
+
 def test_temperature_one_leaves_calibration_as_it_was() -> None:
     temperature = fit_temperature(np.zeros((2, 3)), [0, 1])
     entry = evaluate_classification(LABELS, made(100, 1), seed=1, temperature=temperature)
@@ -191,6 +232,15 @@ def test_majority_is_the_share_in_the_scored_set_and_unread_answers_count_as_wro
     assert entry["risk_coverage"][-1]["risk"] == pytest.approx(1 - entry["metrics"]["accuracy"]["value"])
 
 
+def test_the_curve_over_groups_is_the_same_wherever_unread_answers_stand() -> None:
+    rows = [Prediction(**{**vars(p), "group": f"g{i % 7}"}) for i, p in enumerate(made(60, 1, unread=0.3))]
+    ends = []
+    for some in (rows, sorted(rows, key=lambda p: p.parsed)):
+        curve = evaluate_classification(LABELS, some, seed=1)["risk_coverage"]
+        ends.append([end for point in curve for end in (point["low"], point["high"])])
+    assert ends[0] == pytest.approx(ends[1])
+
+
 def test_a_system_that_is_never_readable_scores_nothing_but_is_scored() -> None:
     entry = evaluate_classification(LABELS, made(50, 1, unread=1.1), seed=1)
     assert (entry["status"], entry["parse_rate"]) == ("ok", 0)
@@ -212,6 +262,19 @@ def test_comparison_joins_by_id_and_not_by_order() -> None:
     assert (record["only_this"], record["only_other"], record["p"], record["difference"]["value"]) == (0, 0, 1.0, 0.0)
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
+def test_comparison_says_which_of_the_two_is_right_more_often(metric: str) -> None:
+    def answered(*answers: str) -> list[Prediction]:
+        rows = zip(made(4, 1), ("positive", "neutral", "negative", "neutral"), answers, strict=True)
+        return [Prediction(**{**vars(row), "gold": gold, "answer": answer}) for row, gold, answer in rows]
+
+    this = answered("positive", "neutral", "negative", "positive")
+    other = answered("neutral", "positive", "negative", "neutral")[::-1]
+    record = evaluate_classification(LABELS, this, seed=1, metric=metric, others={"base": other})["against"]["base"]
+    assert (record["only_this"], record["only_other"], record["p"], record["metric"]) == (2, 1, 1.0, metric)
+    assert record["difference"]["value"] == pytest.approx({"accuracy": 1 / 4, "macro_f1": 7 / 9 - 1 / 2}[metric])
+
+
 def test_comparison_refuses_other_examples() -> None:
     this = made(20, 1)
     with pytest.raises(MetierError, match=r"20 and 19, and 'row-19' belongs to just one"):
@@ -228,5 +291,6 @@ def test_multiple_choice_has_accuracy_only() -> None:
     json.dumps(entry, allow_nan=False)
     assert list(entry["metrics"]) == ["accuracy"]
     assert entry["against"]["base"]["metric"] == "accuracy"
+    assert entry.keys() - evaluate_choices(made(60, 1), seed=1, deferral=False).keys() == {"deferral", "against"}
     with pytest.raises(MetierError, match="nothing to score"):
         evaluate_choices([], seed=1)

@@ -66,6 +66,12 @@ def test_all_or_nothing_does_not_claim_certainty() -> None:
     assert (gap.value, gap.low, gap.high) == pytest.approx((1, 0.4782, 1), abs=1e-4)
 
 
+def test_one_sentence_with_entities_among_empty_ones_is_no_certainty() -> None:
+    golds = [[("PER", "Ann"), ("PER", "Ann")], [], []]
+    score = extraction_metrics(golds, [[("PER", "Ann")], [], []], seed=0)["entity_f1"]
+    assert (score.value, score.low, score.high) == (pytest.approx(2 / 3), 0.0, 1.0)
+
+
 def test_a_known_case() -> None:
     golds = [[("PER", "Ann")], [("ORG", "Acme"), ("LOC", "Rome")], [], [("PER", "Ann"), ("PER", "Ann")]]
     answers = [[("PER", "Ann")], [("ORG", "Rome"), ("LOC", "Rome")], None, [("PER", "Ann")]]

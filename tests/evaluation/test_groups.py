@@ -169,6 +169,14 @@ def test_all_right_or_a_single_group_claim_no_certainty() -> None:
     assert entry["metrics"]["weighted_f1"]["low"] == 0.0
 
 
+def test_groups_that_are_all_alike_claim_no_certainty() -> None:
+    rows = answers([True, False] * 5, [name for name in "abcde" for _ in range(2)])
+    score = evaluate_classification(["yes", "no"], rows, seed=0)["metrics"]["weighted_f1"]
+    end = float(clopper_pearson(0, 5)[1])
+    assert score["low"] == pytest.approx(max(0, score["value"] - end))
+    assert score["high"] == pytest.approx(min(1, score["value"] + end))
+
+
 def test_a_row_is_drawn_from_every_group_whatever_the_order() -> None:
     rows = answers([True] * 40, [f"g{n % 10}" if n < 30 else None for n in range(40)])
     drawn = one_of_each(rows, 7)

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from metier.errors import MetierError
-from metier.evaluation.intervals import clopper_pearson, proportion, ratio, ratio_difference, resample_counts
+from metier.evaluation.intervals import (
+    clopper_pearson,
+    proportion,
+    ratio,
+    ratio_difference,
+    resample_counts,
+    resample_sums,
+)
 
 documents = st.lists(st.tuples(st.floats(0, 1e5), st.floats(0, 1e5), st.integers(1, 100_000)), min_size=2, max_size=30)
 
@@ -128,6 +135,17 @@ def test_more_documents_than_fit_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
     score = ratio(bits.tolist(), [100] * 300, seed=1)
     half = 1.96 * 0.1 / 300**0.5
     assert score.high == pytest.approx(score.value + half, abs=half / 5)
+
+
+def test_few_documents_have_wider_tails() -> None:
+    """Plain percentiles of 20 documents are those of a normal distribution with a variance of 19 for 20."""
+    generator = np.random.default_rng(0)
+    size, gap = generator.uniform(200, 900, 20), generator.normal(0.1, 0.1, 20)
+    sums = resample_sums(np.stack([gap * size, size], axis=1), seed=1)
+    low, high = np.percentile(sums[:, 0] / sums[:, 1], [2.5, 97.5])
+    for score in (ratio(gap * size, size, seed=1), ratio_difference(gap * size, 0 * size, size, seed=1)):
+        wider = ((score.high or 0) - (score.low or 0)) / (high - low)
+        assert wider == pytest.approx(2.093 / 1.96 * (20 / 19) ** 0.5, abs=0.06)
 
 
 def test_ratio_covers_near_95_percent() -> None:

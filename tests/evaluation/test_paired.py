@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score
 
+from metier.evaluation.intervals import clopper_pearson
 from metier.evaluation.paired import accuracy_difference, difference, mcnemar_exact
 
 LABELS = ["positive", "neutral", "negative"]
@@ -73,6 +74,35 @@ def test_systems_that_never_disagree_do_not_claim_certainty() -> None:
     score = difference(["positive"] * 20, ["neutral"] * 20, ["neutral"] * 20, LABELS, seed=1)
     assert score.value == 0
     assert (score.low, score.high) == pytest.approx((-0.1684, 0.1684), abs=1e-4)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "weighted_f1", "macro_f1"])
+@pytest.mark.parametrize(
+    ("golds", "this", "other"),
+    [
+        (["positive"] * 20, ["neutral"] * 20, [None] * 20),  # never right, each in its own way
+        (["positive"] * 20, ["positive", "neutral"] * 10, ["positive", None] * 10),
+        (["positive"], ["neutral"], [None]),
+    ],
+)
+def test_what_no_sample_changes_is_no_certainty(
+    golds: list[str], this: list[str | None], other: list[str | None], metric: str
+) -> None:
+    end = float(clopper_pearson(0, len(golds))[1])
+    score = difference(golds, this, other, LABELS, metric=metric, seed=1)
+    assert (score.value, score.low, score.high) == pytest.approx((0, -end, end))
+    if len(golds) > 1:
+        by_four = difference(golds, this, other, LABELS, metric=metric, seed=1, groups=np.arange(20) // 4)
+        assert by_four.high == pytest.approx(float(clopper_pearson(0, 5)[1]))
+
+
+@settings(max_examples=100)
+@given(triples, st.sampled_from(["accuracy", "weighted_f1", "macro_f1"]), st.integers(1, 5))
+def test_no_interval_is_without_width(found: Triples, metric: str, size: int) -> None:
+    golds, a, b = (list(column) for column in zip(*found, strict=True))
+    for groups in (None, np.arange(len(found)) // size):
+        score = difference(golds, a, b, LABELS, metric=metric, seed=5, resamples=50, groups=groups)
+        assert (score.high or 0) - (score.low or 0) > 1e-6
 
 
 @pytest.mark.parametrize("value", [1, -1])

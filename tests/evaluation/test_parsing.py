@@ -14,7 +14,9 @@ LABELS = ["negative", "neutral", "positive"]
 @pytest.mark.parametrize(
     "text", ["positive", "Positive.", " POSITIVE\n", '"positive"', "**Positive**", "positive negative",
              "positive: profit rose", "Positive\n\nThe company", "ｐｏｓｉｔｉｖｅ", "posi\N{ZERO WIDTH SPACE}tive",
-             "- positive"]
+             "- positive", "positive, but not negative", "positive, neutral outlook", "positive. Or negative",
+             "positive!", "positive and strong", "positive; negative", "positive, positive",
+             "positive (not negative)"]
 )  # fmt: skip
 def test_the_first_label_at_the_start_counts(text: str) -> None:
     assert parse_label(text, LABELS) == "positive"
@@ -27,6 +29,27 @@ def test_the_first_label_at_the_start_counts(text: str) -> None:
 )  # fmt: skip
 def test_anything_else_cannot_be_read(text: str) -> None:
     assert parse_label(text, LABELS) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["positive/negative", "neutral/positive", "{negative/neutral/positive}", "Neutral or positive",
+             "neutral | positive", "**neutral** & **positive**", "neutral to positive", "neutral, positive.",
+             "negative, neutral, positive", "negative, neutral or positive", "neutral, or positive"]
+)  # fmt: skip
+def test_several_labels_joined_state_none(text: str) -> None:
+    """An echo of the list of labels must not count as the first of them, which may be the most frequent one."""
+    assert parse_label(text, LABELS) is None
+
+
+def test_labels_that_hold_signs_are_no_joined_labels() -> None:
+    labels = ["n/a", "strong negative", "negative", "up and down"]
+    said = ("n/a", "Strong negative.", "up and down", "negative/strong negative")
+    assert [parse_label(text, labels) for text in said] == ["n/a", "strong negative", "up and down", None]
+    assert [parse_label(text, ["-1", "0", "1"]) for text in ("-1/0", "-1, 0 or 1", "1 0")] == [
+        None, None, "1",
+    ]  # fmt: skip
+    assert parse_label("Yes, no doubt", ["yes", "no"]) == "yes"
+    assert parse_label("alone", ["alone"]) == "alone"
 
 
 def test_the_longest_of_labels_that_begin_alike() -> None:

@@ -94,6 +94,19 @@ def test_cohen_of_pairs_equals_scikit_learn(drawn: list[tuple[str, str]]) -> Non
         assert pair["cohen"]["value"] == pytest.approx(cohen_kappa_score(*zip(*drawn, strict=True)), abs=1e-9)
 
 
+def test_no_agreement_and_the_same_of_every_question_are_not_certainty() -> None:
+    never = [Vote(f"q{n}", "i", rater, value) for n in range(20) for rater, value in (("a", "yes"), ("b", "no"))]
+    found = agreement_among(never, ["yes", "no"], seed=0)
+    assert found is not None
+    end = 1 - 0.025 ** (1 / 20)
+    assert (found["raw"]["value"], found["raw"]["low"], found["raw"]["high"]) == pytest.approx((0, 0, end))
+    assert (found["randolph"]["low"], found["randolph"]["high"]) == pytest.approx((-1, 2 * end - 1))
+    two_of_three = [*never, *(Vote(f"q{n}", "i", "c", "yes") for n in range(20))]
+    third = agreement_among(two_of_three, ["yes", "no"], seed=0)
+    assert third is not None
+    assert (third["raw"]["low"], third["raw"]["high"]) == pytest.approx((1 / 3 - end, 1 / 3 + end))
+
+
 def test_permutation_by_hand() -> None:
     all_good, none_good = np.array([[1.0, 1]] * 3), np.array([[0.0, 1]] * 3)
     # of the 8 ways to name them only two are as far apart
@@ -139,6 +152,14 @@ def test_clustered_intervals_cover_though_ratings_of_a_question_are_alike() -> N
         naive += abs(score.value - 0.75) <= half
     assert 0.91 <= covered / 300 <= 0.98
     assert naive / 300 < 0.75  # as if all ratings were independent: this is why questions are resampled
+
+
+def test_few_questions_have_wider_tails() -> None:
+    hits, n = np.arange(12.0) % 4, np.full(12, 3.0)
+    score = share(hits, n, seed=0)
+    drawn = np.random.default_rng(0).multinomial(12, np.full(12, 1 / 12), size=2000) @ hits / 36
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    assert (score.high or 0) - (score.low or 0) > 1.08 * (high - low)
 
 
 def test_no_spread_is_not_certainty() -> None:

@@ -64,6 +64,14 @@ def test_the_interval_of_the_area_covers_that_of_all_examples() -> None:
     assert 0.88 <= np.mean([f.low <= true <= f.high for f in found]) <= 0.995  # type: ignore[operator]
 
 
+@pytest.mark.parametrize(("right", "value"), [(True, 0.0), (False, 1.0)])
+def test_an_area_that_no_sample_changes_is_no_certainty(right: bool, value: float) -> None:
+    area = aurc(np.linspace(0.1, 0.9, 20), [right] * 20, seed=0)
+    assert area.value == value
+    assert (area.low, area.high) == pytest.approx((0, 0.1684) if right else (0.8316, 1), abs=1e-4)
+    assert aurc([0.9], [right], seed=0).high == pytest.approx(0.975 if right else 1.0)
+
+
 def test_curves_of_votes_and_of_an_unread_answer() -> None:
     rows: list[list[float]] = [[0.9, 0.1], [0.5, 0.3, 0.2], []]
     found = curves(rows, [True, True, False], seed=0)

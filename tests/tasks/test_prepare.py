@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -56,6 +57,15 @@ def test_texts_that_do_not(one: str, other: str) -> None:
     assert normalised(one) != normalised(other)
 
 
+def test_the_point_before_a_number_counts_in_duplicates() -> None:
+    rows = [example(1, "rose .5 percent", "a"), example(2, "rose 5 percent", "b"), example(3, "Rose 0.5 percent.", "a")]
+    done = prepare(rows)
+    assert [e.id for e in done.examples] == ["0001", "0002"]
+    assert done.report["normalised_merged"] == 1
+    assert done.report["contradictory_texts"] == 0
+    assert key_of(example(1, "so ...5 of them")) == key_of(example(2, "so 5 of them"))
+
+
 @given(st.text(max_size=40))
 def test_normalising_ignores_case_and_space_and_keeps_something(text: str) -> None:
     assert normalised(f"  {text}\n") == normalised(text)
@@ -79,6 +89,11 @@ def test_counts_and_contradictions() -> None:
     assert report["contradictory_samples"] == [
         {"text": "Sales fell", "labels": ["a", "b"], "rows": ["f.csv:4", "f.csv:5"]}
     ]
+
+
+def test_of_copies_the_largest_weight_counts() -> None:
+    rows = [replace(example(n, "Sales rose"), weight=weight) for n, weight in enumerate((2.0, 5.0, None))]
+    assert [e.weight for e in prepare(rows).examples] == [5.0]
 
 
 def test_texts_that_all_contradict_themselves_are_named() -> None:

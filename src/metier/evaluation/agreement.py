@@ -62,10 +62,10 @@ def agreement(
 ) -> Agreement:
     """Raw agreement, Cohen's κ and the confusion table of two labellings.
 
-    κ has a percentile bootstrap over examples. Where the two agree on every example all bootstrap samples do too and
-    would claim certainty: there the lower end is the κ that the lower Clopper-Pearson end of the raw agreement gives.
-    Samples in which both gave one and the same label have no κ and are left out; where they are more than one in
-    twenty, there is no interval, and none where one of the two gave a single label.
+    κ has a percentile bootstrap over examples. Where the two agree on every example, or on none, all bootstrap samples
+    do too and would claim certainty: there it is :func:`without_spread`. Samples in which both gave one and the same
+    label have no κ and are left out; where they are more than one in twenty, there is no interval, and none where one
+    of the two gave a single label.
 
     Args:
         first: (n,), labels of the first.
@@ -83,13 +83,12 @@ def agreement(
     raw = proportion(int(np.trace(table)), n)
     value = float(cohen_kappa(table.astype(np.float64)))
     kappa: Score | None = None
-    if raw.value == 1 and np.isfinite(value):
-        expected = float((table.sum(0) / n) @ (table.sum(1) / n))
-        low = float(corrected(clopper_pearson(n, n)[0], expected))
-        kappa = Score(value, min(low, value), value, n)
-    elif np.isfinite(value) and 1 in (np.count_nonzero(table.sum(0)), np.count_nonzero(table.sum(1))):
+    if np.isfinite(value) and 1 in (np.count_nonzero(table.sum(0)), np.count_nonzero(table.sum(1))):
         reason = "one of the two gave a single label: kappa is 0 then, whatever the other gave"
         kappa = Score(value, None, None, n, reason=reason)
+    elif np.isfinite(value) and raw.value in (0.0, 1.0):
+        expected = float((table.sum(0) / n) @ (table.sum(1) / n))
+        kappa = without_spread(raw.value, expected, n, units=n)
     elif np.isfinite(value):
         samples = resample_counts(table.ravel(), seed=seed, resamples=resamples).reshape(-1, k, k)
         kappa = with_interval(value, cohen_kappa(samples), n)
@@ -102,6 +101,17 @@ def corrected(observed: Floats, expected: Floats | float) -> Floats:
     # shares are rounded: what is left of 1 - 1 may be a hair above 0
     defined = room > 1e-12
     return np.where(defined, (observed - expected) / np.where(defined, room, 1.0), np.nan)
+
+
+def without_spread(observed: float, expected: float, n: int, *, units: int) -> Score:
+    """A kappa where every bootstrap sample has the same observed agreement, such as all of it or none.
+
+    Its ends are the kappas of an agreement that is less and more by the Clopper-Pearson upper end of 0 of ``units``.
+    """
+    bound = float(clopper_pearson(0, units)[1])
+    ends = np.clip(np.array([observed - bound, observed, observed + bound]), 0, 1)
+    low, value, high = corrected(ends, expected).tolist()
+    return Score(value, low, high, n)
 
 
 def with_interval(value: float, resampled: Floats, n: int) -> Score:

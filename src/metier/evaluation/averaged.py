@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from metier.evaluation.groups import interval
 from metier.evaluation.intervals import (
     RESAMPLES,
     Floats,
     Ints,
     clopper_pearson,
-    percentile_score,
     require_examples,
     resample_sums,
 )
@@ -68,7 +68,7 @@ def average_weighted_f1(
     if hits in (0, len(predictions)):  # every bootstrap sample would be the same and claim certainty
         low, high = clopper_pearson(n if hits else 0, n)
         return Score(value, float(low), float(high), n)
-    return percentile_score(value, _mean(resample_sums(columns, seed=seed, resamples=resamples), shape), n)
+    return interval(value, _mean(resample_sums(columns, seed=seed, resamples=resamples), shape), n, None)
 
 
 def average_difference(
@@ -95,7 +95,7 @@ def average_difference(
         return extreme_difference(value, len(a), None)
     # the same seed and the same rows draw the same texts for both systems
     spread = [_mean(resample_sums(side, seed=seed, resamples=resamples), shape) for side in (a, b)]
-    return percentile_score(value, spread[0] - spread[1], len(a))
+    return interval(value, spread[0] - spread[1], len(a), None, ends=(-1.0, 1.0))
 
 
 def _columns(

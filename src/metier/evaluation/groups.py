@@ -22,11 +22,13 @@ from metier.evaluation.intervals import (
     clopper_pearson,
     percentile_score,
     proportion,
+    without_spread,
 )
 from metier.evaluation.scores import Prediction, Score
 from metier.tasks import Example
 
 _ELEMENTS = 4_000_000  # numbers held at once while resampling groups: 32 MB
+_SAME = 1e-9  # statistics of bootstrap samples that are equal on paper differ in their last bits
 TEST = "exact sign-flip test over groups"
 
 
@@ -98,9 +100,21 @@ def interval(
     """The percentile interval of bootstrap samples of rows or groups, its tails widened for few groups.
 
     A single group has no spread to measure: its interval reaches to the ``ends``, the least and the greatest value.
+    Samples that are all the same would claim certainty: there it is :func:`without_spread`.
+
+    Args:
+        value: the statistic of the data themselves.
+        resampled: (resamples,), the statistic of each bootstrap sample.
+        n: rows behind the value; without groups also the units that were drawn.
+        groups: (n,), from 0.
+        ends: the least and the greatest value there can be.
     """
     units = None if groups is None else int(groups.max()) + 1
-    return Score(value, *ends, n) if units == 1 else percentile_score(value, resampled, n, units=units)
+    if units == 1:
+        return Score(value, *ends, n)
+    if np.ptp(resampled) < _SAME:
+        return without_spread(value, n, units or n, ends=ends)
+    return percentile_score(value, resampled, n, units=units)
 
 
 def extreme_share(value: float, n: int, groups: Ints | None) -> Score:

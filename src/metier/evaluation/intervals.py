@@ -128,13 +128,22 @@ def percentile_score(value: float, resampled: Floats, n: int, *, units: int | No
     return Score(value, min(float(low), value), max(float(high), value), n)
 
 
+def without_spread(value: float, n: int, units: int, *, ends: tuple[float, float] = (0.0, 1.0)) -> Score:
+    """A value that every bootstrap sample repeats: to both sides as far as the Clopper-Pearson upper end of 0 of as
+    many ``units``, within ``ends``.
+    """
+    bound = float(clopper_pearson(0, units)[1])
+    return Score(value, max(ends[0], value - bound), min(ends[1], value + bound), n)
+
+
 def ratio(
     numerators: Sequence[float], denominators: Sequence[float], *, seed: int, resamples: int = RESAMPLES
 ) -> Score:
     """Sum of numerators over sum of denominators, with a bootstrap over documents.
 
     For bits per byte: total bits over total bytes, which counts every byte the same, unlike a mean over
-    documents. Documents, not bytes, are resampled, because the bytes of one document are not independent.
+    documents. Documents, not bytes, are resampled, because the bytes of one document are not independent; the tails
+    are widened for few of them (:func:`percentile_score`).
 
     Args:
         numerators: (documents,), such as the bits a model needs for each document.
@@ -147,7 +156,7 @@ def ratio(
     if len(top) < 2:
         return Score(value, None, None, len(top), reason="one document has no spread to measure")
     totals = resample_sums(np.stack([top, bottom], axis=1), seed=seed, resamples=resamples)
-    return percentile_score(value, totals[:, 0] / totals[:, 1], len(top))
+    return percentile_score(value, totals[:, 0] / totals[:, 1], len(top), units=len(top))
 
 
 def ratio_difference(
@@ -158,7 +167,7 @@ def ratio_difference(
     seed: int,
     resamples: int = RESAMPLES,
 ) -> Score:
-    """``ratio(this) - ratio(other)`` on the same documents, with a paired bootstrap over documents.
+    """``ratio(this) - ratio(other)`` on the same documents, with a paired bootstrap over documents, widened for few.
 
     Args:
         this: (documents,), such as a specialist's bits for each document.
@@ -173,7 +182,7 @@ def ratio_difference(
     if len(a) < 2:
         return Score(value, None, None, len(a), reason="one document has no spread to measure")
     totals = resample_sums(np.stack([a - b, bottom], axis=1), seed=seed, resamples=resamples)
-    return percentile_score(value, totals[:, 0] / totals[:, 1], len(a))
+    return percentile_score(value, totals[:, 0] / totals[:, 1], len(a), units=len(a))
 
 
 def resample_sums(columns: Floats, *, seed: int, resamples: int = RESAMPLES) -> Floats:

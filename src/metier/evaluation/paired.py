@@ -8,8 +8,8 @@ from typing import TypedDict
 import numpy as np
 from scipy.special import bdtr
 
-from metier.evaluation.groups import extreme_share, interval, sign_flip_exact, summed
-from metier.evaluation.intervals import RESAMPLES, Ints, require_examples
+from metier.evaluation.groups import interval, sign_flip_exact, summed
+from metier.evaluation.intervals import RESAMPLES, Ints, require_examples, without_spread
 from metier.evaluation.metrics import METRICS, distinct, encode, encode_golds, resampled, tally
 from metier.evaluation.scores import Score
 
@@ -62,7 +62,8 @@ def difference(
     Both systems are scored on the same bootstrap sample, so that what makes an example hard for both cancels.
     Where the two never disagree every bootstrap difference is 0 and would claim certainty: there the interval
     is plus and minus the Clopper-Pearson upper end of the share of examples on which they disagree. So it is within
-    [-1, 1] where one of them is always right and the other never.
+    [-1, 1] where one of them is always right and the other never, and where all samples differ by the same, such as
+    those of two systems that are never right.
 
     Args:
         golds: (n,), right labels.
@@ -97,8 +98,7 @@ def extreme_difference(value: float, n: int, groups: Ints | None) -> Score:
     """A difference of 0, 1 or -1, whose bootstrap would claim certainty: to both sides as far as the Clopper-Pearson
     upper end of 0 of as many units, within [-1, 1].
     """
-    bound = extreme_share(0.0, n, groups).high or 0.0
-    return Score(value, max(-1.0, value - bound), min(1.0, value + bound), n)
+    return without_spread(value, n, n if groups is None else int(groups.max()) + 1, ends=(-1.0, 1.0))
 
 
 def accuracy_difference(

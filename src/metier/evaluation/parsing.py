@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
+
+_MARKS = r"(?:[^\w.,:;!?/|&] )*"
+"""Signs around a label that neither end a sentence nor join labels: quotation marks, asterisks, brackets."""
 
 
 def parse_label(text: str, labels: Sequence[str]) -> str | None:
@@ -11,8 +15,9 @@ def parse_label(text: str, labels: Sequence[str]) -> str | None:
 
     Letter case, punctuation and white space do not count; whole words do: "Positive." is ``positive``, "positively" and
     "not positive" are nothing. Of labels that begin alike the longest fits. What follows the label is not read:
-    "positive negative" is ``positive``, because that is what was said first. Labels that differ in punctuation alone
-    (``-1`` and ``1``, ``+`` and ``-``) are read with their punctuation.
+    "positive negative" is ``positive``, because that is what was said first. But "neutral/positive", "neutral or
+    positive" and "negative, neutral, positive" name several labels and state none: they are nothing. Labels that differ
+    in punctuation alone (``-1`` and ``1``, ``+`` and ``-``) are read with their punctuation.
 
     Args:
         labels: distinct names.
@@ -29,7 +34,31 @@ def parse_label(text: str, labels: Sequence[str]) -> str | None:
     fitting = [
         (len(spelling), label) for spelling, label in zip(spelt, labels, strict=True) if _begins(words, spelling)
     ]
-    return max(fitting, key=lambda pair: pair[0])[1] if fitting else None
+    if not fitting:
+        return None
+    count, said = max(fitting, key=lambda pair: pair[0])
+    others = [_words(label, True) for label in labels if label != said]
+    return None if _another(_behind(text, count, symbols), others) else said
+
+
+def _behind(text: str, count: int, symbols: bool) -> str:
+    """What follows the first ``count`` words, with a space around each visible character."""
+    pieces = _words(text, True)
+    places = [place for place, piece in enumerate(pieces) if symbols or _words(piece, False)]
+    return " ".join(pieces[places[count - 1] + 1 :])
+
+
+def _another(rest: str, others: Sequence[tuple[str, ...]]) -> bool:
+    """Whether ``rest`` joins another label to the one before it.
+
+    After a comma the other label must be a whole item: "yes, no doubt" is ``yes``.
+    """
+    names = "|".join(re.escape(" ".join(other)) for other in others)
+    if not names:
+        return False
+    joined = rf"(?:, )?(?:[/|&]|or|and|to) {_MARKS}(?:{names})(?!\S)"
+    listed = rf", {_MARKS}(?:{names})(?= [^\w ]| or | and |$)"
+    return re.match(f"{_MARKS}(?:{joined}|{listed})", rest) is not None
 
 
 def _begins(words: tuple[str, ...], spelling: tuple[str, ...]) -> bool:

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from metier.evaluation.agreement import corrected, with_interval
-from metier.evaluation.intervals import RESAMPLES, Floats, clopper_pearson, resample_sums
+from metier.evaluation.agreement import corrected, with_interval, without_spread
+from metier.evaluation.intervals import RESAMPLES, Floats, resample_sums
 from metier.evaluation.scores import Score
 
 _UNDEFINED = "one and the same option throughout: agreement by chance is certain"
 _ONE = "one question has no spread to measure"
+_SAME = 1e-9  # shares that are equal on paper differ in their last bits
 
 Parts = Callable[[Floats], tuple[Floats, Floats | float]]
 """From column sums to observed agreement and agreement by chance."""
@@ -150,8 +151,8 @@ def _by_question(questions: Sequence[str], rows: Floats) -> Floats:
 def _scored(parts: Parts, rows: Floats, n: int, seed: int) -> dict[str, Any]:
     """The statistic of all questions with its bootstrap over questions.
 
-    Where raters agree on everything all samples do too and would claim certainty: there the lower end is the one that
-    the lower Clopper-Pearson end of full agreement on so many questions gives.
+    Where raters agree on everything, on nothing, or on as much of every question, all samples do too and would claim
+    certainty: there it is :func:`~metier.evaluation.agreement.without_spread` of so many questions.
     """
     observed, chance = parts(rows.sum(axis=0))
     value = float(corrected(observed, chance))
@@ -159,8 +160,7 @@ def _scored(parts: Parts, rows: Floats, n: int, seed: int) -> dict[str, Any]:
         return {"value": None, "low": None, "high": None, "n": n, "reason": _UNDEFINED}
     if len(rows) < 2:
         return Score(value, None, None, n, reason=_ONE).to_json()
-    if value > 1 - 1e-9:
-        low = float(corrected(clopper_pearson(len(rows), len(rows))[0], chance))
-        return Score(1.0, min(low, 1.0), 1.0, n).to_json()
-    drawn = corrected(*parts(resample_sums(rows, seed=seed, resamples=RESAMPLES)))
-    return with_interval(value, drawn, n).to_json()
+    drawn = parts(resample_sums(rows, seed=seed, resamples=RESAMPLES))
+    if np.ptp(drawn[0]) < _SAME:
+        return without_spread(float(observed), float(chance), n, units=len(rows)).to_json()
+    return with_interval(value, corrected(*drawn), n).to_json()

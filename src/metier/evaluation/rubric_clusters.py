@@ -9,12 +9,11 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from metier.evaluation.intervals import RESAMPLES, Floats, clopper_pearson, percentile_score, require_examples
+from metier.evaluation.intervals import RESAMPLES, Floats, percentile_score, require_examples, without_spread
 from metier.evaluation.scores import Score
 
 PERMUTATIONS = 10_000  # as in Singhal et al. 2025
@@ -25,7 +24,7 @@ _ONE = "one question has no spread to measure"
 def clustered(
     statistic: Callable[[Floats], Floats], rows: Floats, *, n: int, seed: int, ends: tuple[float, float] = (0.0, 1.0)
 ) -> Score:
-    """A statistic of column sums with its percentile bootstrap over questions.
+    """A statistic of column sums with its percentile bootstrap over questions, its tails widened for few of them.
 
     Where every sample gives the same value the percentiles would claim certainty. Then the interval reaches as far as
     the Clopper-Pearson end of "none of this many questions", held inside ``ends``.
@@ -45,9 +44,8 @@ def clustered(
     drawn = statistic(_draws(questions, seed) @ rows)
     drawn = drawn[np.isfinite(drawn)]
     if np.ptp(drawn) < _SAME:
-        bound = float(clopper_pearson(0, questions)[1])
-        return Score(value, max(ends[0], value - bound), min(ends[1], value + bound), n)
-    return replace(percentile_score(value, drawn, n), n=n)
+        return without_spread(value, n, questions, ends=ends)
+    return percentile_score(value, drawn, n, units=questions)
 
 
 @functools.lru_cache(maxsize=2)

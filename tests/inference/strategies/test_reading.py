@@ -55,6 +55,7 @@ WORDS = Question(EXAMPLE, {}, TEXTS, TEXTS, ("0", "1", "2"), "text")
         ("A) red is wrong", None, None),
         ("A, B and C are all possible. The answer could be anything.", None, None),
         ("The answer is (A) or (B).", None, None),
+        ("The answer is red or green.", None, None),
         ("I cannot answer. Red light says nothing.", None, None),
     ],
 )

@@ -74,6 +74,16 @@ def test_shots_are_the_same_each_time_and_never_the_question_itself() -> None:
         choose(AB, POOL, 5, "fixed", 0)
 
 
+def test_a_fixed_shot_stands_there_twice_only_where_its_label_has_no_other() -> None:
+    pool = [example(n, "x" * (1 if n else 40), "a" if n in (0, 3) else "b") for n in range(20)]
+    for seed in range(4):
+        shots = choose(AB, pool, 4, "fixed", seed)(example(99, "x"))
+        assert sorted(e.target for e in shots) == ["a", "a", "b", "b"]
+        assert len({e.id for e in shots}) == 4
+    lone = [example(n, "x", "a" if n == 3 else "b") for n in range(20)]
+    assert [e.id for e in choose(AB, lone, 4, "fixed", 0)(example(99, "x"))].count("3") == 2
+
+
 def test_letters_take_turns_among_fixed_shots() -> None:
     task = Task(name="mc", version=1, kind="multiple_choice", title="MC",
                 template=Template(input="{text}\n{options}", options="lettered"))  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -77,16 +78,26 @@ def in_turn(task: Task, pool: Sequence[Example], answer: Form | None) -> tuple[l
 def fixed(pool: Sequence[Example], labels: Sequence[str], count: int, seed: int) -> list[Example]:
     """Labels in turn, short texts (at most the median length), seeded order.
 
-    Without labels there is nothing to take turns.
+    Without labels there is nothing to take turns. A label with too few short texts gives its shortest ones: an example
+    is shown twice only where its label has no other.
     """
     median = sorted(len(example.text) for example in pool)[len(pool) // 2]
     members = [[e for e in pool if e.target == label] for label in labels] or [list(pool)]
-    short = [[e for e in found if len(e.text) <= median] or found for found in members]
+    each = math.ceil(count / max(1, sum(map(bool, members))))
+    short = [_short(found, median, each) for found in members]
     generator = random.Random(seed)
     pools = [generator.sample(found, len(found)) for found in short if found]
     chosen = [pools[turn % len(pools)][turn // len(pools) % len(pools[turn % len(pools)])] for turn in range(count)]
     generator.shuffle(chosen)
     return chosen
+
+
+def _short(members: Sequence[Example], median: int, count: int) -> Sequence[Example]:
+    """Those of at most ``median`` characters; the ``count`` shortest where these are too few, all if there are none."""
+    short = [example for example in members if len(example.text) <= median]
+    if not short or len(short) >= count:
+        return short or members
+    return sorted(members, key=lambda example: len(example.text))[:count]
 
 
 def _drawn(pool: Sequence[Example], example: Example, count: int, seed: int) -> list[Example]:
