@@ -55,6 +55,15 @@ def test_a_loss_above_the_axis_leaves_the_picture_instead_of_running_along_its_e
     assert heights.count(12.0) == 1  # the edge is where the line enters
 
 
+@given(st.lists(st.integers(0, 200).map(lambda n: n / 200), min_size=1, max_size=9), st.booleans())
+def test_a_score_curve_shows_no_score_that_cannot_be(values: list[float], level: bool) -> None:
+    points = [(float(step), values[0] if level else value) for step, value in enumerate(values, 1)]
+    tree = ET.fromstring(str(figures.score_curve(points, points[-1], "Validation weighted F1")))
+    ends = [float(tick.text or "") for tick in tree if tick.get("text-anchor") == "end" and tick.get("class") == "tick"]
+    assert len(ends) >= 2
+    assert all(0 <= tick <= 1 for tick in ends)
+
+
 def test_every_figure_is_well_formed_and_says_what_it_shows() -> None:
     train = [(float(i), 2 / (1 + i / 10)) for i in range(500)]
     looks = [(100.0, 0.8), (200.0, 0.6), (400.0, 0.7)]

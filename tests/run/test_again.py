@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from metier.errors import MetierError
 from metier.evaluation.evidence import read_scores
-from metier.files import sha256_file
+from metier.evaluation.written import not_applicable
+from metier.files import sha256_file, write_json
 from metier.recipe import Mix, Recipe, load_recipe
 from metier.run import curve, run
-from metier.run.again import on_other_bases, sizes_up_to, spread, wins_from
+from metier.run.again import from_fewer, on_other_bases, sizes_up_to, spread, wins_from
 from metier.run.mixture import shares
+from metier.run.preflight import preflight
 from metier.tasks import Example, fewer
 from tests.toy import write_recipe, write_table
 
@@ -71,6 +73,27 @@ def test_seeds_give_mean_and_spread(toy_base: Path, tmp_path: Path) -> None:
     assert "With other seeds" in (path / "report.html").read_text(encoding="utf-8")
 
 
+def test_a_curve_leaves_out_what_does_not_apply_at_some_size(toy_base: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(write_recipe(tmp_path, toy_base))
+    scored = {"status": "ok", "metrics": {"accuracy": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}}}
+
+    def write(folder: Path, shots_fit: bool) -> Path:
+        entries = {"specialist": scored, "tfidf": not_applicable("every question has options of its own")}
+        entries["base-fewshot"] = scored if shots_fit else not_applicable("no solved example fits")
+        write_json(folder / "evidence" / "scores.json", {"exam": entries})
+        return folder
+
+    def points(*, small_fits: bool) -> list[dict[str, Any]]:
+        def carry(_: Recipe, folder: Path) -> Path:
+            return write(folder, small_fits)
+
+        found = read(from_fewer(recipe, write(tmp_path, True), "exam", "accuracy", 40, carry, [20], [], []))
+        return [dict(point["systems"]) for point in found["points"]]
+
+    assert [set(systems) for systems in points(small_fits=True)] == [{"base-fewshot", "specialist"}] * 2
+    assert [set(systems) for systems in points(small_fits=False)] == [{"specialist"}] * 2
+
+
 def mixed_recipe(folder: Path, base: Path, more: str = "") -> Path:
     write_table(folder / "other.csv", 60, seed=5)
     other = "{file: " + str(folder / "other.csv") + ", text: sentence, label: mood}"
@@ -116,6 +139,16 @@ def test_nothing_that_one_task_tests_on_is_learnt_from_another(toy_base: Path, t
         key_of(e) for data in (mixture.main, *mixture.others) for p in ("validation", "test") for e in data.part(p)
     }
     assert not held_out & {key_of(e) for e in mixture.train}
+
+
+def test_what_is_to_be_said_of_a_task_mixed_in_names_it(toy_base: Path, tmp_path: Path) -> None:
+    recipe = mixed_recipe(tmp_path, toy_base)
+    labelled = ", label: mood, labels: [negative, neutral, positive]}"
+    recipe.write_text(recipe.read_text().replace(", label: mood}", labelled))
+    other = tmp_path / "other.csv"
+    other.write_text(other.read_text().replace(",positive,", ",Positive,"))
+    notes = preflight(recipe, data_root=None, offline=True).notes
+    assert any(n.startswith("other: ") and n.endswith("rows labelled 'Positive' are read as 'positive'") for n in notes)
 
 
 def test_tasks_with_other_labels_are_not_mixed(toy_base: Path, tmp_path: Path) -> None:

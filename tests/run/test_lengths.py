@@ -49,6 +49,7 @@ def test_they_are_told_in_validate_log_manifest_and_report(
     assert cut["samples"][0]["tokens"] > 200
     assert "the middle of 6 texts is left out" in said
     assert "of 6 solved examples fit into base-fewshot's prompt" in said
+    assert "raise max_tokens if the base can read more" in said
     events = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [event["counts"] for event in events if event["event"] == "cut"] == [cut["counts"]]
     assert "Texts cut in the middle" in (out / "report.html").read_text()
@@ -61,7 +62,10 @@ def test_they_are_told_in_validate_log_manifest_and_report(
 def test_nothing_is_told_where_nothing_is_cut(recipe: Path) -> None:
     recipe.write_text(recipe.read_text().replace("max_tokens: 200", "max_tokens: 4000"))
     found = preflight(recipe, data_root=None, offline=True)
-    assert any("middle of 6 texts" in note for note in found.notes)  # the toy base has 512 positions, not 4000
+    [note] = [note for note in found.notes if "middle of 6 texts" in note]  # the toy base has 512 positions, not 4000
+    assert "than 448 tokens" in note
+    assert "this base reads no more" in note
+    assert found.limit == 448
     rows = (recipe.parent / "bio.csv").read_text().replace("It went on for long. " * 60, "")
     (recipe.parent / "bio.csv").write_text(rows)
     assert not any("left out" in note for note in preflight(recipe, data_root=None, offline=True).notes)
@@ -76,3 +80,23 @@ def test_as_many_solved_examples_as_fit(toy_base: Path, recipe: Path) -> None:
     short, long = ({"abstract": text, "question": "so?"} for text in ("dose " * 3, "dose " * 300))
     assert fitting_shots(encoder, [(short, "yes"), (long, "no"), (short, "no")]) == [(short, "yes")]
     assert fitting_shots(encoder, [(long, "yes")]) == []
+
+
+def test_where_no_solved_example_fits_nothing_is_said_of_few_shot(recipe: Path, tmp_path: Path, command: Run) -> None:
+    long = "instruction: " + "Say yes or no. " * 20
+    recipe.write_text(
+        recipe.read_text()
+        .replace("max_tokens: 200", "max_tokens: 400")
+        .replace("epochs: 1", "steps: 2")
+        .replace("labels: [yes, no]", f"labels: [yes, no], {long}")
+    )
+    code, _, said = command("curve", recipe, "--out", tmp_path / "out", "--sizes", "20")
+    assert code == 0, said
+    assert "base-fewshot is not measured: no solved example fits" in said
+    entry = json.loads((tmp_path / "out" / "evidence" / "scores.json").read_text())["bio"]["base-fewshot"]
+    assert entry == {"status": "not applicable", "reason": "no solved example fits into half of the longest prompt"}
+    points = json.loads((tmp_path / "out" / "evidence" / "curve.json").read_text())["points"]
+    assert all("base-fewshot" not in point["systems"] for point in points)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "no solved example fits" in page
+    assert "the base with examples in its prompt" not in page

@@ -41,7 +41,7 @@ def validate(recipe: RecipePath, data_root: DataRoot = None, offline: Offline = 
     lengths = found.lengths
     typer.echo(
         f"tokens    median {int(sorted(lengths)[len(lengths) // 2])}, longest {int(lengths.max())} an example "
-        f"(limit {found.recipe.max_tokens})"
+        f"(limit of a prompt {found.limit})"
     )
     typer.echo(f"memory    about {found.memory_gb:.1f} GB at the peak (this machine has {found.device.memory_gb:g})")
     if found.train_seconds is not None:

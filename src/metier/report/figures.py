@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup, escape
 
@@ -53,6 +53,10 @@ class Axis:
             low, high = low - around, high + around
         step = nice_step(high - low, ticks)
         return cls(math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step, step, percent)
+
+    def inside(self, low: float, high: float) -> Axis:
+        """The same axis without what lies beyond ``low`` and ``high``, which are ticks of it."""
+        return replace(self, low=max(self.low, low), high=min(self.high, high))
 
     @property
     def ticks(self) -> list[float]:
@@ -236,9 +240,10 @@ def by_size(series: Mapping[str, Sequence[Sequence[float]]]) -> Markup:
 
 
 def score_curve(points: Sequence[Point], best: Point | None, title: str) -> Markup:
-    """A validation score by step, the step whose weights are kept marked."""
+    """A validation score from 0 to 1 by step, the step whose weights are kept marked."""
     values = [y for _, y in points]
-    panel = Panel(_steps(points), Axis.around([*values, max(values) + 0.15 * (max(values) - min(values))]))
+    scale = Axis.around([*values, max(values) + 0.15 * (max(values) - min(values))])
+    panel = Panel(_steps(points), scale.inside(0.0, 1.0))
     body = panel.frame("step") + panel.line(points, "line accent")
     body += "".join(panel.dot(x, y, "dot accent", 2.5) for x, y in points)
     if best:

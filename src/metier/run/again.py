@@ -11,6 +11,7 @@ from typing import Any
 
 from metier.errors import MetierError
 from metier.evaluation.evidence import read_scores
+from metier.evaluation.written import NOT_APPLICABLE
 from metier.files import write_json
 from metier.recipe import Adapt, Recipe
 from metier.run.mixture import alone
@@ -107,15 +108,19 @@ def from_fewer(
     rivals = {
         name: rival_recipe(recipe, adapt) for name, adapt in (recipe.curve.rivals if recipe.curve else {}).items()
     }
-    points = []
+    points: list[dict[str, Any]] = []
     for size in chosen:
         folder = path if size == count else carry(_smaller(recipe, size, kept), path / "curve" / str(size))
-        systems = {name: _score(folder, task, name, metric) for name in (*kept, "specialist")}
+        measured = [name for name in (*kept, "specialist") if _applies(folder, task, name)]
+        systems = {name: _score(folder, task, name, metric) for name in measured}
         others = {name: other if size == count else _smaller(other, size, []) for name, other in rivals.items()}
         folders = learn_rivals(others, size, path, carry)
         systems |= {name: _score(other, task, "specialist", metric) for name, other in folders.items()}
         gaps = rival_differences(folder, folders, task, list(labels), metric, recipe.seed, test)
         points.append({"examples": size, "systems": systems, "against": {**_against(folder, task), **gaps}})
+    everywhere = set.intersection(*(set(point["systems"]) for point in points))
+    for point in points:
+        point["systems"] = {name: score for name, score in point["systems"].items() if name in everywhere}
     target = path / "evidence" / "curve.json"
     methods = {"specialist": recipe.adapt.method, **{name: other.adapt.method for name, other in rivals.items()}}
     found = {"task": task, "metric": metric, "methods": methods, "points": points, "wins_from": wins_from(points)}
@@ -159,6 +164,11 @@ def wins_from(points: Sequence[dict[str, Any]]) -> int | None:
             break
         first = int(point["examples"])
     return first
+
+
+def _applies(folder: Path, task: str, system: str) -> bool:
+    """Whether the system can answer such a task, with these prompts."""
+    return bool(read_scores(folder / "evidence" / "scores.json")[task][system].get("status") != NOT_APPLICABLE)
 
 
 def _score(folder: Path, task: str, system: str, metric: str) -> dict[str, Any]:

@@ -161,6 +161,31 @@ def _refuse_few_votes(loaded: Loaded) -> None:
         )
 
 
+def thin_labels(data: Data) -> list[str]:
+    """Notes of labels that nothing is learnt of, that nothing is tested on, or that few test rows are of."""
+    if data.task.kind != "classification" or not data.part("train"):
+        return []
+    counts = data.to_json()["counts"]
+    train, test = counts["train"], counts["test"]
+    there = [label for label in data.task.labels if any(part[label] for part in counts.values())]
+    told = {
+        "no row of train is labelled {}: nothing of it is learnt": [label for label in there if not train[label]],
+        "no row of test is labelled {}: nothing of it is measured": [label for label in there if not test[label]],
+        f"fewer than {FEW_TESTED} rows of test are labelled {{}}: how well it is found is largely chance there": [
+            label for label in there if 0 < test[label] < FEW_TESTED
+        ],
+    }
+    return [note.format(_listed(labels)) for note, labels in told.items() if labels]
+
+
+FEW_TESTED = 5
+
+
+def _listed(labels: Sequence[str]) -> str:
+    more = f", and so with {len(labels) - 3} more" if len(labels) > 3 else ""
+    return ", ".join(repr(label) for label in labels[:3]) + more
+
+
 def measurable(recipe: Recipe, data: Data) -> Recipe:
     """The recipe with the systems that can be measured: a training part that is empty fits and solves nothing."""
     if data.part("train"):

@@ -63,14 +63,15 @@ def fitting_shots(encoder: Encoder, shots: Shots) -> Shots:
     return kept
 
 
-def told_of(cut: dict[str, Any]) -> str | None:
-    """The warning, None where nothing is cut."""
+def told_of(cut: dict[str, Any], allowed: int) -> str | None:
+    """The warning, None where nothing is cut; ``allowed`` tokens are the recipe's limit, the base's may be lower."""
     if not any(cut["counts"].values()):
         return None
     parts = ", ".join(f"{part} {count}" for part, count in cut["counts"].items() if count)
-    first = cut["samples"][0]
+    first, lower = cut["samples"][0], cut["max_tokens"] < allowed
+    fix = "this base reads no more (max_tokens is higher)" if lower else "raise max_tokens if the base can read more"
     return (
         f"the middle of {sum(cut['counts'].values())} texts is left out ({parts}): their prompts are longer than "
         f"{cut['max_tokens']} tokens, such as {first['where']}, field '{first['field']}', {first['tokens']} tokens; "
-        "raise max_tokens if the base can read more"
+        f"{fix}"
     )

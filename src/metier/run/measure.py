@@ -8,6 +8,7 @@ from typing import Any
 
 from metier.evaluation.evidence import write_predictions
 from metier.evaluation.scores import Prediction
+from metier.models.encode import Encoder
 from metier.models.forward import Runner
 from metier.run.answers import answer
 from metier.run.data import Shots, few_shots
@@ -17,6 +18,8 @@ from metier.run.progress import bar, console
 from metier.run.retention import measure_retention
 from metier.run.strategies import Asking
 from metier.tasks import Loaded
+
+NO_SHOT_FITS = "no solved example fits into half of the longest prompt"
 
 
 class Measuring(Asking):
@@ -28,6 +31,10 @@ class Measuring(Asking):
             if name in self.recipe.measure.systems:
                 few = "few" in name
                 shots = few_shots(self.data, self.recipe.measure.shots, self.recipe.seed) if few else ([], {})
+                if shots[0] and not fitting_shots(self._shot_encoder(shots), shots[0]):
+                    self.not_asked[name] = NO_SHOT_FITS
+                    console.print(f"  note: {name} is not measured: {NO_SHOT_FITS}")
+                    continue
                 reads = [self._data_key(), self._model_key(), shots]
                 self._stage(name, reads, [self._file(name)], lambda n=name, s=shots: self._ask_base(n, s))  # type: ignore[misc]
         self._generated("base-generated", [self._data_key(), self._model_key()], self.runner)
@@ -36,7 +43,7 @@ class Measuring(Asking):
     def _ask_base(self, name: str, chosen: tuple[Shots, dict[str, Shots]]) -> dict[str, Any]:
         """Zero-shot, or behind solved examples: the same for all questions, or its own for each."""
         shots, own = chosen
-        encoder = self._encoder(self.recipe.max_tokens * (2 if shots or own else 1), shots)
+        encoder = self._shot_encoder(chosen)
         if len(fitting := fitting_shots(encoder, shots)) < len(shots):
             console.print(f"  note: {len(fitting)} of {len(shots)} solved examples fit into {name}'s prompt")
             shots = encoder.shots = fitting
@@ -46,6 +53,11 @@ class Measuring(Asking):
         write_predictions(self._file(name), found)
         about: Any = {"each": self.data.protocol["shots"]} if own else [target for _, target in shots]
         return {"truncated": encoder.truncated, "shots": about}
+
+    def _shot_encoder(self, chosen: tuple[Shots, dict[str, Shots]]) -> Encoder:
+        """Prompts behind solved examples may be twice as long."""
+        shots, own = chosen
+        return self._encoder(self.recipe.max_tokens * (2 if shots or own else 1), shots)
 
     def measure_specialist(self) -> None:
         """The specialist on validation (for calibration) and, once, on test; written out; then what it forgot."""

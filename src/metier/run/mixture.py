@@ -10,7 +10,7 @@ from typing import Any
 
 from metier.errors import MetierError
 from metier.recipe import Mix, Recipe
-from metier.run.data import Data, prepare_data
+from metier.run.data import Data, prepare_data, thin_labels
 from metier.sources import Lock
 from metier.tasks import Example, Task
 from metier.tasks.prepare import key_of
@@ -32,6 +32,10 @@ class Mixture:
     others: list[Data]
     train: list[Example]
     drawn: dict[str, dict[str, int]]
+
+    def warnings(self) -> list[str]:
+        """What is to be said of how the tasks mixed in were read, each with its task's name."""
+        return [f"{data.name}: {told}" for data in self.others for told in [*data.loaded.warnings, *thin_labels(data)]]
 
 
 def mix_tasks(recipe: Recipe, main: Data, *, data_root: Path | None, lock: Lock | None, offline: bool) -> Mixture:

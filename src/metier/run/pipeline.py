@@ -11,6 +11,7 @@ import yaml
 
 from metier.evaluation.evidence import failed, read_predictions, read_scores, write_predictions
 from metier.evaluation.groups import in_groups
+from metier.evaluation.written import not_applicable
 from metier.files import write_json, write_text
 from metier.inference.bundle import write_bundle
 from metier.models.adapters import ADAPTERS
@@ -22,7 +23,7 @@ from metier.run.again import each_alone, on_other_bases, with_other_seeds
 from metier.run.answers import answer_labels
 from metier.run.classical import answer_classically, classical_systems
 from metier.run.corpora import learn_corpus
-from metier.run.data import Data, measurable, prepare_data
+from metier.run.data import Data, measurable, prepare_data, thin_labels
 from metier.run.describe import describe, energy
 from metier.run.lengths import cut_texts, told_of
 from metier.run.measure import Measuring
@@ -161,11 +162,12 @@ class _Run(Measuring):
         console.print(f"[bold]{self.recipe.name}[/]: {self.data.task.title}, {counts}")
         console.print(f"  base {self.base.name} ({self.base.ref}) on {self.device.device}: {self.device.why}")
         notes = [f"forgetting is not measured on {name}: {reason}" for name, reason in self.absent.items()]
-        if told := told_of(self.cut):
+        if told := told_of(self.cut, self.recipe.max_tokens):
             notes.append(told)
         if near["pairs"]:
             notes.append(f"{near['test_examples']} test texts nearly repeat a training text (see the report)")
-        notes += check_demand(self.recipe, self.data)
+        notes += [*thin_labels(self.data), *check_demand(self.recipe, self.data)]
+        notes += self.mixture.warnings() if self.mixture else []
         for note in [*self.data.loaded.warnings, *notes]:
             console.print(f"  note: {note}", markup=False)
 
@@ -266,7 +268,9 @@ class _Run(Measuring):
         """Scores with intervals from the predictions; calibration into the specialist."""
         task, seed, answers = self.data.task, self.recipe.seed, self.predictions
         systems = [*self.recipe.measure.systems, *self._alone(), *self.beside, "specialist"]
-        entries = score_systems(answers, task, systems, self.data.part("test"), seed)
+        asked = [name for name in systems if name not in self.not_asked]
+        entries = score_systems(answers, task, asked, self.data.part("test"), seed)
+        entries |= {name: not_applicable(reason) for name, reason in self.not_asked.items()}
         if self.recipe.measure.generation and not task.written:
             entries |= score_generated(answers, task, self.data.part("test"), seed)
         entries |= self.score_asked()

@@ -16,7 +16,7 @@ from metier.models.layers import lowest_of
 from metier.models.load import fitting, load_config, load_tokenizer
 from metier.recipe import Recipe, load_recipe
 from metier.run import lengths as lengths_of
-from metier.run.data import Data, prepare_data
+from metier.run.data import Data, prepare_data, thin_labels
 from metier.run.mixture import mix_tasks
 from metier.run.retention import retention_data
 from metier.run.selective import check_demand
@@ -37,6 +37,7 @@ class Preflight:
     base: Base
     device: Device
     prompt: str
+    limit: int
     lengths: np.ndarray
     parameters: int
     train_seconds: float | None
@@ -61,14 +62,14 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
     lock = Lock()
     data = prepare_data(recipe, data_root=data_root, lock=lock, offline=offline)
     base = resolve(recipe.base, lock=lock, offline=offline, where="recipe, base")
-    notes = [*data.loaded.warnings, *check_demand(recipe, data)]
+    notes = [*data.loaded.warnings, *thin_labels(data), *check_demand(recipe, data)]
     check_strategies(recipe, data, data_root=data_root, offline=offline)
     learnt = data.shown()
     if recipe.mix:
         mixture = mix_tasks(recipe, data, data_root=data_root, lock=lock, offline=offline)
         learnt = mixture.train
         drawn = ", ".join(f"{counts['an_epoch']} of {name}" for name, counts in mixture.drawn.items())
-        notes.append(f"an epoch draws {drawn}")
+        notes += [*mixture.warnings(), f"an epoch draws {drawn}"]
     if recipe.retention and recipe.adapt.method != "none":
         _, absent = retention_data(recipe.retention, recipe.seed, data_root=data_root, lock=lock, offline=offline)
         notes += [f"forgetting cannot be measured on {name}: {reason}" for name, reason in absent.items()]
@@ -77,7 +78,7 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
     limit = fitting(base.path, recipe.max_tokens, taken=recipe.adapt.soft_tokens, answers=data.answers)
     encoder = Encoder(load_tokenizer(base.path), data.task, limit)
     train = asked(data.task, learnt)
-    if told := lengths_of.told_of(lengths_of.cut_texts(encoder, data)):
+    if told := lengths_of.told_of(lengths_of.cut_texts(encoder, data), recipe.max_tokens):
         notes.append(told)
     prefix, bare = split_prefix([encoder.training_item(e.inputs, e.target) for e in train])
     lengths = np.array([item.tokens for item in bare]) + len(prefix)
@@ -94,7 +95,7 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
     if recipe.seeds:
         notes.append(f"the same is trained with {len(recipe.seeds)} seeds: that is in the time")
     seconds = flops * len(recipe.seeds or [0]) / (device.gflops * 1e9 * SHARE) if device.gflops and learns else None
-    return Preflight(recipe, data, base, device, encoder.render(train[0].inputs), lengths, size, seconds,
+    return Preflight(recipe, data, base, device, encoder.render(train[0].inputs), limit, lengths, size, seconds,
                      _memory(recipe, device, size, config), notes)  # fmt: skip
 
 

@@ -33,6 +33,7 @@ class Work:
         self.checkpoints = self.path / "checkpoints"
         self.specialist = self.path / "specialist"
         self.absent: dict[str, str] = {}
+        self.not_asked: dict[str, str] = {}  # systems that cannot be measured, and why
         self.data: Data
         self.base: Base
         self.device: Device
