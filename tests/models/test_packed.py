@@ -15,7 +15,7 @@ from metier.models.batching import by_budget, sorted_runs
 from metier.models.encode import split_prefix
 from metier.models.forward import Runner
 from metier.models.load import load_model
-from metier.models.packed import Item
+from metier.models.packed import Item, build_pack
 
 VOCABULARY = 300
 ids = st.integers(0, VOCABULARY - 1)
@@ -111,8 +111,20 @@ def test_other_architectures_are_exact_or_padded(config: object, packs: bool, tm
     found = Runner(model)
     assert found.packing is packs, found.why
     items = [Item(tuple(range(10, 22)), ((4, 5), (6,))), Item((7, 8), ((10,),))]
-    expected = Runner(model, packing=False).answer_logprobs(items, (1, 2, 3, 4))
-    torch.testing.assert_close(found.answer_logprobs(items, (1, 2, 3, 4)), expected, atol=1e-4, rtol=1e-4)
+    for some, prefix in ((items, (1, 2, 3, 4)), (items[1:], range(1, 9))):
+        expected = Runner(model, packing=False).answer_logprobs(some, prefix)
+        torch.testing.assert_close(found.answer_logprobs(some, prefix), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_row_holds_what_must_run_and_what_is_scored_are_the_answers() -> None:
+    items = [Item((3, 4, 5), ((6, 7), (8,))), Item((9,), ((10,),))]
+    pack = build_pack((1, 2), items)
+    assert pack.input_ids.tolist() == [[1, 2, 3, 4, 5, 6, 9]]
+    assert pack.positions.tolist() == [[0, 1, 2, 3, 4, 5, 2]]
+    assert [one.tokens for one in items] == [4, 1]
+    assert list(zip(pack.rows.tolist(), pack.targets.tolist(), pack.owner.tolist(), strict=True)) == [
+        (4, 6, 0), (5, 7, 0), (4, 8, 1), (6, 10, 2),
+    ]  # fmt: skip
 
 
 @given(items=st.lists(item, min_size=1, max_size=30), budget=st.integers(10, 200))

@@ -41,3 +41,34 @@ def test_a_fault_leaves_a_directory_that_was_there_or_holds_work(tmp_path: Path)
         with pytest.raises(MetierError):
             _fail(tmp_path / name, wrote)
         assert (tmp_path / name).is_dir()
+
+
+def test_a_stage_is_done_again_only_for_something_else_or_an_output_that_is_gone(tmp_path: Path) -> None:
+    out, done = tmp_path / "out", []
+
+    def work() -> dict[str, float]:
+        done.append(out.write_text("x"))
+        return {"seconds": 9.0}
+
+    with open_run(tmp_path) as directory:
+        assert [directory.stage("s", reads, [out], work) for reads in ("a", "a", "b")] == [True, False, True]
+    with open_run(tmp_path) as directory:
+        assert [directory.is_stale("s", reads) for reads in ("a", "b")] == [True, False]
+        assert not directory.is_stale("another", "a")
+        assert directory.manifest["stages"]["s"]["seconds"] == 9.0  # of all its attempts
+        assert not directory.stage("s", "b", [out], work)
+        out.unlink()
+        assert directory.stage("s", "b", [out], work)
+        directory.forget("s")
+        assert directory.stage("s", "b", [out], work)
+    assert len(done) == 4
+
+
+def test_a_stage_that_fails_is_not_done(tmp_path: Path) -> None:
+    def fail() -> None:
+        raise MetierError("no")
+
+    with open_run(tmp_path) as directory:
+        with pytest.raises(MetierError):
+            directory.stage("s", "a", [], fail)
+        assert directory.stage("s", "a", [], lambda: None)

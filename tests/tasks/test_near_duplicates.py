@@ -33,5 +33,17 @@ def test_case_and_punctuation_do_not_count_and_the_closest_come_first() -> None:
     assert found["samples"][0]["train"] == words
 
 
+def test_every_field_counts_and_a_sample_says_whether_the_labels_agree() -> None:
+    def row(number: int, firm: str, target: str) -> Example:
+        return Example(f"{number}", {"text": "profit rose again", "firm": firm}, target)
+
+    train = [row(0, "Alma", "up")]
+    found = near_duplicates(train, [row(1, "Alma", "up"), row(2, "Alma", "down"), row(3, "Borel Cirrus", "up")])
+    assert found["pairs"] == 2
+    assert [sample["same_label"] for sample in found["samples"]] == [True, False]
+    many = near_duplicates(train, [row(number, "Alma", "up") for number in range(30)])
+    assert (many["pairs"], len(many["samples"])) == (30, 10)
+
+
 def test_nothing_to_compare() -> None:
     assert near_duplicates([], examples(["a"], "b"))["pairs"] == 0

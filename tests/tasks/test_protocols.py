@@ -126,3 +126,6 @@ def test_published_rows_are_kept_and_validation_comes_out_of_train(
     assert told["duplicates"]["test_rows_also_in_train"] > 0
     kept = {e.inputs["text"] for e in data.part("train")}
     assert not kept & {e.inputs["text"] for e in data.part("validation")}
+    more = recipe("fingpt").model_dump() | {"task": {"name": "financial-phrasebank", "exemplars": "more.csv"}}
+    with pytest.raises(MetierError, match="says which rows are learnt from"):
+        prepare_data(Recipe.model_validate(more), data_root=tmp_path, lock=None, offline=True)

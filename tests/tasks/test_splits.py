@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from metier.errors import MetierError
-from metier.tasks import PARTS, Example, prepare, split
+from metier.tasks import PARTS, Example, fewer, only_test, prepare, split
 from metier.tasks.prepare import normalised
 from metier.tasks.splits import with_calibration
 
@@ -49,21 +49,30 @@ def test_the_same_rows_in_any_order_split_alike(seed: int, shuffle: random.Rando
     assert {part: sum(first["counts"][part].values()) for part in PARTS} == {p: len(first["ids"][p]) for p in PARTS}
 
 
-def test_how_many_rows_a_class_needs() -> None:
-    shares = {"train": 0.8, "validation": 0.1, "test": 0.1}
-    with pytest.raises(MetierError, match="the class 'b' has no example in validation") as error:
+@pytest.mark.parametrize(("part", "most"), [("validation", "train"), ("train", "validation")])
+def test_how_many_rows_a_class_needs(part: str, most: str) -> None:
+    shares = {name: 0.8 if name == most else 0.1 for name in PARTS}
+    with pytest.raises(MetierError, match=f"the class 'b' has no example in {part}") as error:
         split(rows({"a": 40, "b": 5}), seed=0, fractions=shares)
     assert "at least 10 rows" in str(error.value.fix)
     split(rows({"a": 40, "b": 10}), seed=0, fractions=shares)
 
 
-def test_options_in_another_order_are_other_training_data() -> None:
-    given, turned = (
-        [Example(f"{n:02}", {"text": f"text {n}"}, "a", ("a", "b")[::step], source_row=f"f.csv:{n}") for n in range(9)]
-        for step in (1, -1)
-    )
-    hashes = {split(e, seed=0, fractions=SHARES, stratify=False).to_json([], {})["hash"] for e in (given, turned)}
-    assert len(hashes) == 2
+def test_no_examples_are_no_split() -> None:
+    with pytest.raises(MetierError, match="there is no example"):
+        split([], seed=0, fractions=SHARES, stratify=False)
+
+
+def test_another_text_and_options_in_another_order_are_other_training_data() -> None:
+    def hashed(text: str, *options: str, target: str = "a") -> str:
+        made = [
+            Example(f"{n}", {"text": f"{text} {n}"}, target, options, None, PARTS[n % 3], f"f.csv:{n}")
+            for n in range(9)
+        ]
+        return str(split(made, seed=0, fractions=SHARES, stratify=False).to_json([], {})["hash"])
+
+    found = [hashed("text", "a", "b"), hashed("text", "b", "a"), hashed("else", "a", "b")]
+    assert len({*found, hashed("text", "a", "b", target="b")}) == 4
 
 
 def test_another_seed_is_another_split() -> None:
@@ -96,6 +105,13 @@ def test_no_group_and_no_text_in_two_parts(drawn: list[tuple[str, int]], seed: i
             if e.group:
                 homes[e.group].add(part)
     assert all(len(found) == 1 for found in [*homes.values(), *texts.values()])
+
+
+def test_rows_of_one_text_stay_together() -> None:
+    examples = [Example(f"{i:04}", {"text": f"{'Tt'[i % 2]}ext {i // 2}"}, "ab"[i // 2 % 2]) for i in range(60)]
+    done = split(examples, seed=0, fractions=SHARES)
+    homes = [{e.inputs["text"].lower() for e in done.parts[part]} for part in PARTS]
+    assert sum(map(len, homes)) == 30
 
 
 def test_groups_come_near_their_shares() -> None:
@@ -140,9 +156,13 @@ def test_parts_the_data_lacks_are_cut_from_train(given_parts: list[str | None], 
         (fixed(["train"] * 10 + [None] * 2), "2 of 12 rows have no split"),
         (fixed(["test"] * 12), "puts no row into train"),
         (fixed(["train"] * 10 + ["held"] * 2), "unknown part 'held'"),
+        (
+            fixed(["train"] * 10 + ["validation"] * 6, dict.fromkeys(range(10), "g")),
+            "nothing is left of train for test",
+        ),
         (fixed(["train"] * 10 + ["validation"] * 6, {0: "g", 12: "g"}), "the group 'g' stands in train and in valid"),
         (rows({"a": 9}), "all 9 rows have the label 'a'"),
-        (rows({"a": 9, "b": 2}), "the class 'b' has 2 rows: too few to split"),
+        (rows({"a": 9, "b": 4}), "the class 'b' has 4 rows: too few to split"),
         ([], "no example"),
         ([*rows({"a": 9, "b": 9}), *rows({"a": 1})], "two examples have the id '0000'"),
         (rows({"a": 8, "b": 8}, dict.fromkeys(range(8), "g")), "'a' has no example in"),
@@ -175,3 +195,20 @@ def test_half_of_validation_is_set_aside_for_calibration_with_whole_groups_and_l
     assert told["counts"]["calibration"]["down"] == pytest.approx(len(both[1]) / 3, abs=3)
     assert told["hash"] != before["hash"]
     assert list(before["counts"]) == ["train", "validation", "test"]
+
+
+def test_fewer_examples_have_labels_in_proportion_and_more_of_them_hold_those() -> None:
+    train = rows({"a": 60, "b": 30, "c": 10})
+    few, more = fewer(train, 20, seed=1), fewer(train, 50, seed=1)
+    assert Counter(e.target for e in few) == {"a": 12, "b": 6, "c": 2}
+    assert Counter(e.target for e in fewer(train, 3, seed=1)) == {"a": 2, "b": 1}
+    assert {e.id for e in few} < {e.id for e in more}
+    assert fewer(train[::-1], 20, seed=1) == few != fewer(train, 20, seed=2)
+
+
+def test_what_is_only_asked_is_all_tested() -> None:
+    examples = rows({"a": 3})
+    made = only_test(examples, seed=0, fractions=SHARES, stratify=True)
+    assert made.parts == {"train": [], "validation": [], "test": examples}
+    with pytest.raises(MetierError, match="two examples have the id '0000'"):
+        only_test([*examples, *rows({"b": 1})], seed=0, fractions=SHARES, stratify=True)

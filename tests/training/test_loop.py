@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,11 @@ from metier.models.forward import Runner
 from metier.models.load import load_model
 from metier.models.packed import Item
 from metier.training import prompts
-from metier.training.loop import Progress, Schedule, train
-from metier.training.optimizer import learning_rate
+from metier.training.loop import Batch, Progress, Schedule, train
+from metier.training.optimizer import MasterAdamW, learning_rate
 from metier.training.order import epoch_batches
 from metier.training.prompts import Prompts
+from metier.training.spikes import SpikeRule
 
 ITEMS = [Item((1, 5, 6 + i % 3, 20 + i % 7), ((30 + i % 3, 2),)) for i in range(40)]
 SCHEDULE = Schedule(learning_rate=0.02, checkpoint_every=2, seed=3)
@@ -35,6 +37,25 @@ def work(runner: Runner, epochs: int = 2) -> Prompts:
 
 def weights(runner: Runner) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in runner.model.named_parameters() if p.requires_grad}
+
+
+class Line:
+    """One weight that is drawn down a slope, and a number drawn by chance in every step."""
+
+    def __init__(self, *slopes: float) -> None:
+        self.slopes = slopes or (1.0,) * 6
+        self.model, self.steps = torch.nn.Linear(1, 1, bias=False), len(self.slopes)
+        torch.nn.init.ones_(self.model.weight)
+        self.chances: list[float] = []
+
+    def prepare(self, folder: Path) -> None:
+        pass
+
+    def accumulate(self, step: int) -> Batch:
+        self.chances.append(float(torch.rand(())))
+        loss = self.slopes[step] * self.model.weight.sum()
+        loss.backward()
+        return Batch(float(loss.detach()), examples=1, tokens=1, loss_tokens=1, shown={})
 
 
 def losses(log: Path) -> list[float]:
@@ -147,6 +168,68 @@ def test_of_looks_within_a_standard_error_of_the_highest_the_last_is_kept(
     assert all(torch.equal(value, weights(runner)[name]) for name, value in seen[kept // 2 - 1].items())
 
 
+def test_a_look_as_high_as_the_highest_is_no_rise(tmp_path: Path) -> None:
+    schedule = Schedule(validate_every=1, patience=2)
+    progress = train(
+        Line(), schedule, folder=tmp_path / "c", log=tmp_path / "l", key="k", validate=lambda: {"metric": 0.5}
+    )
+    assert (progress.stopped, progress.step, progress.best_step) == ("early", 3, 3)
+
+
+def test_a_look_is_without_dropout_and_gradients_and_so_is_what_comes_out(tmp_path: Path) -> None:
+    line, ways = Line(), []
+
+    def validate() -> dict[str, float]:
+        ways.append((line.model.training, torch.is_grad_enabled()))
+        return {"metric": 0.5}
+
+    train(line, Schedule(validate_every=2), folder=tmp_path / "c", log=tmp_path / "l", key="k", validate=validate)
+    assert ways == [(False, False)] * 3
+    train(line, Schedule(), folder=tmp_path / "d", log=tmp_path / "l", key="k")
+    assert not line.model.training
+
+
+def test_chance_differs_from_step_to_step_and_from_seed_to_seed(tmp_path: Path) -> None:
+    lines = [Line() for _ in range(2)]
+    for seed, line in enumerate(lines):
+        train(line, Schedule(seed=seed), folder=tmp_path / f"{seed}", log=tmp_path / "l", key="k")
+    assert len({chance for line in lines for chance in line.chances}) == 12
+
+
+@pytest.mark.parametrize("at", [3, 6])
+def test_ctrl_c_stops_behind_a_checkpoint_unless_all_steps_are_done(tmp_path: Path, at: int) -> None:
+    def press(progress: Progress, *_: object) -> None:
+        if progress.step == at:
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    stopped = False
+    try:
+        train(Line(), Schedule(), folder=tmp_path / "c", log=tmp_path / "l", key="k", report=press)
+    except KeyboardInterrupt:
+        stopped = True
+    assert stopped == (at < 6)
+    assert [path.name for path in (tmp_path / "c").iterdir()] == [f"step-{at:06d}"]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_step_that_is_skipped_leaves_nothing_to_the_next(tmp_path: Path) -> None:
+    schedule = Schedule(learning_rate=0.01, spikes=SpikeRule(window=3, patience=2))
+    slopes = [1.0, 1.0, 1.0, 100.0, 1.0, 100.0, 1.0]
+    progress = train(Line(*slopes), schedule, folder=tmp_path / "c", log=tmp_path / "l", key="k")
+    entries = [json.loads(line) for line in (tmp_path / "l").read_text().splitlines()]
+    assert (progress.skipped, progress.stopped) == (2, "completed")  # not two in a row
+    assert [entry["grad_norm"] for entry in entries if entry["event"] == "train"] == slopes
+
+
+@pytest.mark.parametrize(("warmup", "steps"), [(0.5, 10), (1, 1), (4, 4), (0.0, 1)])
+def test_the_warm_up_is_a_share_of_the_steps_or_a_number_of_them(warmup: float, steps: int) -> None:
+    rates = [Schedule(learning_rate=1.0, warmup=warmup).rate(step, 20) for step in range(20)]
+    assert rates[:steps] == pytest.approx([(step + 1) / steps for step in range(steps)])
+    assert rates[steps] == 1.0
+    assert rates[steps + 1] < 1.0
+
+
 def test_a_loss_that_is_not_finite_stops_with_the_last_checkpoint(
     toy_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,11 +262,36 @@ def test_cutting_a_batch_into_runs_changes_no_gradient(toy_base: Path) -> None:
     torch.testing.assert_close(gradients[0], gradients[1], atol=1e-6, rtol=1e-4)
 
 
+def test_every_epoch_sees_all_items_in_another_order_until_the_steps_are_done(toy_base: Path) -> None:
+    runner = lora(toy_base)
+    batches = work(runner).batches
+    assert [sorted(i for batch in epoch for i in batch) for epoch in (batches[:5], batches[5:])] == [
+        list(range(40))
+    ] * 2
+    assert batches[:5] != batches[5:]
+    short = Prompts(runner, ITEMS, epochs=2, steps=7, batch_size=8, seed=3)
+    assert (short.steps, short.batches) == (7, batches[:7])
+    weighted = Prompts(runner, ITEMS, epochs=1, batch_size=8, seed=3, weights=[1.0] * 39 + [41.0])
+    assert sum(batch.count(39) for batch in weighted.batches) in (20, 21)
+
+
 def test_order_is_a_permutation_and_depends_on_the_epoch() -> None:
     lengths = [i % 13 for i in range(101)]
     first, again, second = (epoch_batches(lengths, batch_size=8, seed=1, epoch=e) for e in (0, 0, 1))
     assert first == again != second
     assert sorted(i for batch in first for i in batch) == list(range(101))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_gradient_longer_than_the_clip_is_cut_to_it_and_then_gone(dtype: torch.dtype) -> None:
+    line = torch.nn.Linear(2, 1, bias=False, dtype=dtype)
+    optimizer = MasterAdamW(line.named_parameters(), decay=0.0, betas=(0.5, 0.999))
+    line.weight.grad = torch.tensor([[3.0, 4.0]], dtype=dtype)
+    norm = optimizer.gather()
+    optimizer.step(0.1, norm, clip=1.0)
+    assert norm == 5.0
+    torch.testing.assert_close(optimizer.state()["exp_avg.weight"], torch.tensor([[0.3, 0.4]]))
+    assert line.weight.grad is None
 
 
 def test_the_rate_rises_then_falls() -> None:
