@@ -87,8 +87,7 @@ def find_duplicates(files: Sequence[tuple[int, Path]]) -> tuple[list[np.ndarray]
         left.append(pairs[0])
         right.append(pairs[1])
     exact = _column(signatures, lambda found: found["exact"][:, 0] ^ mixed(found["exact"][:, 1].copy()))
-    pairs = _equal(exact)
-    edges = np.concatenate([*left, pairs[0]]), np.concatenate([*right, pairs[1]])
+    edges = np.concatenate(left), np.concatenate(right)  # equal texts share all bands
     graph = coo_array((np.ones(len(edges[0]), bool), edges), shape=(total, total))
     _, cluster = connected_components(graph, directed=False)
     first = _first_of(cluster, by_order)

@@ -143,7 +143,6 @@ def train(
     started = time.perf_counter()
     work.prepare(folder)
     progress.seconds += time.perf_counter() - started
-    torch.manual_seed(schedule.seed)
     if validate:
         run.look_anew(looks, validate)
     with _stop_gently() as asked:
