@@ -62,9 +62,9 @@ def test_predictions_come_back_as_they_were(tmp_path: Path) -> None:
     assert read_predictions(path) == predictions
     table = pq.read_table(path)
     assert table.column_names[:5] == ["example_id", "split", "text", "gold", "answer"]
-    assert table.column_names[5:] == ["parsed", "tokens", "seconds", "p.positive", "p.neutral", "p.negative"]
+    assert table.column_names[5:] == ["parsed", "tokens", "p.positive", "p.neutral", "p.negative"]
     assert pq.ParquetFile(path).metadata.row_group(0).column(2).compression == "ZSTD"
-    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    assert sorted(p.name for p in path.parent.iterdir()) == [path.name, "task.base.seconds.json"]
 
 
 @given(st.text(min_size=1), st.text(), st.none() | st.text(), st.dictionaries(st.text(), st.floats(0, 1), max_size=4))
@@ -105,7 +105,7 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: p
     with pytest.raises(MetierError, match="disk is full"):
         write_predictions(tmp_path / "x.parquet", made(9, 2))
     assert read_predictions(tmp_path / "x.parquet") == made(5, 1)
-    assert [path.name for path in tmp_path.iterdir()] == ["x.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.parquet", "x.seconds.json"]
 
 
 def test_no_predictions_and_damaged_files(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metier.errors import MetierError
+from metier.evaluation import times
 from metier.evaluation.averaged import AVERAGE, Slices, average_difference, average_weighted_f1
 from metier.evaluation.calibration import (
     Temperature,
@@ -28,19 +29,19 @@ from metier.files import replacing, write_json
 
 _AGAIN = "run `metier run` on the recipe again: finished stages are not repeated"
 _TEXTS = ("example_id", "split", "text", "gold", "answer")
-_COLUMNS = (*_TEXTS, "parsed", "tokens", "seconds")
+_COLUMNS = (*_TEXTS, "parsed", "tokens")
 
 
 def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
-    """Write predictions as parquet (zstd), one row each, by rename.
+    """Write predictions as parquet (zstd), one row each, by rename; their seconds beside it.
 
     Columns: ``example_id``, ``split``, ``text``, ``gold``, ``answer`` (null if unreadable), ``parsed``,
-    ``tokens``, ``seconds``, ``output`` if any system wrote, and ``p.<label>`` for each label that has a probability.
+    ``tokens``, ``output`` if any system wrote, and ``p.<label>`` for each label that has a probability.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kinds = {"parsed": pa.bool_(), "tokens": pa.int64(), "seconds": pa.float64()}
+    kinds = {"parsed": pa.bool_(), "tokens": pa.int64()}
     columns = {
         name: pa.array([getattr(p, name) for p in predictions], kinds.get(name, pa.string())) for name in _COLUMNS
     }
@@ -51,6 +52,7 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
         columns[f"p.{label}"] = pa.array([p.probabilities.get(label) for p in predictions], pa.float64())
     with replacing(path) as temporary:
         pq.write_table(pa.table(columns), temporary, compression="zstd")
+    times.write_seconds(path, [p.seconds for p in predictions])
 
 
 def read_predictions(path: Path) -> list[Prediction]:
@@ -72,15 +74,17 @@ def read_predictions(path: Path) -> list[Prediction]:
     return [
         Prediction(
             **{name: row[name] for name in _COLUMNS},
+            seconds=spent,
             output=row.get("output"),
             probabilities={x: row[f"p.{x}"] for x in labels if row[f"p.{x}"] is not None},
         )
-        for row in table.to_pylist()
+        for row, spent in zip(table.to_pylist(), times.read_seconds(path, table.num_rows), strict=True)
     ]
 
 
 def read_scores(path: Path) -> dict[str, dict[str, dict[str, Any]]]:
-    """``scores.json`` as task, then system, then entry; empty if there is no such file yet.
+    """``scores.json`` as task, then system, then entry, with times where they are known; empty if there is no such
+    file yet.
 
     Raises:
         MetierError: the file is not valid JSON.
@@ -93,7 +97,15 @@ def read_scores(path: Path) -> dict[str, dict[str, dict[str, Any]]]:
         raise MetierError(f"not valid JSON: {error}", where=str(path), fix=_AGAIN) from error
     if not isinstance(scores, dict):
         raise MetierError("scores are an object of tasks", where=str(path), fix=_AGAIN)
+    times.together(scores, times.read(times.file_of(path)))
     return scores
+
+
+def write_scores(path: Path, scores: times.Entries) -> None:
+    """Write ``scores.json`` and, beside it, the times in it, by rename: scores are the same from run to run."""
+    left, taken = times.apart(scores)
+    write_json(times.file_of(path), taken)
+    write_json(path, left)
 
 
 def merge_scores(path: Path, task: str, system: str, entry: Mapping[str, Any]) -> None:
@@ -102,7 +114,7 @@ def merge_scores(path: Path, task: str, system: str, entry: Mapping[str, Any]) -
         raise ValueError("an entry has the status 'ok', or 'failed' with a reason")
     scores = read_scores(path)
     scores.setdefault(task, {})[system] = dict(entry)
-    write_json(path, scores)
+    write_scores(path, scores)
 
 
 def failed(reason: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from metier.errors import MetierError
+from metier.evaluation import times
 from metier.evaluation.evidence import read_scores
 from metier.evaluation.written import NOT_APPLICABLE
 from metier.files import write_json
@@ -70,7 +71,9 @@ def on_other_bases(recipe: Recipe, path: Path, task: str, bases: Mapping[str, st
 
 def _as_system(folder: Path, path: Path, task: str, system: str) -> None:
     answers = Path("evidence") / "predictions"
-    shutil.copyfile(folder / answers / f"{task}.specialist.parquet", path / answers / f"{task}.{system}.parquet")
+    found, wanted = folder / answers / f"{task}.specialist.parquet", path / answers / f"{task}.{system}.parquet"
+    shutil.copyfile(times.seconds_file(found), times.seconds_file(wanted))
+    shutil.copyfile(found, wanted)
 
 
 def sizes_up_to(count: int, smallest: int = 64) -> list[int]:

@@ -9,9 +9,8 @@ from typing import Any
 
 from metier.errors import MetierError
 from metier.evaluation.asked import evaluate_asked
-from metier.evaluation.evidence import read_predictions
+from metier.evaluation.evidence import read_predictions, write_scores
 from metier.evaluation.groups import in_groups
-from metier.files import write_json
 from metier.inference.specialist import Specialist
 from metier.inference.strategies import Loaded
 from metier.models.bases import resolve
@@ -88,7 +87,7 @@ def ask_target(
         for called, choice in found.items():
             _stage(directory, subject, called, choice, seed=seed, **where)
         entries = _scores(directory, subject, list(found), seed)
-        write_json(out / "evidence" / "scores.json", {subject.task.name: entries})
+        write_scores(out / "evidence" / "scores.json", {subject.task.name: entries})
     return entries
 
 

@@ -7,8 +7,8 @@ from collections.abc import Container
 from pathlib import Path
 
 from metier.errors import MetierError
-from metier.evaluation.evidence import read_scores
-from metier.files import write_json, write_text
+from metier.evaluation.evidence import read_scores, write_scores
+from metier.files import write_text
 from metier.models.bases import resolve
 from metier.recipe import Recipe
 from metier.run.corpus_preflight import corpus_preflight
@@ -98,5 +98,5 @@ def _forget_others(out: Path, hold_outs: Container[str]) -> None:
             for system in scores.pop(name):
                 bits_file(folder, name, system).unlink(missing_ok=True)
         if others:
-            write_json(folder / "evidence" / "scores.json", scores)
+            write_scores(folder / "evidence" / "scores.json", scores)
             (folder / "evidence" / "samples.json").unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from metier.evaluation.evidence import failed, read_predictions, read_scores, write_predictions
+from metier.evaluation.evidence import failed, read_predictions, read_scores, write_predictions, write_scores
 from metier.evaluation.groups import in_groups
 from metier.evaluation.written import not_applicable
 from metier.files import write_json, write_text
@@ -129,8 +129,8 @@ class _Run(Measuring):
         """A recipe that trains otherwise never stands beside the specialist, scores and report of the one before it."""
         console.print("  the recipe trains something else than before: the specialist and its results are made anew")
         shutil.rmtree(self.specialist, ignore_errors=True)
-        evidence = [self.path / "evidence" / name for name in ("scores.json", "curve.json", "seeds.json")]
-        for file in [self.path / "report.html", *evidence, *self.predictions.glob("*.specialist*.parquet")]:
+        evidence = [self.path / "evidence" / name for name in ("scores.json", "times.json", "curve.json", "seeds.json")]
+        for file in [self.path / "report.html", *evidence, *self.predictions.glob("*.specialist*")]:
             file.unlink(missing_ok=True)
         self.directory.forget("adapt", "finished", "training")
 
@@ -285,7 +285,7 @@ class _Run(Measuring):
             scores[general.task.name] = score_retention(answers, general, seed)
         for name, reason in self.absent.items():
             scores[name] = {system: failed(reason) for system in ("base", "specialist")}
-        write_json(self.path / "evidence" / "scores.json", scores)
+        write_scores(self.path / "evidence" / "scores.json", scores)
         self._entries = entries
 
     def report(self) -> None:
