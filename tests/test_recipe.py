@@ -34,7 +34,7 @@ def fault(tmp_path: Path, text: str) -> str:
         ("  epochs: 2", "  epochs: 0", ["line 6", "'adapt.epochs'", "found 0"]),
         ("  epochs: 2", "  epochs: [", ["not valid YAML"]),
         ("name: toy", "name: 2024-99-99", ["not valid YAML"]),
-        ("name: toy", "name: a/b", ["line 1", "'name'"]),
+        ("name: toy", "name: a/b", ["line 1", "'name'", "a name of letters, digits, dots, dashes and underscores"]),
         ("  label: mood", "  labels: [[a], b]", ["line 4", "task.labels", "['a']"]),
         ("adapt:", "measure: {systems: [base, basis]}\nadapt:", ["line 5", "measure.systems", "base-fewshot"]),
         (

@@ -101,8 +101,11 @@ def mixed_recipe(folder: Path, base: Path, more: str = "") -> Path:
     return write_recipe(folder, base, extra="measure: {systems: [majority, tfidf]}\n" + extra)
 
 
-def test_tasks_learnt_together_are_measured_on_each(toy_base: Path, tmp_path: Path) -> None:
+def test_tasks_learnt_together_are_measured_on_each(
+    toy_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = run(mixed_recipe(tmp_path, toy_base), out=tmp_path / "run")
+    assert "specialist" in capsys.readouterr().err.split("  other:\n")[1]
     scores = read_scores(path / "evidence" / "scores.json")
     assert set(scores["table"]) == {"majority", "tfidf", "alone", "specialist"}
     assert set(scores["other"]) == {"tfidf", "alone", "specialist"}

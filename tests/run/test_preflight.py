@@ -70,6 +70,12 @@ def test_the_time_is_that_of_what_is_computed(toy_base: Path, tmp_path: Path, mo
     assert seconds("lowest_layer: 0, ", "\nseeds: [0, 1]\n") == pytest.approx(2 * whole)
 
 
+def test_sizes_of_a_curve_that_the_training_part_does_not_have(toy_base: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, toy_base, extra="curve: {sizes: [64, 5000]}\n")
+    with pytest.raises(MetierError, match=r"168 examples[\s\S]*curve\.sizes[\s\S]*from 2 to 168"):
+        preflight(recipe, data_root=None, offline=True)
+
+
 @pytest.mark.parametrize(("layer", "told"), [(99, "layers 0 to 1"), (-1, "lowest_layer")])
 def test_a_layer_that_the_base_does_not_have(toy_base: Path, tmp_path: Path, layer: int, told: str) -> None:
     recipe = write_recipe(tmp_path, toy_base)

@@ -14,7 +14,7 @@ _EXPECTED = {  # by how pydantic's names of faults begin
     "finite_number": "a finite number",
     "bool_": "true or false",
     "string_type": "text",
-    "string_pattern": "a plain name ({pattern})",
+    "string_pattern": "a name of {allowed}, with a letter or digit first",
     "date_": "a day such as 2024-05-31",
     "list_": "a list",
     "tuple_": "a list",
@@ -34,7 +34,10 @@ def expected(fault: Mapping[str, Any]) -> str | None:
     kind = next((kind for kind in _EXPECTED if fault["type"].startswith(kind)), None)
     if kind is None:
         return None
-    words = _EXPECTED[kind].format(**fault.get("ctx", {})).replace("at least 1 entries", "at least one entry")
+    context = fault.get("ctx", {})
+    signs = "letters, digits, dots, dashes and underscores"
+    allowed = signs if "A-Z" in context.get("pattern", "") else "small letters, digits and dashes"
+    words = _EXPECTED[kind].format(**context, allowed=allowed).replace("at least 1 entries", "at least one entry")
     return words if len(choices(fault)) != 1 else words.removeprefix("one of ")
 
 

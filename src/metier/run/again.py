@@ -134,7 +134,8 @@ def from_fewer(
 def check_sizes(sizes: Sequence[int], count: int) -> None:
     """Errors: :class:`MetierError` for sizes that a training part of ``count`` examples does not have."""
     if min(sizes) < 2 or max(sizes) > count:
-        raise MetierError(f"the training part has {count} examples", fix=f"give sizes from 2 to {count}")
+        fix = f"give sizes from 2 to {count}"
+        raise MetierError(f"the training part has {count} examples", where="recipe, curve.sizes, or --sizes", fix=fix)
 
 
 def _smaller(recipe: Recipe, size: int, systems: Sequence[str]) -> Recipe:

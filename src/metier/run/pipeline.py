@@ -287,6 +287,7 @@ class _Run(Measuring):
             scores[name] = {system: failed(reason) for system in ("base", "specialist")}
         write_scores(self.path / "evidence" / "scores.json", scores)
         self._entries = entries
+        self._mixed = {data.name: scores[data.name] for data in (self.mixture.others if self.mixture else ())}
 
     def report(self) -> None:
         """The report and the model card, from the run directory alone."""
@@ -296,6 +297,9 @@ class _Run(Measuring):
         page = write_report(self.path)
         write_card(self.path)
         show_scores(self._entries, self.data.task.metric)
+        for name, entries in self._mixed.items():
+            console.print(f"  {name}:", markup=False)
+            show_scores(entries, self.data.task.metric)
         console.print(f"  report: [bold]{page}[/]")
 
 

@@ -16,6 +16,7 @@ from metier.models.layers import lowest_of
 from metier.models.load import fitting, load_config, load_tokenizer
 from metier.recipe import Recipe, load_recipe
 from metier.run import lengths as lengths_of
+from metier.run.again import check_sizes
 from metier.run.data import Data, prepare_data, thin_labels
 from metier.run.mixture import mix_tasks
 from metier.run.retention import retention_data
@@ -64,6 +65,8 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
     base = resolve(recipe.base, lock=lock, offline=offline, where="recipe, base")
     notes = [*data.loaded.warnings, *thin_labels(data), *check_demand(recipe, data)]
     check_strategies(recipe, data, data_root=data_root, offline=offline)
+    if recipe.curve and recipe.curve.sizes:
+        check_sizes(recipe.curve.sizes, len(data.part("train")))
     learnt = data.shown()
     if recipe.mix:
         mixture = mix_tasks(recipe, data, data_root=data_root, lock=lock, offline=offline)
