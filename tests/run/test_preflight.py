@@ -70,6 +70,18 @@ def test_the_time_is_that_of_what_is_computed(toy_base: Path, tmp_path: Path, mo
     assert seconds("lowest_layer: 0, ", "\nseeds: [0, 1]\n") == pytest.approx(2 * whole)
 
 
+def test_memory_is_that_of_the_batch_up_to_what_runs_at_once(toy_base: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, toy_base)
+    text = recipe.read_text()
+
+    def needed(batch: int, at_once: int) -> float:
+        recipe.write_text(text.replace("batch_size: 16", f"batch_size: {batch}, micro_batch_tokens: {at_once}"))
+        return preflight(recipe, data_root=None, offline=True).memory_gb
+
+    assert needed(16, 4096) < needed(64, 4096)
+    assert needed(64, 100) == needed(16, 100) < needed(16, 4096)
+
+
 def test_sizes_of_a_curve_that_the_training_part_does_not_have(toy_base: Path, tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, toy_base, extra="curve: {sizes: [64, 5000]}\n")
     with pytest.raises(MetierError, match=r"168 examples[\s\S]*curve\.sizes[\s\S]*from 2 to 168"):

@@ -28,6 +28,8 @@ from metier.tasks.near import near_duplicates
 
 SHARE = 0.45  # of the measured matmul rate; a training step reaches 0.15 to 0.56, by processor (benchmarks/README.md)
 
+PROCESS_GB = 0.5  # Python, torch and the task's text
+
 
 @dataclass(frozen=True)
 class Preflight:
@@ -98,8 +100,10 @@ def preflight(path: Path, *, data_root: Path | None, offline: bool) -> Preflight
     if recipe.seeds:
         notes.append(f"the same is trained with {len(recipe.seeds)} seeds: that is in the time")
     seconds = flops * len(recipe.seeds or [0]) / (device.gflops * 1e9 * SHARE) if device.gflops and learns else None
-    return Preflight(recipe, data, base, device, encoder.render(train[0].inputs), limit, lengths, size, seconds,
-                     _memory(recipe, device, size, config), notes)  # fmt: skip
+    batch = len(prefix) + recipe.adapt.batch_size * float(lengths.mean() - len(prefix))
+    memory = _memory(recipe, device, size, config, tokens=min(batch, recipe.adapt.micro_batch_tokens), below=below)
+    prompt = encoder.render(train[0].inputs)
+    return Preflight(recipe, data, base, device, prompt, limit, lengths, size, seconds, memory, notes)
 
 
 def _alike(data: Data) -> list[str]:
@@ -133,13 +137,15 @@ def _weights(path: Path) -> tuple[int, int, Any]:
     return total, body, config
 
 
-def _memory(recipe: Recipe, device: Device, size: int, config: Any) -> float:
-    """GB at the peak: weights, what trains (master, two moments, gradient), activations of one run of tokens."""
+def _memory(recipe: Recipe, device: Device, size: int, config: Any, *, tokens: float, below: float) -> float:
+    """GB at the peak: weights, what trains (master, two moments, gradient), activations of one run of ``tokens`` in the
+    layers that adapt (all but the share ``below``), and the process itself.
+    """
     width = 4 if device.dtype == "float32" else 2
     low_rank = recipe.adapt.rank * 2 * 7 * config.hidden_size * config.num_hidden_layers
     others = {"none": 0, "full": size, "prompt": recipe.adapt.length * config.hidden_size}
     trained = others.get(recipe.adapt.method, low_rank)
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-    a_token = config.num_hidden_layers * (10 * config.hidden_size + 4 * inner) * width
+    a_token = config.num_hidden_layers * (1 - below) * (10 * config.hidden_size + 4 * inner) * width
     logits = 512 * config.vocab_size * 4 * 3
-    return float(size * width + trained * 16 + recipe.adapt.micro_batch_tokens * a_token + logits) / 1e9
+    return float(size * width + trained * 16 + tokens * a_token + logits) / 1e9 + PROCESS_GB
