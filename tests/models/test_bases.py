@@ -12,8 +12,9 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel, GPT2Config, GPT2LMHeadModel
 
 from metier.errors import MetierError
-from metier.models.bases import listing, resolve
+from metier.models.bases import catalogue, listing, resolve
 from metier.models.load import fitting, load_config, load_model, load_tokenizer
+from metier.sources.pypi import parse, recorded_hashes
 from tests.toy import make_base, write_tokenizer
 
 
@@ -124,3 +125,12 @@ def test_the_catalogue_says_where_bases_come_from() -> None:
     assert {row["parameters"] for row in rows} == {134_515_008}
     assert not any(row["cached"] for row in rows)
     assert all(row["bytes"] > 10**7 and row["licence"] for row in rows)
+
+
+def test_every_package_of_the_catalogue_has_its_hash_recorded() -> None:
+    for name, entry in catalogue().items():
+        for place in entry["places"]:
+            if place["ref"].startswith("pypi:"):
+                for part in [*place.get("parts", []), place["ref"]]:
+                    release = parse(part.removeprefix("pypi:").split("!")[0])
+                    assert recorded_hashes(*release), (name, part)
