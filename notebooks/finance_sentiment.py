@@ -25,6 +25,7 @@ import matplotlib.pyplot as plt
 import pyarrow.parquet as pq
 
 from metier import Specialist
+from metier.evaluation.evidence import read_scores
 from metier.run import run
 from metier.sources import write_table
 from metier.tasks import load_task
@@ -81,8 +82,8 @@ out = run(recipe, out=work / "run")
 # Points with 95 % intervals, on test sentences that no training has seen.
 
 # %%
-scores = json.loads((out / "evidence" / "scores.json").read_text(encoding="utf-8"))["sentences"]
-found = {system: entry["metrics"]["weighted_f1"] for system, entry in scores.items()}
+scores = read_scores(out / "evidence" / "scores.json")["sentences"]
+found = {system: entry["metrics"]["weighted_f1"] for system, entry in scores.items() if entry["status"] == "ok"}
 for system, f1 in found.items():
     print(f"{system:<13} {f1['value']:.3f} [{f1['low']:.3f}, {f1['high']:.3f}]  n = {f1['n']}")
 below = [f1["value"] - f1["low"] for f1 in found.values()]

@@ -24,6 +24,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 from metier import Specialist
+from metier.evaluation.evidence import read_scores
 from metier.run import run
 from metier.sources import write_table
 
@@ -120,8 +121,9 @@ out = run(recipe, out=work / "run")
 # Guessing among three is right once in three times. An interval that holds 1/3 shows nothing, however high its middle.
 
 # %%
-scores = json.loads((out / "evidence" / "scores.json").read_text(encoding="utf-8"))["trials"]
-found = {system: entry["metrics"]["accuracy"] for system, entry in scores.items() if "strategy" not in entry}
+scores = read_scores(out / "evidence" / "scores.json")["trials"]
+measured = {system: entry for system, entry in scores.items() if entry["status"] == "ok" and "strategy" not in entry}
+found = {system: entry["metrics"]["accuracy"] for system, entry in measured.items()}
 for system, score in found.items():
     verdict = "beyond guessing" if score["low"] > 1 / 3 else "guessing is not ruled out"
     print(f"{system:<13} {score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]  n = {score['n']}  {verdict}")

@@ -11,7 +11,7 @@ import openpyxl
 import pytest
 
 from metier.errors import MetierError
-from metier.evaluation.evidence import read_scores
+from metier.evaluation.evidence import read_scores, write_scores
 from metier.recipe import Recipe, TaskChoice
 from metier.run import run
 from metier.run.data import load
@@ -40,9 +40,9 @@ def mixed(toy_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def before(mixed: Path) -> Iterator[dict[str, Any]]:
     """The scores of the run itself; what a test adds to them is taken away again."""
     file = mixed / "evidence" / "scores.json"
-    text = file.read_text(encoding="utf-8")
-    yield json.loads(text)
-    file.write_text(text, encoding="utf-8")
+    scores = read_scores(file)
+    yield scores
+    write_scores(file, scores)
 
 
 def choice(path: Path) -> TaskChoice:

@@ -13,7 +13,7 @@ import pytest
 
 from metier import Specialist, cli
 from metier.errors import MetierError
-from metier.evaluation.evidence import read_predictions
+from metier.evaluation.evidence import read_predictions, read_scores
 from metier.evaluation.extraction import normalised_answer
 from metier.recipe import TaskChoice
 from metier.report import write_card, write_report
@@ -63,7 +63,7 @@ def finished(toy_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
 
 def scores(out: Path, task: str) -> dict[str, Any]:
-    return dict(json.loads((out / "evidence" / "scores.json").read_text())[task])
+    return read_scores(out / "evidence" / "scores.json")[task]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -72,7 +72,8 @@ def on_other_bases(recipe: Recipe, path: Path, task: str, bases: Mapping[str, st
 def _as_system(folder: Path, path: Path, task: str, system: str) -> None:
     answers = Path("evidence") / "predictions"
     found, wanted = folder / answers / f"{task}.specialist.parquet", path / answers / f"{task}.{system}.parquet"
-    shutil.copyfile(times.seconds_file(found), times.seconds_file(wanted))
+    if times.seconds_file(found).exists():
+        shutil.copyfile(times.seconds_file(found), times.seconds_file(wanted))
     shutil.copyfile(found, wanted)
 
 
