@@ -108,6 +108,13 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: p
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.parquet", "x.seconds.json"]
 
 
+def test_an_earlier_release_kept_seconds_in_the_table(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    write_predictions(path, made(5, 1))
+    pq.write_table(pq.read_table(path).append_column("seconds", [[2.0] * 5]), path)
+    assert [p.seconds for p in read_predictions(path)] == [2.0] * 5
+
+
 def test_no_predictions_and_damaged_files(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     write_predictions(path, [])

@@ -74,7 +74,7 @@ def read_predictions(path: Path) -> list[Prediction]:
     return [
         Prediction(
             **{name: row[name] for name in _COLUMNS},
-            seconds=spent,
+            seconds=row.get("seconds", spent),  # earlier releases kept them in the table
             output=row.get("output"),
             probabilities={x: row[f"p.{x}"] for x in labels if row[f"p.{x}"] is not None},
         )

@@ -17,6 +17,7 @@ from scipy.special import stdtrit
 from metier.evaluation.intervals import (
     CONFIDENCE,
     RESAMPLES,
+    SAME,
     Floats,
     Ints,
     clopper_pearson,
@@ -28,7 +29,6 @@ from metier.evaluation.scores import Prediction, Score
 from metier.tasks import Example
 
 _ELEMENTS = 4_000_000  # numbers held at once while resampling groups: 32 MB
-_SAME = 1e-9  # statistics of bootstrap samples that are equal on paper differ in their last bits
 TEST = "exact sign-flip test over groups"
 
 
@@ -112,7 +112,7 @@ def interval(
     units = None if groups is None else int(groups.max()) + 1
     if units == 1:
         return Score(value, *ends, n)
-    if np.ptp(resampled) < _SAME:
+    if np.ptp(resampled) < SAME:
         return without_spread(value, n, units or n, ends=ends)
     return percentile_score(value, resampled, n, units=units)
 

@@ -16,6 +16,7 @@ Ints = npt.NDArray[np.int64]
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+SAME = 1e-9  # statistics that are equal on paper differ in their last bits
 _ELEMENTS = 4_000_000  # numbers held at once while resampling documents: 32 MB
 
 

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from metier.evaluation.agreement import corrected, with_interval, without_spread
-from metier.evaluation.intervals import RESAMPLES, Floats, resample_sums
+from metier.evaluation.intervals import RESAMPLES, SAME, Floats, resample_sums
 from metier.evaluation.scores import Score
 
 _UNDEFINED = "one and the same option throughout: agreement by chance is certain"
 _ONE = "one question has no spread to measure"
-_SAME = 1e-9  # shares that are equal on paper differ in their last bits
 
 Parts = Callable[[Floats], tuple[Floats, Floats | float]]
 """From column sums to observed agreement and agreement by chance."""
@@ -161,6 +160,6 @@ def _scored(parts: Parts, rows: Floats, n: int, seed: int) -> dict[str, Any]:
     if len(rows) < 2:
         return Score(value, None, None, n, reason=_ONE).to_json()
     drawn = parts(resample_sums(rows, seed=seed, resamples=RESAMPLES))
-    if np.ptp(drawn[0]) < _SAME:
+    if np.ptp(drawn[0]) < SAME:
         return without_spread(float(observed), float(chance), n, units=len(rows)).to_json()
     return with_interval(value, corrected(*drawn), n).to_json()

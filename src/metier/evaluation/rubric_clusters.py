@@ -13,11 +13,10 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from metier.evaluation.intervals import RESAMPLES, Floats, percentile_score, require_examples, without_spread
+from metier.evaluation.intervals import RESAMPLES, SAME, Floats, percentile_score, require_examples, without_spread
 from metier.evaluation.scores import Score
 
 PERMUTATIONS = 10_000  # as in Singhal et al. 2025
-_SAME = 1e-9
 _ONE = "one question has no spread to measure"
 
 
@@ -43,7 +42,7 @@ def clustered(
         return Score(value, None, None, n, reason=_ONE)
     drawn = statistic(_draws(questions, seed) @ rows)
     drawn = drawn[np.isfinite(drawn)]
-    if np.ptp(drawn) < _SAME:
+    if np.ptp(drawn) < SAME:
         return without_spread(value, n, questions, ends=ends)
     return percentile_score(value, drawn, n, units=questions)
 
@@ -108,7 +107,7 @@ def permutation_p(first: Floats, second: Floats, *, seed: int, permutations: int
     a, b = first.sum(axis=0) + swaps @ change, second.sum(axis=0) - swaps @ change
     found = np.abs(a[:, 0] / a[:, 1] - b[:, 0] / b[:, 1])
     observed = abs(first[:, 0].sum() / first[:, 1].sum() - second[:, 0].sum() / second[:, 1].sum())
-    as_extreme = int((found >= observed - _SAME).sum())
+    as_extreme = int((found >= observed - SAME).sum())
     return as_extreme / len(found) if exact else (as_extreme + 1) / (len(found) + 1)
 
 

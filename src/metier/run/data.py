@@ -161,6 +161,9 @@ def _refuse_few_votes(loaded: Loaded) -> None:
         )
 
 
+FEW_TESTED = 5  # rows of a label, below which its score is largely chance
+
+
 def thin_labels(data: Data) -> list[str]:
     """Notes of labels that nothing is learnt of, that nothing is tested on, or that few test rows are of."""
     if data.task.kind != "classification" or not data.part("train"):
@@ -176,9 +179,6 @@ def thin_labels(data: Data) -> list[str]:
         ],
     }
     return [note.format(_listed(labels)) for note, labels in told.items() if labels]
-
-
-FEW_TESTED = 5
 
 
 def _listed(labels: Sequence[str]) -> str:
