@@ -45,7 +45,13 @@ def test_one_more_system_keeps_the_times_of_the_others(tmp_path: Path) -> None:
 def test_times_that_are_lost_or_of_other_rows_are_none(tmp_path: Path) -> None:
     path = tmp_path / "scores.json"
     write_scores(path, scores(1.0))
-    for damage in ("{", "[]", '{"task": {"gone": {"seconds": 1}}}'):
+    for damage in (
+        "{",
+        "[]",
+        '{"task": 5}',
+        '{"task": {"base": 5, "few": {"strategy": 5}}}',
+        '{"task": {"gone": {"seconds": 1}}}',
+    ):
         times.file_of(path).write_text(damage)
         assert "seconds" not in json.dumps(read_scores(path))
     file = tmp_path / "task.base.parquet"

@@ -32,14 +32,12 @@ def apart(scores: Entries) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def together(scores: dict[str, Any], times: Any) -> None:
     """Put the ``times`` of :func:`apart` back into ``scores``; what they belong to no longer is left out."""
-    for task, systems in times.items() if isinstance(times, dict) else ():
-        for system, found in systems.items():
-            entry = scores.get(task, {}).get(system)
-            if isinstance(entry, dict):
-                own = dict(found)
-                if isinstance(entry.get("strategy"), dict):
-                    entry["strategy"] |= own.pop("strategy", {})
-                entry |= own
+    for task, systems in scores.items():
+        for system, entry in systems.items() if isinstance(systems, dict) else ():
+            found = _within(_within(times, task), system)
+            if isinstance(entry.get("strategy"), dict):
+                entry["strategy"] |= _within(found, "strategy")
+            entry |= {name: found[name] for name in NAMES if name in found}
 
 
 def file_of(scores: Path) -> Path:
@@ -69,6 +67,12 @@ def read_seconds(predictions: Path, rows: int) -> list[float]:
     """Seconds of each of so many rows; 0 where they are not known."""
     found = read(seconds_file(predictions))
     return [float(s) for s in found] if isinstance(found, list) and len(found) == rows else [0.0] * rows
+
+
+def _within(record: Any, name: str) -> dict[str, Any]:
+    """The mapping of that name in a mapping; an empty one for anything else."""
+    found = record.get(name) if isinstance(record, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _take(record: dict[str, Any]) -> dict[str, Any]:
