@@ -66,6 +66,23 @@ def test_the_point_before_a_number_counts_in_duplicates() -> None:
     assert key_of(example(1, "so ...5 of them")) == key_of(example(2, "so 5 of them"))
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("a result of (12.5) million", "a result of 12.5 million", False),
+        ("a result of (12.5) million", "a result of -12.5 million", True),
+        ("a result of ( $3,1 )", "a result of -$3,1", True),
+        ("up 5 % on the year", "up 5 on the year", False),
+        ("up 5 % on the year", "Up 5% on the year.", True),
+        ("up 5 % on the year", "up 5 percent on the year", True),
+        ("f(2) of it", "f 2 of it", True),
+        ("sales (net) rose", "sales net rose", True),
+    ],
+)
+def test_brackets_and_percent_make_another_number(one: str, other: str, same: bool) -> None:
+    assert (key_of(example(1, one)) == key_of(example(2, other))) is same
+
+
 @given(st.text(max_size=40))
 def test_normalising_ignores_case_and_space_and_keeps_something(text: str) -> None:
     assert normalised(f"  {text}\n") == normalised(text)

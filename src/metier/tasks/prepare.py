@@ -61,21 +61,28 @@ def normalised(text: str) -> str:
     return " ".join("".join(pieces).split()) or " ".join(lowered.split())
 
 
-_BARE_POINT = re.compile(r"(?<![\w.])\.(?=\d)")
-"""The point of a number without a digit before it, which :func:`normalised` takes for punctuation: .5 is not 5."""
+_SAME_NUMBER: list[tuple[re.Pattern[str], str]] = [
+    (re.compile(r"(?<![\w.])\.(?=\d)"), "0."),  # .5 is not 5
+    (re.compile(r"(?<![\w)])\(\s*(?=[$€£¥]?\d[\d.,]*\s*%?\s*\))"), " -"),  # accounts: (12.5) is -12.5, not 12.5
+    (re.compile(r"(?<=\d)\s?%"), " percent "),  # 5 % is not 5
+]
+"""What makes another number of one, and which :func:`normalised` takes for punctuation."""
 
 
 def key_of(example: Example) -> tuple[str, ...]:
     """Two examples with this key are the same example: options in another order make no other question.
 
-    ``.5`` is read as ``0.5`` here. :func:`normalised` itself is left as it is: seeded splits are made by its result.
+    Numbers are told apart more closely here. :func:`normalised` itself is left as it is: seeded splits are made by its
+    result.
     """
     parts = tuple(_folded(value) for _, value in sorted(example.inputs.items()))
     return parts + tuple(sorted(_folded(choice) for choice in example.choices))
 
 
 def _folded(text: str) -> str:
-    return normalised(_BARE_POINT.sub("0.", text))
+    for pattern, meant in _SAME_NUMBER:
+        text = pattern.sub(meant, text)
+    return normalised(text)
 
 
 def prepare(examples: Sequence[Example]) -> Prepared:
