@@ -109,7 +109,7 @@ def _tokens(plan: Plan) -> Iterator[Line]:
         yield Line(
             "tokens",
             "batch warm-up",
-            f"{phase.sequences:,} sequences ({smaller}) for {phase.steps:,} steps",
+            f"{phase.sequences:,} sequences ({smaller}) for {phase.steps:,} step{"s" * (phase.steps != 1)}",
             "given",
             "",
         )
