@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import typer
 from metier.cli import app
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "src/metier/tasks/data/README.md"]
+PAGES = ["README.md", "docs/findings.md", "src/metier/tasks/data/README.md"]
 FIGURE = re.compile(r"(?<![\d.])[-+]?\d\.\d{3}(?![\d.])")
 
 
@@ -25,6 +26,12 @@ def test_results_are_of_runs() -> None:
         assert found["run"] == file.stem
         assert found["scores"] or found["mixes"]
         assert all(one["device"]["cpu"] for one in found.get("models", {"": found}).values())
+
+
+def test_the_tables_of_results_are_up_to_date() -> None:
+    page = runpy.run_path(str(ROOT / "docs" / "scores.py"))["page"]()
+    assert page == (ROOT / "docs" / "results" / "README.md").read_text(encoding="utf-8"), "run: python docs/scores.py"
+    assert "| financial-phrasebank | 967 | weighted_f1 | 0.442 [0.406, 0.480] | 0.788 [0.761, 0.814] |" in page
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -39,7 +46,7 @@ def test_a_stated_score_was_measured(page: str) -> None:
     assert [figure for figure in stated if figure.lstrip("+-") not in measured] == []
 
 
-@pytest.mark.parametrize("page", [*PAGES, "benchmarks/README.md", "docs/recipe.md"])
+@pytest.mark.parametrize("page", [*PAGES, "benchmarks/README.md", "docs/recipe.md", "docs/results/README.md"])
 def test_what_a_page_points_to_exists(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)", text) if not link.startswith("http")]
