@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,14 @@ def test_what_a_user_hides_from_others_stays_hidden(tmp_path: Path, monkeypatch:
         with write_dir(tmp_path / "b"):
             pass
         assert ((tmp_path / "a").stat().st_mode & 0o777, (tmp_path / "b").stat().st_mode & 0o777) == (file, folder)
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    pipe, found = tmp_path / "pipe", list[str]()
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: found.append(pipe.read_text()), daemon=True)
+    reader.start()
+    files.write_json(pipe, {"a": 1})
+    reader.join(10)
+    assert found == ['{\n  "a": 1\n}\n']
+    assert pipe.is_fifo()

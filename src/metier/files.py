@@ -55,7 +55,14 @@ def _os_error(error: Exception) -> int | None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside ``path``; on success flush it to disk and rename it to ``path``."""
+    """Give a temporary name beside ``path``; on success flush it to disk and rename it to ``path``.
+
+    A device or a pipe (``/dev/null``) is itself given: a file may not take its place.
+    """
+    if path.exists() and not path.is_dir() and (not path.is_file() or path.parent == Path("/dev")):
+        with explain_os_errors(path):
+            yield path
+        return
     with explain_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metier.corpus.clean import clean, read_clean, read_kept
+from metier.corpus.repair import repairer
 from metier.corpus.source import Source
 from metier.errors import MetierError
 from tests.corpus.prose import prose
@@ -55,3 +56,8 @@ def test_marked_texts_are_left_out(spilled: Path) -> None:
     assert list(read_kept(spilled, marks)) == texts[::3]
     with pytest.raises(MetierError, match="11 texts were written to it"):
         list(read_kept(spilled, marks[:-1]))
+
+
+def test_long_rows_of_blanks_are_repaired_in_no_time() -> None:
+    blanks = " " * 1_000_000
+    assert repairer()(f"a{blanks}b \t\xa0\n \n\n\n  c{blanks}\nd") == f"a{blanks}b\n\n  c\nd"

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from metier.corpus.deidentify import deidentify, deidentify_step, is_card, is_npi, luhn
+from metier.corpus.presidio import presidio_finder
 from metier.corpus.text import Tally, Text
+from metier.errors import MetierError
 
 
 @pytest.mark.parametrize(
@@ -157,3 +162,11 @@ def test_checksums_of_published_examples() -> None:
     assert not is_npi("1234567894")
     assert is_card("5555 5555 5555 4444")
     assert not is_card("0000 0000 0000 0000")
+
+
+def test_names_in_a_language_that_presidio_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = SimpleNamespace(supported_languages=["en"])
+    monkeypatch.setitem(sys.modules, "presidio_analyzer", SimpleNamespace(AnalyzerEngine=lambda: engine))
+    assert presidio_finder("en")
+    with pytest.raises(MetierError, match=r"finds names in en, not in de[\s\S]*corpus\.names"):
+        presidio_finder("de")

@@ -60,6 +60,14 @@ def test_rules_of_the_web_are_only_for_the_web(text: str, rule: str) -> None:
     assert reason(text, "web") == rule
 
 
+def test_a_line_is_as_long_as_its_characters_in_every_script() -> None:
+    latin = prose(1).lower() + "\n" + "\n".join(f"{word[:9]} rose and fell again." for word in WORDS[:60])
+    cyrillic = latin.translate({code: code + 0x3D0 for code in range(ord("a"), ord("z") + 1)})
+    found = [broken_rules([text], "web", language=None)[0] for text in (latin, cyrillic)]
+    assert found[0] == found[1]
+    assert found[0][0] == "fineweb: short lines"
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.text(max_size=200), min_size=1, max_size=8))
 def test_a_text_is_judged_the_same_alone_and_in_company(texts: list[str]) -> None:

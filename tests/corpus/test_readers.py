@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import openpyxl
@@ -317,3 +318,10 @@ def test_a_glob_in_a_folder_with_signs_of_a_glob_in_its_name(tmp_path: Path, nam
     assert expand("**/*.txt", [tmp_path / name]) == [file]
     assert expand(f"{name}/sub/*.txt", [tmp_path]) == [file]
     assert expand(f"{tmp_path}/{name}/*/[a].txt", []) == [file]
+
+
+def test_a_name_that_is_not_utf8_is_told(tmp_path: Path) -> None:
+    file = Path(os.fsdecode(os.fsencode(tmp_path) + b"/f\xfcr.txt"))
+    file.write_text(prose(1), "utf-8")
+    with pytest.raises(MetierError, match=r"name is not UTF-8[\s\S]*f\\xfcr\.txt[\s\S]*rename"):
+        read(*expand(str(tmp_path), [Path()]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from metier.corpus.source import Source
 from metier.corpus.work import Work, spread
+from metier.errors import MetierError
 
 
 def touch_or_fail(file: Path | None, seconds: float) -> None:
@@ -27,6 +29,11 @@ def test_what_was_done_before_an_error_is_told(tmp_path: Path, processes: int) -
         spread(jobs, processes, done.append)
     assert sorted(done) == sorted(int(path.name) for path in tmp_path.iterdir())
     assert {0, 1} <= set(done)
+
+
+def test_a_process_that_the_system_ends_is_told() -> None:
+    with pytest.raises(MetierError, match=r"killed from outside[\s\S]*--processes 1"):
+        spread([(os._exit, (1,)), (time.sleep, (0,))], 2, lambda _: None)
 
 
 def test_what_belongs_to_no_source_and_no_part_is_removed(tmp_path: Path) -> None:

@@ -149,6 +149,14 @@ def test_unchanged_inputs_are_not_done_again_and_changes_are_told(tmp_path: Path
     assert "is gone" in curate(path, processes=1).changes[0]
 
 
+def test_posts_that_are_added_are_read_offline_too(tmp_path: Path) -> None:
+    (tmp_path / "exports").mkdir()
+    for number in range(2):
+        (tmp_path / "exports" / f"{number}.jsonl").write_text(json.dumps({"text": prose(number, 120)}) + "\n", "utf-8")
+        found = run(recipe(tmp_path / "r.yaml", sources='["posts:exports"]'), offline=True)
+        assert found["total"]["read"]["documents"] == number + 1
+
+
 def test_of_many_changes_a_few_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     speeches(tmp_path / "speeches", 13)
     run(recipe(tmp_path / "r.yaml"))

@@ -91,6 +91,15 @@ def test_a_session_saves_each_answer_and_goes_on_where_it_stopped(source: Path) 
     assert len(loaded.examples) == 4
 
 
+def test_a_column_that_somebody_adds_to_the_output_stays(source: Path) -> None:
+    out = source.parent / "labels.csv"
+    typed(work(source), "1xs3q")
+    noted = [row | {"note": f"seen {row['id']}"} for row in rows_of(out)]
+    write_table(out, noted, list(noted[0]))
+    typed(work(source), "2q")
+    assert [row["note"] for row in rows_of(out)] == [row["note"] for row in noted[:1]] + [""] + [noted[1]["note"]]
+
+
 def test_undo(source: Path) -> None:
     out = source.parent / "labels.csv"
     given, shown = typed(work(source), "u1u3s1uu2q")

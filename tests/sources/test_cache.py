@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -149,3 +150,12 @@ def test_a_broken_lock_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "lock.json").write_text(text)
     with pytest.raises(MetierError, match=r"lock cannot be read[\s\S]*lock\.json"):
         Lock.load(tmp_path / "lock.json")
+
+
+def test_a_lock_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("filelock._unix.os.open", refuse)  # the cache of another user
+    with pytest.raises(MetierError, match=r"cannot write[\s\S]*locks[\s\S]*rights"), cache.locked("a"):
+        pass

@@ -136,6 +136,15 @@ def test_an_item_ends_where_the_next_one_or_the_signatures_begin(sec: Site) -> N
     assert "igned" not in list(read_documents("edgar:ANVL/10-K?limit=1"))[-1].text
 
 
+@pytest.mark.parametrize("inside", ["{}", "<div>" * 3000 + "{}" + "</div>" * 3000])
+def test_a_filing_without_items_is_one_document(sec: Site, inside: str) -> None:
+    told = "<p>The company was sold.</p><p>Nothing else happened.</p>"
+    sec.pages[f"{FOLDER}/000123424000003/a8k.htm"] = Reply(f"<html><body>{inside.format(told)}</body></html>")
+    (whole,) = read_documents("edgar:1234/8-K")
+    assert "item" not in whole.meta
+    assert whole.text.split("\n")[0] == "The company was sold."
+
+
 def test_older_pages_and_plain_text_before_2001(sec: Site) -> None:
     documents = list(read_documents("edgar:ANVL/10-K"))
     assert [d.date for d in documents] == ["2024-02-20"] * 3 + ["2023-02-20"] * 3 + ["1998-03-30"]

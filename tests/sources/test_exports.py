@@ -117,9 +117,20 @@ def test_fields_inside_objects_can_be_declared_and_a_flat_one_comes_first(tmp_pa
     assert [document.text for document in read_documents(f"posts:{tmp_path}?text=more.say")] == ["x"]
 
 
+def test_half_of_a_character_is_left_out(tmp_path: Path) -> None:
+    message = {"type": "message", "text": "up \ud83d", "date": "2024-01-02T03:04:05"}
+    (tmp_path / "result.json").write_text(json.dumps({"messages": [message]}), "utf-8")
+    (only,) = posts(tmp_path)
+    assert only.text == "up"
+
+
 def test_other_files_of_those_names_are_tables_and_a_broken_archive_is_told(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text('[{"text": "plain"}]', "utf-8")
     assert [document.text for document in posts(tmp_path)] == ["plain"]
+    (tmp_path / "result.json").write_text("[" * 100_000, "utf-8")
+    with pytest.raises(MetierError, match="nested too deeply"):
+        posts(tmp_path)
+    (tmp_path / "result.json").unlink()
     (tmp_path / "tweets.js").write_text("window.YTD.tweets.part0 = [", "utf-8")
     with pytest.raises(MetierError, match=r"not the posts of X's archive[\s\S]*tweets\.js"):
         posts(tmp_path)

@@ -54,6 +54,14 @@ def test_what_is_no_file_is_explained(tmp_path: Path) -> None:
         fetch_file(f"{tmp_path / 'train.csv'}!../x")
 
 
+def test_a_tilde_that_is_no_home_is_a_name_like_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "~$report.csv").write_text("a\n1\n", "utf-8")
+    assert fetch_file("~$report.csv").bytes == 4
+    with pytest.raises(MetierError, match="does not exist"):
+        fetch_file("~nobody/report.csv")
+
+
 def test_references_are_taken_apart() -> None:
     ref = parse_ref("hf:a/b@refs/convert/parquet!x/y.zip!z")
     assert (ref.scheme, ref.body, ref.members) == ("hf", "a/b@refs/convert/parquet", ("x/y.zip", "z"))

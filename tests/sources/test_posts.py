@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,12 @@ def test_faults(tmp_path: Path) -> None:
         list(read_documents(f"posts:{tmp_path}"))
     (tmp_path / "a.csv").write_text("", "utf-8")
     with pytest.raises(MetierError, match=r"empty[\s\S]*a\.csv"):
+        list(read_documents(f"posts:{tmp_path}"))
+
+
+def test_a_name_that_is_not_utf8_is_told(tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/f\xfcr.csv")).write_text("text\nHello\n", "utf-8")
+    with pytest.raises(MetierError, match=r"name is not UTF-8[\s\S]*f\\xfcr\.csv[\s\S]*rename"):
         list(read_documents(f"posts:{tmp_path}"))
 
 

@@ -237,3 +237,8 @@ def test_half_a_character_does_not_end_a_feed(site: Site) -> None:
 def test_control_characters_are_no_text(site: Site) -> None:
     site.pages["/f"] = feed_of("<title>a\0b</title><description>c\x01d</description>")
     assert [document.text for document in read(site, "/f")] == ["ab\n\ncd"]
+
+
+def test_an_address_with_other_letters_is_told_how_to_be_written() -> None:
+    with pytest.raises(MetierError, match=r"beyond ASCII[\s\S]*%C3%BC"):
+        list(read_documents("rss:https://example.org/für.xml"))

@@ -27,7 +27,7 @@ from metier.corpus.text import Step, Tally, Text, Texts, batched
 from metier.errors import MetierError
 from metier.files import replacing, write_json
 
-VERSION = 8  # of what the steps do; part of the key of what they made
+VERSION = 9  # of what the steps do; part of the key of what they made
 
 
 def steps_of(source: Source, questions: Questions | None = None) -> list[Step]:

@@ -131,7 +131,10 @@ class Questions:
         return found
 
     def search(self, pieces: Iterable[Piece]) -> Iterator[Found]:
-        """The matches in texts that come one by one; what two pieces share may be found in both."""
+        """The matches in texts that come one by one, document by document.
+
+        What two pieces share may be found in both.
+        """
         batch: list[Piece] = []
         size = 0
         for piece in pieces:
@@ -143,8 +146,8 @@ class Questions:
         if batch:
             yield from self._batch(batch)
 
-    def _batch(self, pieces: list[Piece]) -> Iterator[Found]:
-        corpus = fold(pieces)
+    def _batch(self, pieces: list[Piece]) -> list[Found]:
+        corpus, matches = fold(pieces), list[Found]()
         seen: set[tuple[int, int]] = set()
         for at, place in self._candidates(corpus):
             begin, there, size = self._extended(corpus, at, place)
@@ -160,7 +163,8 @@ class Questions:
                 low, high, _, _ = corpus.spans(begin[one : one + 1], begin[one : one + 1] + size[one : one + 1])
                 piece = pieces[int(corpus.text_of(begin[one]))]
                 question = int(self._text.text_of(there[one]))
-                yield Found(piece, question, int(bits[one]), int(low[0]), int(high[0]))
+                matches.append(Found(piece, question, int(bits[one]), int(low[0]), int(high[0])))
+        return sorted(matches, key=lambda match: match.piece.document)  # each table of seeds went through all of them
 
     def _candidates(self, corpus: Folded) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Places in the corpus and in the questions at which a seed begins, by its hash."""

@@ -17,7 +17,8 @@ def presidio_finder(language: str = "en") -> Finder:
     """A finder for :func:`~metier.corpus.deidentify.deidentify_step`.
 
     Raises:
-        MetierError: without the extra ``pii``, or without the spaCy model that presidio uses.
+        MetierError: without the extra ``pii``, or without the spaCy model that presidio uses; a language that it does
+            not know.
     """
     try:
         from presidio_analyzer import AnalyzerEngine
@@ -28,6 +29,10 @@ def presidio_finder(language: str = "en") -> Finder:
     except (OSError, SystemExit) as error:
         fix = "python -m spacy download en_core_web_lg"
         raise MetierError("presidio finds no language model", fix=fix) from error
+    if language not in engine.supported_languages:
+        known = ", ".join(engine.supported_languages)
+        fix = f"leave names out, or curate texts in {known} alone"
+        raise MetierError(f"presidio finds names in {known}, not in {language}", where="recipe, corpus.names", fix=fix)
 
     def find(text: str) -> Iterator[Span]:
         for begin in range(0, len(text), CHARACTERS):

@@ -103,7 +103,8 @@ def _word_rules(words: Words, texts: list[str], least: int, language: str | None
 def _line_rules(words: Words, rules: Rules) -> list[Rule]:
     begin, end, text = _lines(words)
     texts = len(words.first) - 1
-    last, chars = words.data[np.maximum(end - 1, 0)], end - begin
+    length = characters(words)
+    last, chars = words.data[np.maximum(end - 1, 0)], length[end] - length[begin]
     lines = np.maximum(np.bincount(text, minlength=texts), 1)
 
     def share(of: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from metier.corpus.text import Step, Tally, Texts
 from metier.errors import MetierError
 
-_BLANKS = re.compile(r"[ \t\xa0]*\n")
+_BLANKS = re.compile(r"(?<![ \t\xa0])[ \t\xa0]*\n")  # looked at once a row of blanks, however long it is
 _MANY_LINES = re.compile(r"\n{3,}")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f]")
 # what ftfy repairs in a line of ASCII: entities and terminal escapes

@@ -12,6 +12,7 @@ from typing import Any
 
 from metier.corpus.quality import MIN_WORDS, Rules
 from metier.errors import MetierError, nearest
+from metier.sources.encodings import refuse_unwritable_name
 
 FORMATS = {
     **{".txt": "txt", ".text": "txt", ".md": "md", ".markdown": "md", ".html": "html", ".htm": "html", ".pdf": "pdf"},
@@ -61,8 +62,12 @@ class Source:
     labels: dict[Path, str] = field(default_factory=dict, compare=False)
 
     def label(self, path: Path) -> str:
-        """A file's name in ids: below the folder that holds all files of the source."""
+        """A file's name in ids: below the folder that holds all files of the source. A :class:`MetierError` where it is
+        not UTF-8.
+        """
         if not self.labels:
+            for file in self.files:
+                refuse_unwritable_name(file)
             root = os.path.commonpath([file.parent for file in self.files])
             self.labels.update({file: file.relative_to(root).as_posix() for file in self.files})
         return self.labels[path]

@@ -199,6 +199,9 @@ def spread(
 
     Args:
         tick: told the number of each job as it is done, whatever becomes of the others.
+
+    Raises:
+        MetierError: the system ended one of the processes.
     """
     if processes <= 1 or len(jobs) <= 1:
         for number, (function, arguments) in enumerate(jobs):
@@ -207,6 +210,7 @@ def spread(
         return
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor, as_completed
+    from concurrent.futures.process import BrokenProcessPool
 
     with ProcessPoolExecutor(min(processes, len(jobs)), mp_context=multiprocessing.get_context("spawn")) as pool:
         left = {pool.submit(function, *arguments): number for number, (function, arguments) in enumerate(jobs)}
@@ -215,6 +219,9 @@ def spread(
                 number = left.pop(future)
                 future.result()
                 tick(number)
+        except BrokenProcessPool as error:
+            fix = "work on fewer parts at once: metier curate RECIPE --processes 1; what was done is kept"
+            raise MetierError("a process was killed from outside, most likely for want of memory", fix=fix) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
             for future, number in left.items():

@@ -235,7 +235,9 @@ def _mixture(recipe: Recipe, work: Work, entries: dict[str, Any]) -> dict[str, d
             mixture = Mixture(mixed, own, choice.sequence_length, recipe.seed, choice.stop)
             found[mix] = planned_sources(choice, mixture)
         except MetierError as error:  # the corpus is there all the same
-            console.print(f"[yellow]note[/] the recipe's pretraining cannot learn this corpus yet: {error}")
+            console.print(
+                f"[yellow]note[/] the recipe's pretraining cannot learn this corpus yet: {escape(str(error))}"
+            )
     return found
 
 
@@ -293,7 +295,7 @@ def source_files(path: str, roots: list[Path], fetched: Path, choice: CorpusSour
     scheme = path.partition(":")[0]
     if scheme in SCHEMES:
         target = fetched / f"{sha256_json(path)[:12]}.jsonl"
-        if not (offline and target.exists()):
+        if scheme == "posts" or not (offline and target.exists()):  # a folder is always in reach
             target.parent.mkdir(parents=True, exist_ok=True)
             collect(path, target, limit=choice.limit, offline=offline)
         return [target.resolve()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -89,6 +89,7 @@ class Labelling:
             written = read_items(out, text=text, identity=identity)
             self._check_same(written, source)
             self.given = self.stated | self._read(written, "label")
+            self.items = _with_notes(self.items, written)
         texts = [item.text for item in self.items.by_key.values()]
         answers = specialist.predict(texts) if specialist else []
         self.suggestions: dict[str, Answer] = dict(zip(self.items.by_key, answers, strict=False))
@@ -209,6 +210,14 @@ class Labelling:
             self.given[key] = Given(given.label, who, given.suggested, given.probability, when)
         self.save()
         return len(self.given), len(changed)
+
+
+def _with_notes(items: Items, written: Items) -> Items:
+    """The items with the columns that somebody added to the output, so that these are not lost when it is written."""
+    by_key = dict(items.by_key)
+    for key, item in written.by_key.items():
+        by_key[key] = replace(by_key[key], values={**item.values, **by_key[key].values})
+    return replace(items, columns=list(dict.fromkeys([*items.columns, *written.columns])), by_key=by_key)
 
 
 def _declared(labels: Sequence[str] | None, specialist: Suggests | None) -> list[str]:

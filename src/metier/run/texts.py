@@ -14,7 +14,8 @@ from metier.errors import MetierError, nearest
 from metier.files import sha256_file
 from metier.run.progress import console
 from metier.sources import read_table, table_columns
-from metier.sources.encodings import decide_encoding
+from metier.sources.encodings import decide_encoding, refuse_unwritable_name
+from metier.sources.refs import local_path
 
 _TEXT = (".txt", ".md", ".markdown")
 _TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".pq")
@@ -119,7 +120,7 @@ def _source(place: str, column: str) -> TextSource:
     name, equals, rest = place.partition("=")
     if not equals or Path(place).exists():
         name, rest = "", place
-    path = Path(rest).expanduser()
+    path = local_path(rest)
     known: tuple[str, ...] = _TEXT + _TABLES
     if path.is_dir():
         found = shown_files(path)
@@ -128,6 +129,8 @@ def _source(place: str, column: str) -> TextSource:
         found = sorted(Path(file) for file in glob.glob(str(path), recursive=True) if Path(file).is_file())  # noqa: PTH207
         found = [path] if path.is_file() else found
     files = [file for file in found if _suffix(file) in known]
+    for file in files:
+        refuse_unwritable_name(file)
     others = [file for file in found if _suffix(file) not in known]
     if not files:
         raise MetierError(

@@ -61,12 +61,12 @@ def locked(key: str) -> Iterator[None]:
     path = cache_root() / "locks" / f"{_digest(key)}.lock"
     with explain_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=2)
-    except Timeout:
-        log.warning("waiting for another process that is working on %s", key)
-        lock.acquire()
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=2)
+        except Timeout:
+            log.warning("waiting for another process that is working on %s", key)
+            lock.acquire()
     try:
         yield
     finally:

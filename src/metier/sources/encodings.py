@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import logging
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,6 +93,19 @@ def codec_of(declared: str, where: str) -> str:
     except (LookupError, ValueError):
         fix = "use a name that Python knows: utf-8, latin-1, cp1252, utf-16, shift_jis, gb18030, …"
         raise MetierError(f"unknown encoding {declared!r}", where=where, fix=fix) from None
+
+
+def refuse_unwritable_name(path: Path) -> None:
+    """A name that is not UTF-8, as old archives give, could not be written down beside what the file holds.
+
+    Raises:
+        MetierError: such a name.
+    """
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise MetierError("the file's name is not UTF-8", where=shown, fix="rename the file or the folder") from None
 
 
 def _stated(start: bytes, pattern: re.Pattern[bytes] | None) -> list[str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from metier.errors import MetierError
+from metier.sources.lines import load_json
 from metier.sources.markup import strip_html
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ def platform_posts(path: Path) -> list[Post] | None:
     if path.suffix.lower() != ".json":
         return None
     try:
-        held = json.loads(path.read_text(encoding="utf-8-sig"))
+        held = load_json(path.read_text(encoding="utf-8-sig"), once=False)
     except (OSError, ValueError):
         return None  # reading it as a table says what is wrong
     if not isinstance(held, dict):

@@ -10,7 +10,7 @@ from metier.errors import MetierError
 from metier.files import sha256_file
 from metier.sources import archives, cache, pypi
 from metier.sources.lock import Fetched, Lock, Trust
-from metier.sources.refs import Ref, parse_ref, parse_repository
+from metier.sources.refs import Ref, local_path, parse_ref, parse_repository
 
 
 def fetch_file(ref: str, *, sha256: str | None = None, lock: Lock | None = None, offline: bool = False) -> Fetched:
@@ -89,7 +89,7 @@ def _from_hub(ref: Ref, pinned_revision: str | None, *, offline: bool) -> Fetche
 
 
 def _from_path(ref: Ref) -> Fetched:
-    path = Path(ref.body).expanduser()
+    path = local_path(ref.body)
     if not path.exists():
         beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         close = difflib.get_close_matches(path.name, beside, n=1)

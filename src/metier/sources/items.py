@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from metier.errors import MetierError
 from metier.sources.cache import cache_root
+from metier.sources.markup import strip_html
 
 
 class Item(NamedTuple):
@@ -22,8 +23,8 @@ class Item(NamedTuple):
 def load_itemiser() -> Callable[[str, str], list[Item]]:
     """A function from a filing's source (HTML, plain text or a full submission) and its form to its items.
 
-    It gives the items in the filing's order; or one part, the whole text, where no item is found: the case for plain
-    text (most filings before 2001). Nothing in it touches a network.
+    It gives the items in the filing's order; or one part, the whole text, where no item is found (the case for plain
+    text: most filings before 2001) or the library cannot read it. Nothing in it touches a network.
 
     Raises:
         MetierError: edgartools is not installed.
@@ -32,6 +33,7 @@ def load_itemiser() -> Callable[[str, str], list[Item]]:
     os.environ.setdefault("EDGAR_LOCAL_DATA_DIR", str(cache_root() / "edgartools"))
     try:
         from edgar.documents import HTMLParser, ParserConfig
+        from edgar.documents.exceptions import HTMLParsingError
         from edgar.sgml import FilingSGML
     except ImportError as error:
         fix = "pip install 'metier[collect]'"
@@ -43,7 +45,10 @@ def load_itemiser() -> Callable[[str, str], list[Item]]:
             source = submission.html() or submission.text() or ""
         if not re.search(r"<(?:html|body|div|p|table|font|span)\b", source[:50_000], re.IGNORECASE):
             return [Item("", "", source.strip())]
-        document = HTMLParser(ParserConfig(form=form)).parse(source)
+        try:
+            document = HTMLParser(ParserConfig(form=form)).parse(source)
+        except HTMLParsingError:  # whatever the library meets in it
+            return [Item("", "", strip_html(source))]
         found = [_item(section) for section in document.sections.values() if section.item]
         return _bounded([item for item in found if item.text]) or [Item("", "", document.text().strip())]
 
@@ -53,7 +58,7 @@ def load_itemiser() -> Callable[[str, str], list[Item]]:
 def _bounded(items: list[Item]) -> list[Item]:
     """Items without what follows them: the library lets some run on into the next item, the last into signatures."""
     cut = []
-    for item, after in zip(items, [*items[1:], None], strict=True):
+    for item, after in zip(items, [*items[1:], None], strict=False):
         if after:
             text = item.text.removesuffix(after.text).rstrip()
         else:

@@ -34,8 +34,10 @@ from urllib.parse import parse_qsl
 
 from metier.errors import MetierError, nearest
 from metier.sources.document import Document
+from metier.sources.encodings import refuse_unwritable_name
 from metier.sources.exports import GONE, is_script, platform_posts
 from metier.sources.lines import NotATableError
+from metier.sources.refs import local_path
 from metier.sources.tables import Value, read_table, table_columns
 
 log = logging.getLogger(__name__)
@@ -80,7 +82,7 @@ def read_posts(body: str) -> Iterator[Document]:
 
 
 def _parse(body: str) -> tuple[Path, dict[str, str]]:
-    whole = Path(body).expanduser()
+    whole = local_path(body)
     if not body or whole.exists() or "?" not in body:  # a folder's own name may hold "?"
         return whole, {}
     name, _, parameters = body.rpartition("?")
@@ -89,7 +91,7 @@ def _parse(body: str) -> tuple[Path, dict[str, str]]:
         if key not in _PARAMETERS or not value:
             fix = nearest(key, _PARAMETERS) if value else f"{key}=NAME"
             raise MetierError(f"not a parameter: {key}={value}", where=f"posts:{body}", fix=fix)
-    return Path(name).expanduser(), given
+    return local_path(name), given
 
 
 def _is_hidden(path: Path) -> bool:
@@ -106,6 +108,7 @@ def _is_table(path: Path) -> bool:
 def _read_all(files: list[Path], folder: Path, given: dict[str, str]) -> Iterator[Document]:
     faults = list[MetierError]()
     for path in files:
+        refuse_unwritable_name(path)
         try:
             posts = _posts(path, given)
         except (NotATableError, _NoColumnError) as error:
@@ -136,7 +139,9 @@ def _documents(posts: Iterable[_Post], path: Path, folder: Path, given: dict[str
 def _posts(path: Path, given: dict[str, str]) -> Iterable[_Post]:
     exported = platform_posts(path)
     if exported is not None:
-        return [(number, text.strip(), moment, "") for number, text, moment in exported]
+        # some platforms cut a text within a character: half of one is nothing
+        whole = ((number, text.encode("utf-8", "ignore").decode(), moment) for number, text, moment in exported)
+        return [(number, text.strip(), moment, "") for number, text, moment in whole]
     columns = table_columns(path, nested=True)
     text, date, title = (_column(kind, columns, given, path) for kind in ("text", "date", "title"))
     return _rows(path, text, date, title)
@@ -184,8 +189,6 @@ def _day(value: Value) -> str | None:
     with contextlib.suppress(ValueError, OverflowError, OSError):
         seconds = float(text)
         if math.isfinite(seconds) and seconds >= 1e8:  # 1973; below it could be a year or a yyyymmdd
-            if re.fullmatch(r"(?:19|20)\d{6}", text):
-                return datetime.strptime(text, "%Y%m%d").date().isoformat()
             return datetime.fromtimestamp(seconds / (1000 if seconds >= 1e11 else 1), UTC).date().isoformat()
         return datetime.strptime(text, "%Y%m%d").date().isoformat() if re.fullmatch(r"\d{8}", text) else None
     with contextlib.suppress(ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,11 @@ class Ref:
     members: tuple[str, ...]
 
 
+def local_path(text: str) -> Path:
+    """A path in which ``~`` is the user's home; where that is not known it is a name like others."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - Path.expanduser raises for ~$report.xlsx
+
+
 def parse_ref(text: str) -> Ref:
     """Take a reference apart.
 
@@ -35,13 +41,13 @@ def parse_ref(text: str) -> Ref:
     scheme, colon, rest = text.partition(":")
     if colon and scheme in SCHEMES:
         body, *members = rest.split("!")
-    elif Path(text).expanduser().exists():  # a file's own name may hold "!" and ":"
+    elif local_path(text).exists():  # a file's own name may hold "!" and ":"
         return Ref(text, "path", text, ())
     else:
         scheme = "path"
         body, *members = text.split("!")
         known = re.match(r"([a-z][a-z0-9+-]+):(?!\\)", text)
-        if known and not Path(body).expanduser().exists():
+        if known and not local_path(body).exists():
             raise MetierError(f"unknown kind of source: {text!r}", fix=nearest(known[1], SCHEMES))
     if not body or not all(members):
         raise MetierError(f"a part of the reference is empty: {text!r}", fix="pypi:NAME==VERSION!path/in/the/wheel")

@@ -104,6 +104,9 @@ def _check_address(url: str) -> None:
         good = False
     if not good or any(character.isspace() or ord(character) < 32 for character in url):
         raise MetierError(f"not a web address: {url!r}", fix="write it whole: https://example.org/feed.xml")
+    if not url.isascii():
+        fix = "write other letters as a browser's address bar copies them: %C3%BC for ü, xn--… in the server's name"
+        raise MetierError(f"the address has letters beyond ASCII: {url!r}", fix=fix)
 
 
 def _download(
