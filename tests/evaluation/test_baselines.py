@@ -9,7 +9,7 @@ from sklearn.metrics import f1_score
 from sklearn.model_selection import train_test_split
 
 from metier.errors import MetierError
-from metier.evaluation.baselines import majority, predict, tfidf
+from metier.evaluation.baselines import MANY_ROWS, majority, predict, tfidf
 
 LABELS = ["positive", "neutral", "negative"]
 WORDS = {"positive": "profit rose gained", "neutral": "meeting held agenda", "negative": "loss fell declined"}
@@ -64,6 +64,13 @@ def test_a_label_without_training_rows_has_probability_zero() -> None:
     model = tfidf(["profit rose", "loss fell"], ["positive", "negative"], ["held"], ["neutral"], LABELS)
     assert model.probabilities(["profit"])[0, 1] == 0
     assert model.setting["validation_weighted_f1"] == 0
+
+
+def test_many_rows_that_share_no_word_are_fitted_too() -> None:
+    generator = random.Random(0)
+    names = ["".join(generator.choices("abcdefgh", k=9)) for _ in range(MANY_ROWS)]
+    golds = [LABELS[name[-1] < "d"] for name in names]
+    assert tfidf(names, golds, names[:50], golds[:50], LABELS).setting["min_df"] == 1
 
 
 def test_what_cannot_be_fitted_is_explained() -> None:

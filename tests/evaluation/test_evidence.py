@@ -293,6 +293,17 @@ def test_comparison_refuses_other_examples() -> None:
         against(this, changed, labels=LABELS, seed=1)
 
 
+def test_deferral_of_multiple_choice_is_by_calibrated_probabilities() -> None:
+    places = [
+        Prediction(**{**vars(p), "gold": str(LABELS.index(p.gold)), "answer": str(LABELS.index(str(p.answer))),
+                      "probabilities": {str(i): value for i, value in enumerate(p.probabilities.values())}})
+        for p in made(60, 1)
+    ]  # fmt: skip
+    entry = evaluate_choices(places, seed=1, temperature=Temperature(3.0, False, 0.0, 0.0, 60))
+    thresholds = [point["threshold"] for point in entry["risk_coverage"]]
+    assert [point["threshold"] for point in entry["deferral"]["probability"]["curve"]] == pytest.approx(thresholds)
+
+
 def test_multiple_choice_has_accuracy_only() -> None:
     entry = evaluate_choices(made(60, 1), seed=1, others={"base": made(60, 2)})
     json.dumps(entry, allow_nan=False)

@@ -104,6 +104,13 @@ def test_a_local_place(tmp_path: Path) -> None:
     assert len(lock.entries()) == 1
 
 
+def test_a_place_that_lacks_a_narrower_variant_does_not_tell_the_agreement(tmp_path: Path) -> None:
+    root = phrasebank(tmp_path)  # without 66Agree and 75Agree
+    with pytest.raises(MetierError, match="the data of 'financial-phrasebank' cannot be had") as error:
+        load_task("financial-phrasebank", agreement=True, data_root=root, offline=True)
+    assert "Sentences_66Agree.txt does not exist" in str(error.value.where)
+
+
 def test_no_place_has_it(tmp_path: Path) -> None:
     with pytest.raises(MetierError, match="the data of 'piqa' cannot be had") as error:
         load_task("piqa", data_root=tmp_path, offline=True)

@@ -13,6 +13,8 @@ from metier.errors import MetierError
 from metier.sources.tables import Row
 from metier.tasks import Example, Task, Template
 from metier.tasks.choices import (
+    CHOICE,
+    RIGHT,
     Scheme,
     alike_left_out,
     asked,
@@ -31,7 +33,7 @@ def read(
     rows = [Row(number, {"c": json.dumps(options), "gold": gold}) for number, gold in enumerate(golds, 2)]
     found, most, scheme = choice_rows(rows, "c", "gold", ["c", "gold"], "t.csv", known)
     assert most == len(options)
-    return [str(row.values["answer"]) for row in found], scheme
+    return [str(row.values[RIGHT]).replace(CHOICE, "choice") for row in found], scheme
 
 
 @pytest.mark.parametrize(
@@ -103,12 +105,12 @@ def test_an_option_with_a_letter_keeps_it_wherever_it_stands(texts: list[str], s
     ):
         rows = [Row(n, {"c": cell, "gold": letter}) for n, letter in enumerate(letters, 2)]
         found, _, scheme = choice_rows(rows, "c", "gold", ["c", "gold"], "t.csv", "letter")
-        assert [row.values[str(row.values["answer"])] for row in found] == texts, cell
-        assert [found[0].values[f"choice{n}"] for n in range(1, len(texts) + 1)] == texts, cell
+        assert [row.values[str(row.values[RIGHT])] for row in found] == texts, cell
+        assert [found[0].values[f"{CHOICE}{n}"] for n in range(1, len(texts) + 1)] == texts, cell
         assert scheme == "letter"
     rows = [Row(n, {**columns, "gold": letter}) for n, letter in enumerate(letters, 2)]
     found, _, _ = choice_rows(rows, [letter for letter, _ in lettered], "gold", [*columns, "gold"], "t.csv", "letter")
-    assert [row.values[str(row.values["answer"])] for row in found] == texts
+    assert [row.values[str(row.values[RIGHT])] for row in found] == texts
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,7 @@ def test_right_answers_by_the_keys_of_an_object(
     cell = json.dumps(dict(zip(names, "abc", strict=True)))
     rows = [Row(n, {"c": cell, "gold": gold}) for n, gold in enumerate(golds, 2)]
     found, _, called = choice_rows(rows, "c", "gold", ["c", "gold"], "t.csv")
-    assert [row.values[str(row.values["answer"])] for row in found] == right
+    assert [row.values[str(row.values[RIGHT])] for row in found] == right
     assert called == scheme
 
 
@@ -197,6 +199,11 @@ def test_answers_by_letter_or_by_text() -> None:
     assert (shown.options, shown.input) == ("lettered", "{text}\n{options}")
     assert own_choice_template("Choose.", ["case", "text"], "letter").input.endswith("Text: {text}\n{options}")
     assert own_choice_template("Pick {options} for {text}", ["text"], None).input == "Pick {options} for {text}"
+    with pytest.raises(MetierError, match="the question would not be shown") as error:
+        own_choice_template("Choose.\n{options}", ["case", "text"], None)
+    assert "name {case}, {text} too, or leave {options} out" in str(error.value.fix)
+    own = "Text: {text}\nOptions: {options}"  # a wording that names the fields stays as it is, whatever it is
+    assert own_choice_template(f"Choose.\n{own}", ["text"], None).input == own
     hidden = with_answers(shown, "text")
     assert (hidden.options, hidden.input) == ("hidden", "{text}")
     assert with_answers(hidden, "letter") == shown

@@ -76,7 +76,7 @@ def test_turns_that_are_written_out_are_read_as_messages() -> None:
     asked = "Patient: My arm itches.\n  Since Monday: all of it."
     assert dialogue(listed) == said
     assert as_text(listed) == (f"{asked}\nDoctor: Use a cream.", "dialogues")
-    assert shown(listed) == shown(plain) == (asked, True)
+    assert shown(listed) == shown(plain) == shown(f"\n{plain}") == (asked, True)
     assert shown("Patient: My arm itches.\nSince Monday: all of it.") == (asked, False)
     (row,) = last_answers([Row(1, {"talk": plain})], "talk", "answer", "talks.csv")
     assert (as_text(row.values["talk"])[0], row.values["answer"]) == (asked, "Use a cream.")

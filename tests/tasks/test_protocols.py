@@ -33,6 +33,15 @@ def test_rows_are_split_as_the_datasets_library_does() -> None:
         arrange(rows(21), protocol, "t")
 
 
+def test_a_variants_wording_does_not_take_the_place_of_the_published_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = [Example(str(i), {"text": f"row {i}"}, "neutral") for i in range(1213)]
+    monkeypatch.setattr("metier.tasks.catalogue._read", lambda source, *_: read if "train" in source.ref else [])
+    loaded = load_task("fiqa-sentiment", "sentence", protocol="fingpt", offline=True)
+    published = catalogue.get("fiqa-sentiment").protocols["fingpt"].template
+    assert published is not None
+    assert loaded.task.template == published
+
+
 def test_own_rows_stay_as_they_are() -> None:
     protocol = Protocol(title="P", rows="own", test_rows=5)
     assert arrange(rows(7), protocol, "t") == rows(7)
@@ -48,6 +57,8 @@ def test_a_protocol_that_the_task_does_not_have() -> None:
     assert "metier, bloomberg" in str(error.value.fix)
     with pytest.raises(MetierError, match="defined on the variant '50agree', not on 'allagree'"):
         load_task("financial-phrasebank", "allagree", protocol="fingpt")
+    with pytest.raises(MetierError, match="defined on the variant 'targets', not on 'sentence'"):
+        load_task("fiqa-sentiment", "sentence", protocol="bloomberg")
     with pytest.raises(ValueError, match="not for a table"):
         Recipe.model_validate({"name": "x", "protocol": "fingpt", "task": {"file": "t.csv"}})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
+from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given, settings
@@ -204,6 +205,21 @@ def test_fewer_examples_have_labels_in_proportion_and_more_of_them_hold_those() 
     assert Counter(e.target for e in fewer(train, 3, seed=1)) == {"a": 2, "b": 1}
     assert {e.id for e in few} < {e.id for e in more}
     assert fewer(train[::-1], 20, seed=1) == few != fewer(train, 20, seed=2)
+
+
+def test_fewer_of_answers_that_hardly_recur_are_a_plain_sample() -> None:
+    answers = ["none"] * 40 + [f"answer {n:02}" for n in range(60)]
+    train = [Example(id=str(n), inputs={"text": str(n)}, target=answer) for n, answer in enumerate(answers)]
+    few, more = fewer(train, 30, seed=1, written=True), fewer(train, 60, seed=1, written=True)
+    assert {e.id for e in few} < {e.id for e in more}
+    recurring = sum(e.target == "none" for e in few)
+    assert 6 <= recurring <= 18  # of 30, where 40 of 100 recur
+    rest = [int(e.target[-2:]) for e in few if e.target != "none"]
+    assert max(rest) > 40 > 20 > min(rest)  # not those that come first in the alphabet
+    own = [Example(id=str(n), inputs={"q": str(n)}, target=f"{n:02}", choices=(f"{n:02}", "x")) for n in range(60)]
+    assert max(int(e.target) for e in fewer(own, 20, seed=1)) > 30  # options of its own for every question
+    shared = [replace(e, target="yes" if n % 3 else "no", choices=("yes", "no")) for n, e in enumerate(own)]
+    assert Counter(e.target for e in fewer(shared, 30, seed=1)) == {"yes": 20, "no": 10}
 
 
 def test_what_is_only_asked_is_all_tested() -> None:

@@ -129,6 +129,7 @@ FAULTS: list[tuple[list[dict[str, Any]], dict[str, Any], str, str]] = [
     (table(text=["a", "b"], label=["0.5", "n/a"]), {"thresholds": [(0, "x"), (math.inf, "y")]}, "'n/a'", "numbers"),
     (GOOD, {"thresholds": [(0, "x"), (1, "y")]}, "the last bound must be .inf", "rising bounds"),
     (GOOD, {"thresholds": [(1, "x"), (0, "y"), (math.inf, "z")]}, "must rise", "rising bounds"),
+    (GOOD, {"thresholds": [(float("nan"), "x"), (0, "y"), (math.inf, "z")]}, "must rise", "rising bounds"),
     (GOOD, {"labels": ["up", "down"], "label_map": {"1": "upp"}}, "'upp' is made but not declared", "mean 'up'?"),
     (GOOD, {"labels": ["up"]}, "at least two labels", ""),
     (GOOD, {"instruction": "Well?\n{body}"}, "names the field {body}", "{text}"),
@@ -324,6 +325,35 @@ def test_right_options_that_always_stand_at_one_place_are_told(tmp_path: Path) -
     assert "the right option is number 3 in every row" in told
     assert not warnings("C" * 9 + "A")
     assert not warnings("C" * 9)  # by chance
+
+
+def test_a_text_column_called_answer_does_not_show_the_right_option(tmp_path: Path) -> None:
+    rows = [
+        {
+            "question": f"q{n}",
+            "answer": f"said {n}",
+            "choice1": f"hint {n}",
+            "a": f"one {n}",
+            "b": f"two {n}",
+            "is": gold,
+        }
+        for n, gold in enumerate("abba")
+    ]
+    file = write(tmp_path / "exam.jsonl", rows)
+    texts = ["question", "answer", "choice1"]
+    loaded = from_table("exam", file, text=texts, label="is", kind="multiple_choice", options=["a", "b"])
+    assert [list(e.inputs.values()) for e in loaded.examples] == [[row[name] for name in texts] for row in rows]
+    assert [e.target for e in loaded.examples] == ["one 0", "two 1", "two 2", "one 3"]
+
+
+def test_labels_that_a_map_makes_have_names_of_their_own(tmp_path: Path) -> None:
+    file = write(tmp_path / "t.csv", GOOD)
+    with pytest.raises(MetierError, match="a label has no name"):
+        from_table("own", file, label_map={"up": "up", "down": ""})
+    with pytest.raises(MetierError, match="a label has no name"):
+        from_table("own", file, labels=["up", "down", " "])
+    with pytest.raises(MetierError, match="each once; declared: Moved, moved"):
+        from_table("own", file, label_map={"up": "Moved", "down": "moved"})
 
 
 def test_a_nested_field_is_a_column(tmp_path: Path) -> None:

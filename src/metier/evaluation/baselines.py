@@ -122,7 +122,13 @@ def tfidf(
         )
     fewest = 2 if len(train_texts) >= MANY_ROWS else 1
     features = _features(fewest)
-    train, validation = features.fit_transform(list(train_texts)), features.transform(list(validation_texts))
+    try:
+        train = features.fit_transform(list(train_texts))
+    except ValueError:  # no word stands in two rows, such as where each row is a name
+        fewest = 1
+        features = _features(fewest)
+        train = features.fit_transform(list(train_texts))
+    validation = features.transform(list(validation_texts))
     best: tuple[float, Any, dict[str, Any]] | None = None
     for class_weight in CLASS_WEIGHTS:
         for c in C_GRID:

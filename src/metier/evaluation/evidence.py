@@ -187,7 +187,7 @@ def evaluate_choices(
     right = share([p.correct for p in predictions], groups_of(predictions))
     entry = head(predictions) | {"metrics": {"accuracy": right.to_json()}, "left_out": {"confusion": NO_CONFUSION}}
     if deferral:
-        entry |= _deferral(predictions, None, seed)
+        entry |= _deferral(predictions, temperature, seed)
     if temperature is not None:
         labels = sorted({place for p in predictions for place in p.probabilities}, key=int)
         entry |= _confidence(labels, predictions, temperature)

@@ -96,7 +96,7 @@ def sliding_bits(
             grid = np.full((len(batch), longest), begin, dtype=np.int64)  # on the right no one looks at it
             for line, row in zip(grid, batch, strict=True):
                 line[: len(row.tokens)] = row.tokens
-            nats = model(torch.from_numpy(grid).to(device)).double().cpu().numpy()
+            nats = model(torch.from_numpy(grid).to(device)).cpu().double().numpy()  # MPS has no doubles
             for line, row in zip(nats, batch, strict=True):
                 bits[row.document] += line[row.known : len(row.tokens) - 1].sum() / math.log(2)
             if progress:

@@ -54,7 +54,7 @@ def score(
         for run in sorted_runs(bare, prefix=runner.soft_tokens + len(shared)):
             batch = [bare[i] for i in run]
             entry = trunk.entry(batch) if trunk else None
-            values = runner.answer_logprobs(batch, shared, stored, entry).double().cpu().numpy()
+            values = runner.answer_logprobs(batch, shared, stored, entry).cpu().double().numpy()  # MPS has no doubles
             ends = np.cumsum([len(item.answers) for item in batch])
             for index, part in zip(run, np.split(values, ends[:-1]), strict=True):
                 result[index] = part

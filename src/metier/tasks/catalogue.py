@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -64,41 +64,56 @@ def load_task(
     wanted = _agreed(chosen, variant)
     value = _variant(task, wanted)
     task = _of_variant(task, wanted)
+    shares = _shares(task) if agreement else {}
     failures: list[str] = []
     for place, lesser in (*((place, False) for place in _PLACES), *((place, True) for place in _PLACES)):
         sources = [source for source in task.sources if (source.where, source.lesser) == (place, lesser)]
         if not sources:
             continue
         try:
-            examples = [
-                example for source in sources for example in _read(source, task, value, data_root, lock, offline)
-            ]
+            examples = _read_all(sources, task, value, data_root, lock, offline)
+            narrower = {
+                share: _read_all(sources, task, task.variants[narrow], data_root, lock, offline)
+                for narrow, share in shares.items()
+            }
         except _AbsentError as error:
             failures.append(f"{place}: {error}")
             continue
         _check_labels(task, examples)
         examples, told = alike_left_out(task, examples)
         if agreement:
-            narrower = {
-                share: [e for s in sources for e in _read(s, task, task.variants[name], data_root, lock, offline)]
-                for name, share in _shares(task).items()
-            }
             examples = [replace(example, agreement=share) for example, share in _agreeing(examples, narrower)]
-        examples = list(unique_ids(examples))
-        examples = arrange(examples, chosen, name) if chosen else examples
         where = f"{place}: " + ", ".join(_ref(source, value) for source in sources)
-        told += list(dict.fromkeys(source.note for source in sources if source.note))
-        told += [f"protocol of {chosen.title}, {chosen.mark}: {chosen.note}"] if chosen else []
-        steps = dict.fromkeys(step for source in sources for step in source.options.get("clean", ()))
-        task = task.model_copy(update={"reading": Reading(clean=list(steps))})
-        return Loaded(task, examples, where, told, chosen)
-    if chosen and chosen.sources:
-        raise MetierError(
-            f"the rows of the protocol '{protocol}' for '{name}' cannot be had: {chosen.note}",
+        return _loaded(task, chosen, list(unique_ids(examples)), sources, where, told)
+    raise _out_of_reach(name, chosen, protocol, failures)
+
+
+def _loaded(
+    task: Task,
+    protocol: Protocol | None,
+    examples: list[Example],
+    sources: Sequence[DataSource],
+    where: str,
+    told: list[str],
+) -> Loaded:
+    """The examples as the protocol arranges them, with what a user should know about where they came from."""
+    told += list(dict.fromkeys(source.note for source in sources if source.note))
+    if protocol:
+        examples = arrange(examples, protocol, task.name)
+        told.append(f"protocol of {protocol.title}, {protocol.mark}: {protocol.note}")
+    steps = dict.fromkeys(step for source in sources for step in source.options.get("clean", ()))
+    task = task.model_copy(update={"reading": Reading(clean=list(steps))})
+    return Loaded(task, examples, where, told, protocol)
+
+
+def _out_of_reach(name: str, protocol: Protocol | None, called: str, failures: Sequence[str]) -> MetierError:
+    if protocol and protocol.sources:
+        return MetierError(
+            f"the rows of the protocol '{called}' for '{name}' cannot be had: {protocol.note}",
             where="; ".join(failures),
             fix="put the file there or connect to the hub, or leave protocol out for metier's own split",
         )
-    raise MetierError(
+    return MetierError(
         f"the data of '{name}' cannot be had",
         where="; ".join(failures),
         fix="set --data-root (or METIER_DATA) to a folder that holds it, or connect to the hub: check the network, "
@@ -167,6 +182,12 @@ def _of_variant(task: Task, variant: str | None) -> Task:
 
 def _ref(source: DataSource, value: str) -> str:
     return source.ref.replace("{variant}", value)
+
+
+def _read_all(
+    sources: Sequence[DataSource], task: Task, value: str, data_root: Path | None, lock: Lock | None, offline: bool
+) -> list[Example]:
+    return [example for source in sources for example in _read(source, task, value, data_root, lock, offline)]
 
 
 def _read(

@@ -22,6 +22,8 @@ BY_LETTER = "Answer the multiple-choice question with the letter of the right op
 BY_TEXT = "Answer the question."
 PLACE = "options"
 """The field of the template that the options stand in."""
+CHOICE, RIGHT = "metier: choice ", "metier: right"
+"""Names of the columns that are made here: a table may have a text column that is called ``answer``."""
 
 Answers = Literal["letter", "text"]
 Scheme = Literal["name", "text", "letter", "number", "number from 0"]
@@ -89,8 +91,15 @@ def own_choice_template(instruction: str | None, fields: Sequence[str], answers:
         made = Template(instruction=BY_LETTER if lettered else BY_TEXT, input=default_input(fields))
     else:
         made = own_template(instruction, [*fields, PLACE] if lettered else fields)
-        if made.input == default_input([*fields, PLACE]):  # the wording names no field
+        if made.instruction == instruction.strip():  # the wording names no field
             made = made.model_copy(update={"input": default_input(fields)})
+        elif not set(fields) & set(made.fields()):
+            raise MetierError(
+                "the instruction names {options} and no text column: the question would not be shown",
+                where="recipe, task.instruction",
+                fix=f"name {', '.join('{' + name + '}' for name in fields)} too, or leave {{options}} out, which then "
+                "stands below the question",
+            )
     if not lettered:
         return made
     shown = made.input if PLACE in made.fields() else made.input + "\n{options}"
@@ -111,9 +120,9 @@ def choice_examples(
     """
     check_columns(columns, source, file)
     found, most, scheme = choice_rows(rows, options, str(source.label), columns, file, known)
-    names = tuple(f"choice{place}" for place in range(1, most + 1))
-    chosen = source.model_copy(update={"label": "answer", "choices": names})
-    return to_examples(found, chosen, file, columns=[*columns, *names, "answer"]), scheme
+    names = tuple(f"{CHOICE}{place}" for place in range(1, most + 1))
+    chosen = source.model_copy(update={"label": RIGHT, "choices": names})
+    return to_examples(found, chosen, file, columns=[*columns, *names, RIGHT]), scheme
 
 
 def choice_rows(
@@ -124,7 +133,8 @@ def choice_rows(
     file: str,
     known: Scheme | None = None,
 ) -> tuple[list[Row], int, Scheme]:
-    """Rows with ``choice1`` … and an ``answer`` that names one of them, for :func:`metier.tasks.records.to_examples`.
+    """Rows with a column of each option (``CHOICE``, numbered) and ``RIGHT``, which names one of these columns, for
+    :func:`metier.tasks.records.to_examples`.
 
     Args:
         options: the columns of the options, all filled in every row; or one column that holds a list.
@@ -164,8 +174,8 @@ def choice_rows(
                 where=_at(file, row, label),
                 fix=f"{read}write letters, numbers or texts, alike in every row",
             )
-        named_choices = {f"choice{i}": text for i, text in enumerate(choices.texts, 1)}
-        found.append(Row(row.number, {**row.values, **named_choices, "answer": f"choice{place + 1}"}))
+        named_choices = {f"{CHOICE}{i}": text for i, text in enumerate(choices.texts, 1)}
+        found.append(Row(row.number, {**row.values, **named_choices, RIGHT: f"{CHOICE}{place + 1}"}))
     return found, max((len(choices.texts) for choices in held), default=0), scheme
 
 

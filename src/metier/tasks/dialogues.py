@@ -44,7 +44,8 @@ def _turns(value: object) -> Turns | None:
     """The turns of a dialogue, also of one that is written out: lines of plain text that begin with who speaks."""
     if (turns := dialogue(value)) is not None:
         return turns
-    return _spoken(value) if isinstance(value, str) and _SPOKEN.match(value) else None
+    text = value.strip() if isinstance(value, str) else ""
+    return _spoken(text) if _SPOKEN.match(text) else None
 
 
 def _spoken(text: str, *, lines: bool = True) -> Turns:

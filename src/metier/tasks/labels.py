@@ -18,17 +18,24 @@ MOST_LABELS = 50
 def declared_labels(
     labels: Sequence[str] | None, mapping: Mapping[str, str], thresholds: Sequence[tuple[float, str]] | None
 ) -> tuple[str, ...] | None:
-    """The labels as the caller orders them: given, or those that a map or thresholds make; None if none are known."""
+    """The labels as the caller orders them: given, or those that a map or thresholds make; None if none are known.
+
+    Errors: :class:`MetierError` for one that is made but not declared, has no name, or differs from another in letter
+    case alone; fewer than two that are declared.
+    """
     made = tuple(dict.fromkeys([*mapping.values(), *(str(name) for _, name in thresholds or ())]))
-    if labels is None:
-        return made or None
-    stated = tuple(str(label).strip() for label in labels)
+    if labels is None and not made:
+        return None
+    stated = made if labels is None else tuple(str(label).strip() for label in labels)
     for label in made:
         if label not in stated:
             where = "label_map or thresholds, against labels"
             raise MetierError(f"the label {label!r} is made but not declared", where=where, fix=nearest(label, stated))
-    if len({label.casefold() for label in stated}) != len(stated) or len(stated) < 2:
-        raise MetierError(f"at least two labels are needed, each once; declared: {', '.join(stated)}", where="labels")
+    where = "labels, label_map or thresholds"
+    if not all(label.strip() for label in stated):
+        raise MetierError("a label has no name", where=where, fix="name it, or leave its rows out of the table")
+    if len({label.casefold() for label in stated}) != len(stated) or (labels is not None and len(stated) < 2):
+        raise MetierError(f"at least two labels are needed, each once; declared: {', '.join(stated)}", where=where)
     return stated
 
 

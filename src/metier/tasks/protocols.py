@@ -34,6 +34,8 @@ def under(task: Task, name: str) -> tuple[Task, Protocol | None]:
     chosen = task.protocols[name]
     own = {"template": chosen.template, "labels": chosen.labels, "sources": chosen.sources}
     changed: dict[str, Any] = {field: value for field, value in own.items() if value}
+    if chosen.template:  # no wording of a variant takes its place
+        changed["templates"] = {}
     return bare.model_copy(update=changed), chosen
 
 

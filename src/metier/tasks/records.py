@@ -66,9 +66,9 @@ class Columns(BaseModel):
                 raise ValueError(f"there is no cleaning step {step!r}: {nearest(step, CLEANERS)}")
         if self.thresholds is not None:
             bounds = [bound for bound, _ in self.thresholds]
-            if len(bounds) < 2 or any(a >= b for a, b in pairwise(bounds)):
+            if len(bounds) < 2 or not all(a < b for a, b in pairwise(bounds)):
                 raise ValueError(f"the bounds of the thresholds must rise (two at least): {bounds}")
-            if bounds[-1] != math.inf or math.nan in bounds:
+            if bounds[-1] != math.inf:
                 raise ValueError(f"the last bound must be .inf, so that every score has a label; found {bounds[-1]:g}")
         return self
 

@@ -123,11 +123,16 @@ def with_calibration(made: Split) -> Split:
     return replace(made, parts=parts)
 
 
-def fewer(train: Sequence[Example], count: int, seed: int) -> list[Example]:
-    """``count`` of the examples with labels in proportion; a larger count holds all of a smaller one's."""
+def fewer(train: Sequence[Example], count: int, seed: int, *, written: bool = False) -> list[Example]:
+    """``count`` of the examples with labels in proportion; a larger count holds all of a smaller one's.
+
+    Answers that are ``written`` out, and options that differ from question to question, are no labels: of these the
+    sample is a plain one, since in proportion to answers that hardly recur it would hold the commonest alone.
+    """
+    labelled = not written and len({frozenset(example.choices) for example in train}) == 1
     by_label: dict[str, list[Example]] = defaultdict(list)
     for example in sorted(train, key=lambda e: hashlib.sha256(f"{seed}\x1f{e.id}".encode()).digest()):
-        by_label[example.target].append(example)
+        by_label[example.target if labelled else ""].append(example)
     placed = [
         ((place + 0.5) / len(members), label, example)
         for label, members in by_label.items()

@@ -113,16 +113,11 @@ def from_table(
     reading: dict[str, Any] = {"format": format, "encoding": encoding, "delimiter": delimiter}
     reading |= {"sheet": sheet, "header_row": header_row}
     examples, warnings, label_is = _read(file, source, options, label_is, reading, written=kind == "generation")
-    found: Sequence[str] = ()
-    if kind == "classification":
-        found = declared or inferred_labels(examples, file.name, label)
-        warnings += check_labels(found, examples, file.name, label, mapping)
-    elif kind == "extraction":
-        found = _entity_types(examples, label)
+    found, told = _labels(kind, declared, examples, file.name, label, mapping)
     if template is None:
         made = default_instruction(found, domain, question or own_question(inputs))
         template = Template(instruction=made, input=default_input(tuple(inputs)))
-    warnings += _without_group(examples, group) if group else _shared_texts(examples)
+    warnings += told + (_without_group(examples, group) if group else _shared_texts(examples))
     task = Task(
         name=name, version=1, kind=kind, title=title or name, description=f"Examples from {Path(str(path)).name}",
         domain=domain or "own", language=language, labels=list(found), template=template, metric=_METRICS[kind],
@@ -162,6 +157,21 @@ def _own_template(
     if kind == "multiple_choice":
         return own_choice_template(instruction, fields, answers)
     return own_template(instruction, fields) if instruction else None
+
+
+def _labels(
+    kind: str,
+    declared: Sequence[str] | None,
+    examples: Sequence[Example],
+    file: str,
+    column: str,
+    mapping: Mapping[str, str],
+) -> tuple[Sequence[str], list[str]]:
+    """The labels of a classification or the types of an extraction, and what is to be said of them."""
+    if kind == "classification":
+        found = declared or inferred_labels(examples, file, column)
+        return found, check_labels(found, examples, file, column, mapping)
+    return _entity_types(examples, column) if kind == "extraction" else (), []
 
 
 def _read(
