@@ -279,3 +279,16 @@ def _count(run: Path) -> int:
 
 def _tree(folder: Path) -> list[str]:
     return sorted(str(path) for path in folder.rglob("*") if path.is_file())
+
+
+def test_probabilities_are_made_double_on_the_processor(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class OnDevice(torch.Tensor):
+        def double(self) -> torch.Tensor:  # type: ignore[override]
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+
+        def cpu(self) -> torch.Tensor:  # type: ignore[override]
+            return self.as_subclass(torch.Tensor)
+
+    engine, _, prompts = _reference(finished)
+    monkeypatch.setattr(engine, "_run", lambda items, *_: torch.zeros(len(items), 3).as_subclass(OnDevice))
+    assert engine.label_logprobs(prompts[:1]).tolist() == [[0.0, 0.0, 0.0]]

@@ -134,3 +134,8 @@ def test_every_package_of_the_catalogue_has_its_hash_recorded() -> None:
                 for part in [*place.get("parts", []), place["ref"]]:
                     release = parse(part.removeprefix("pypi:").split("!")[0])
                     assert recorded_hashes(*release), (name, part)
+
+
+def test_a_base_in_the_working_directory_has_its_name(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(base)
+    assert resolve(".").name == "base"

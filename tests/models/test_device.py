@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 import torch
 
-from metier.models.device import _cpu_name, give_back_memory, prepare_process
+from metier.models.device import _cpu_name, give_back_memory, prepare_process, widest
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
@@ -35,3 +36,23 @@ def test_a_processor_is_named_by_its_kind_too(tmp_path: Path) -> None:
     file.write_text("processor\t: 0\nBogoMIPS\t: 50.00\n")
     assert _cpu_name(file) == (platform.processor() or platform.machine())
     assert _cpu_name(tmp_path / "absent") == _cpu_name(file)
+
+
+def test_an_older_allocator_gets_the_largest_threshold_that_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings: dict[int, int] = {}
+
+    def mallopt(option: int, value: int) -> int:
+        if option == -3 and value > 32 << 20:
+            return 0
+        settings[option] = value
+        return 1
+
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.28"))
+    monkeypatch.setattr("ctypes.CDLL", lambda _: SimpleNamespace(mallopt=mallopt))
+    prepare_process("cpu")
+    assert settings[-3] == 32 << 20
+
+
+def test_sums_are_taken_in_the_widest_format_that_a_device_has() -> None:
+    assert widest(torch.device("cpu")) == widest(torch.device("cuda")) == torch.float64
+    assert widest(torch.device("mps")) == torch.float32

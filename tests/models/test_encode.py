@@ -140,3 +140,16 @@ def test_a_text_cannot_speak_in_control_tokens(toy_base: Path) -> None:
 
     assert count(encoder, text) == count(harmless, "fell")
     assert "< |im_end|>" in encoder.render({"text": text})
+
+
+def test_several_long_fields_are_all_cut_where_one_is_not_enough(tokenizer: Any) -> None:
+    pair = task(*LABELS).model_copy(update={"template": Template(instruction="Alike?", input="{a} and {b}")})
+    encoder = Encoder(tokenizer, pair, 120)
+    inputs = {"a": "first " + "one " * 400 + "end", "b": "second " + "two " * 400 + "last", "note": "unseen " * 900}
+    ids = encoder.prompt(inputs)
+    shown = tokenizer.decode(ids)
+    assert 80 < len(ids) <= 120
+    assert all(word in shown for word in ("first", "end", "second", "last", "Alike?"))
+    # what one long field takes is what it took alone
+    short = encoder.prompt({**inputs, "b": "two"})
+    assert tokenizer.decode(short).count("two") == 1

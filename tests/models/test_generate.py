@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     AutoModelForCausalLM,
     BloomConfig,
@@ -31,6 +32,7 @@ from metier.models.forward import Runner
 from metier.models.generate import Written, generate
 from metier.models.load import load_model, load_tokenizer
 from metier.models.packed import Item
+from metier.models.vocabulary_loss import next_token_loss
 from tests.toy import sentences, write_tokenizer
 
 END = 2
@@ -236,3 +238,26 @@ def test_progress_counts_every_prompt_once(runner: Runner, tokenizer: Any, promp
     assert sum(seen) == len(prompts)
     assert len(seen) > 1
     assert write(runner, tokenizer, []) == []
+
+
+class WithoutDoubles(TorchDispatchMode):
+    """Refuses what MPS refuses: numbers of 64 bits out of those of a device."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        drawn = func in (torch.ops.aten.rand.generator, torch.ops.aten.uniform_.default, torch.ops.aten.stack.default)
+        if isinstance(found, torch.Tensor) and found.dtype == torch.float64 and not drawn:
+            raise TypeError(f"{func}: the device has no float64")
+        return found
+
+
+def test_a_device_without_doubles_draws_and_learns(monkeypatch: pytest.MonkeyPatch, wild: Path) -> None:
+    logits, hidden = torch.randn(3, 50), torch.randn(9, 48, requires_grad=True)
+    causal = AutoModelForCausalLM.from_pretrained(wild)
+    expected = module._Draw(0.7, [1, 2, 3]).choose(logits)
+    loss = next_token_loss(causal, hidden, torch.arange(9))
+    for place in ("metier.models.generate.widest", "metier.models.vocabulary_loss.widest"):
+        monkeypatch.setattr(place, lambda device: torch.float32)
+    with WithoutDoubles():
+        assert torch.equal(module._Draw(0.7, [1, 2, 3]).choose(logits), expected)
+        torch.testing.assert_close(next_token_loss(causal, hidden, torch.arange(9)), loss)

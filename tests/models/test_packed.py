@@ -8,12 +8,25 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM, BloomConfig, Gemma3TextConfig, GPT2Config
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    BloomForCausalLM,
+    FalconH1Config,
+    Gemma3TextConfig,
+    GPT2Config,
+    GraniteConfig,
+    HyperCLOVAXConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    RecurrentGemmaConfig,
+)
 
-from metier.models import grid
+from metier.errors import MetierError
+from metier.models import forward, grid
 from metier.models.batching import by_budget, sorted_runs
 from metier.models.encode import split_prefix
-from metier.models.forward import Runner
+from metier.models.forward import Runner, vocabulary_logits
 from metier.models.load import load_model
 from metier.models.packed import Item, build_pack
 
@@ -142,3 +155,57 @@ def test_the_shared_prefix_is_the_longest_that_leaves_a_token(items: list[Item],
     assert len(prefix) >= len(head)
     assert [prefix + one.trunk for one in bare] == [one.trunk for one in whole]
     assert all(one.trunk for one in bare)
+
+
+SMALL: dict[str, object] = {
+    "vocab_size": 60, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+}  # fmt: skip
+FALCON: dict[str, object] = {"mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_d_state": 8}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        GraniteConfig(**SMALL, logits_scaling=8.0),
+        HyperCLOVAXConfig(**SMALL, logits_scaling=0.125),
+        FalconH1Config(**SMALL, **FALCON, lm_head_multiplier=0.25),
+        RecurrentGemmaConfig(**SMALL, lru_width=32, attention_window_size=16, logits_soft_cap=0.01),
+    ],
+    ids=lambda config: str(config.model_type),
+)
+@torch.inference_mode()
+def test_logits_are_those_of_the_model_itself(config: LlamaConfig) -> None:
+    torch.manual_seed(0)
+    causal = AutoModelForCausalLM.from_config(config).eval()
+    forward.refuse_unknown_logits(causal)
+    rows = torch.tensor([[3, 5, 8, 13]])
+    found = vocabulary_logits(causal, causal.get_decoder()(input_ids=rows, use_cache=False).last_hidden_state)
+    torch.testing.assert_close(found, causal(input_ids=rows, use_cache=False).logits)
+
+
+def test_a_model_that_puts_something_unknown_on_its_logits_is_refused() -> None:
+    class Odd(LlamaForCausalLM):
+        def forward(self, *args: object, **kwargs: object) -> object:
+            found = super().forward(*args, **kwargs)
+            found.logits = found.logits * 0.5
+            return found
+
+    torch.manual_seed(0)
+    with pytest.raises(MetierError, match="a Odd puts something on its logits that is not known here"):
+        Runner(Odd(LlamaConfig(**SMALL)))
+
+
+def test_many_answers_of_a_padded_model_run_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    causal = BloomForCausalLM(BloomConfig(vocab_size=VOCABULARY, hidden_size=16, n_layer=1, n_head=2)).eval()
+    runner, seen = Runner(causal), list[int]()
+    assert not runner.packing
+    items = [Item((5, 6, 7, number), tuple((8, answer) for answer in range(40))) for number in range(3)]
+    with torch.inference_mode():
+        whole = runner.answer_logprobs(items, [1, 2])
+    monkeypatch.setattr(forward, "PADDED_AT_ONCE", 64)
+    causal.transformer.register_forward_pre_hook(lambda *a: seen.append(a[2]["input_ids"].numel()), with_kwargs=True)
+    with torch.inference_mode():
+        torch.testing.assert_close(runner.answer_logprobs(items, [1, 2]), whole)
+    assert max(seen) <= 64

@@ -36,3 +36,12 @@ def test_the_newest_whole_one_of_the_same_run_is_found(tmp_path: Path) -> None:
     assert checkpoint.last(tmp_path) == "step-4"
     checkpoint.keep_newest(tmp_path, 2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-3", "step-4"]
+
+
+def test_from_a_million_steps_on_the_newest_is_still_the_newest(tmp_path: Path) -> None:
+    for step in (999_998, 999_999, 1_000_000):
+        checkpoint.save(tmp_path, f"step-{step:06d}", {"a": torch.ones(2)}, {"key": "k"})
+    assert checkpoint.newest(tmp_path, "k") == tmp_path / "step-1000000"
+    assert checkpoint.last(tmp_path) == "step-1000000"
+    checkpoint.keep_newest(tmp_path, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-1000000"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -14,8 +15,9 @@ from metier.errors import MetierError
 from metier.models.architectures import build
 from metier.models.sequences import SequenceModel
 from metier.models.shapes import Shape
+from metier.training import distributed
 from metier.training.loop import Progress, Schedule, train
-from metier.training.memory import Footprint, refuse_if_too_large
+from metier.training.memory import Footprint, available_bytes, refuse_if_too_large
 from metier.training.sequences import BatchSizes, Sequences
 from metier.training.spikes import SpikeRule
 
@@ -183,10 +185,24 @@ def test_a_gradient_that_is_not_finite_changes_no_weight(tmp_path: Path) -> None
     assert all(torch.equal(value, before[name]) for name, value in weights(made).items())
 
 
-def footprint(tokens: int = 4096, checkpointed: bool = False) -> Footprint:
+def footprint(tokens: int = 4096, checkpointed: bool = False, processes: int = 1) -> Footprint:
     with torch.device("meta"):
         causal = build(Shape.usual("bloom", layers=6, hidden=384, heads=6, vocabulary=8192), end=0, sequence_length=512)
-    return Footprint.of(causal, sequence_length=512, micro_batch_tokens=tokens, checkpointed=checkpointed)
+    return Footprint.of(
+        causal, sequence_length=512, micro_batch_tokens=tokens, checkpointed=checkpointed, processes=processes
+    )
+
+
+def test_processes_share_what_stays_and_the_memory_of_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone, two, many = footprint(), footprint(processes=2), footprint(processes=64)
+    assert alone.state - two.state == alone.parameters * 16 // 2
+    assert two.activations == alone.activations
+    refuse_if_too_large(two, alone.peak - 1)  # what one is refused, two can do
+    assert many.state > alone.parameters * 4  # each begins with all weights
+    monkeypatch.setattr(distributed.dist, "is_initialized", lambda: True)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=1000))
+    assert available_bytes("cpu") == 250
 
 
 def test_memory_that_would_not_suffice_is_refused_before_training() -> None:

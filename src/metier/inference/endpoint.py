@@ -52,6 +52,12 @@ class Endpoint:
             host, good = "", False
         if not good or not host:
             raise MetierError(f"not a web address: {self.url!r}", fix="such as http://127.0.0.1:8000/v1")
+        if self.key and not (self.key.isascii() and self.key.isprintable()):  # never shown, also not by http.client
+            raise MetierError(
+                "the key holds a line break or another character that no key has",
+                where=self.url,
+                fix="set the key's variable to the key alone",
+            )
         if self.key and parts.scheme == "http" and not _is_loopback(host):
             raise MetierError(
                 "the key would travel unprotected", where=self.url, fix="use https, or unset the key's variable"

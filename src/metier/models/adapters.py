@@ -89,7 +89,7 @@ def load_adapter(model: Any, folder: Path) -> Any:
         raise MetierError(
             f"the adapter does not fit its base: {str(error)[:300]}",
             where=str(folder),
-            fix="delete this folder and run the recipe again: training is taken up from its last checkpoint",
+            fix="delete this folder and run the recipe again: it is trained anew",
         ) from error
     dtype = next(model.parameters()).dtype
     for name, parameter in wrapped.named_parameters():

@@ -16,6 +16,7 @@ from metier.files import sha256_file, sha256_json
 from metier.models import gguf
 from metier.sources import Lock, derived, fetch_file, fetch_model_repo, hub_reachable
 from metier.sources.cache import cache_root
+from metier.sources.refs import local_path
 
 
 @dataclass(frozen=True)
@@ -61,19 +62,25 @@ def catalogue() -> dict[str, dict[str, Any]]:
     return entries
 
 
-def resolve(name: str, *, lock: Lock | None = None, offline: bool = False, where: str | None = None) -> Base:
-    """Bring a base here: a catalogue name, ``hf:owner/name[@revision]`` or a folder; ``where`` names it in errors.
+def resolve(
+    name: str, *, lock: Lock | None = None, offline: bool = False, where: str | None = None, ref: str | None = None
+) -> Base:
+    """Bring a base here: a catalogue name, ``hf:owner/name[@revision]`` or a folder.
+
+    Args:
+        where: names it in errors.
+        ref: the place of a catalogue base that is tried first; as the catalogue has it if left out.
 
     Errors: :class:`MetierError` when it is unknown, cannot be reached, or its bytes are not those recorded.
     """
     if name in catalogue():
-        return _from_catalogue(name, lock, offline)
+        return _from_catalogue(name, lock, offline, ref)
     if name.startswith("hf:"):
         path = fetch_model_repo(name, lock=lock, offline=offline)
         return _described(Base(name, name, path, _digest(path), revision=path.name))
-    path = Path(name).expanduser()
+    path = local_path(name)
     if path.is_dir():
-        return _described(Base(path.name, str(path), path, _digest(path)))
+        return _described(Base(path.absolute().name, str(path), path, _digest(path)))  # also of "."
     raise MetierError(
         f"there is no base '{name}'",
         where=where,
@@ -82,11 +89,11 @@ def resolve(name: str, *, lock: Lock | None = None, offline: bool = False, where
     )
 
 
-def _from_catalogue(name: str, lock: Lock | None, offline: bool) -> Base:
+def _from_catalogue(name: str, lock: Lock | None, offline: bool, first: str | None) -> Base:
     entry = catalogue()[name]
     about = {"licence": entry["licence"], "homepage": entry["homepage"]}
     failures = []
-    for place in entry["places"]:
+    for place in sorted(entry["places"], key=lambda place: bool(place["ref"] != first)):
         ref = place["ref"]
         try:
             if ref.startswith("hf:"):

@@ -38,6 +38,11 @@ class Device:
         return asdict(self)
 
 
+def widest(device: torch.device) -> torch.dtype:
+    """The most exact number format of a device: MPS has no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def prepare_process(device: str) -> None:
     """Settings of the whole process: the allocator's thresholds, and the same result every time."""
     if device == "cpu":
@@ -53,7 +58,9 @@ def _keep_large_buffers() -> None:
         return
     libc = ctypes.CDLL(None)
     trim_threshold, mmap_threshold, top_pad = -1, -3, -2
-    libc.mallopt(mmap_threshold, 1 << 30)
+    # older releases refuse more than 32 MB (mallopt(3)); with the next option their threshold would stay at 128 KB
+    if not libc.mallopt(mmap_threshold, 1 << 30):
+        libc.mallopt(mmap_threshold, 32 << 20)
     libc.mallopt(trim_threshold, (1 << 31) - 1)
     libc.mallopt(top_pad, 64 << 20)
 

@@ -146,21 +146,31 @@ class Encoder:
         return tuple(self.tokenizer.encode(text, add_special_tokens=special))
 
     def _cut(self, inputs: Mapping[str, str], length: int) -> tuple[int, ...]:
-        """Take the middle out of the longest input until the prompt fits; options stay whole."""
-        name = max(inputs, key=lambda key: (key != "options", len(inputs[key])))
-        tokens = self.tokenizer.encode(inputs[name], add_special_tokens=False)
-        keep = len(tokens) - (length - self.max_tokens) - 8
-        while keep > 0:
-            head, tail = tokens[: (keep + 1) // 2], tokens[len(tokens) - keep // 2 :]
-            text = self.tokenizer.decode(head) + " … " + self.tokenizer.decode(tail)
-            ids = self._ids(self.render({**inputs, name: text}))
-            if len(ids) <= self.max_tokens:
-                return ids
-            keep -= len(ids) - self.max_tokens
+        """Take the middle out of the longest input until the prompt fits, and out of every long one where that is not
+        enough; options stay whole.
+        """
+        shown = [key for key in inputs if key in self.task.template.fields()] or list(inputs)
+        name = max(shown, key=lambda key: (key != "options", len(inputs[key])))
+        others = [key for key in shown if key != "options"]
+        tokens = {key: self.tokenizer.encode(inputs[key], add_special_tokens=False) for key in shown}
+        ways = [([name], len(tokens[name]) - (length - self.max_tokens) - 8)]
+        if len(others) > 1:
+            ways.append((others, self.max_tokens // len(others)))
+        for names, keep in ways:
+            while keep > 0:
+                short = {key: self._middle_out(tokens[key], keep) for key in names if len(tokens[key]) > keep}
+                ids = self._ids(self.render({**inputs, **short}))
+                if len(ids) <= self.max_tokens:
+                    return ids
+                keep -= -(-(len(ids) - self.max_tokens) // len(names))
         raise MetierError(
             f"the prompt without its text is already longer than {self.max_tokens} tokens",
             fix="raise max_tokens, shorten the instruction or the options, or give fewer shots",
         )
+
+    def _middle_out(self, tokens: Sequence[int], keep: int) -> str:
+        head, tail = tokens[: (keep + 1) // 2], tokens[len(tokens) - keep // 2 :]
+        return f"{self.tokenizer.decode(head)} … {self.tokenizer.decode(tail)}"
 
 
 def _blank(task: Task) -> dict[str, str]:

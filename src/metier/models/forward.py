@@ -19,6 +19,12 @@ from metier.models.soft_prompt import embed, soft_prompt
 Stored = list[tuple[Tensor, Tensor]]
 # Logits computed at once, as rows × vocabulary: bounds their memory at 4 bytes each.
 LOGITS_AT_ONCE = 1 << 25
+# Tokens of rows that are padded and that nothing learns from, run at once: one prompt may have a hundred answers.
+PADDED_AT_ONCE = 1 << 15
+# What configs call it: Cohere's, Granite's (HyperCLOVA X multiplies by it) and Falcon-H1's scale, Gemma's caps.
+PUT_ON_LOGITS = (
+    "logit_scale", "logits_scaling", "lm_head_multiplier", "final_logit_softcapping", "logits_soft_cap"
+)  # fmt: skip
 
 
 class Lean(Protocol):
@@ -41,6 +47,8 @@ class Runner:
     Args:
         model: a transformers causal language model, or a peft model around one.
         packing: ``None`` to find out by comparing both ways on a small input; ``why`` says what was found.
+
+    Errors: :class:`MetierError` as :func:`refuse_unknown_logits`, where it is found out.
     """
 
     def __init__(self, model: nn.Module, *, packing: bool | None = None) -> None:
@@ -52,8 +60,11 @@ class Runner:
         if packing is None and self.soft_tokens:  # a matter of the base's attention, whatever stands in front
             base = Runner(causal_model(model))
             self.packing, self.why = base.packing, base.why
+        elif packing is None:
+            refuse_unknown_logits(causal_model(model))
+            self.packing = self._packing_is_exact()
         else:
-            self.packing = self._packing_is_exact() if packing is None else packing
+            self.packing = packing
 
     @property
     def device(self) -> torch.device:
@@ -202,8 +213,12 @@ class Runner:
         lengths = torch.tensor([item.tokens for item in single], device=self.device)
         mask = (torch.arange(grid.shape[1], device=self.device)[None] < lengths[:, None]).long()
         decoder = causal_model(self.model).get_decoder()
-        output = decoder(**self._inputs(grid), attention_mask=mask, use_cache=False)
-        return pack, output.last_hidden_state.flatten(0, 1)[pack.scatter]
+        at_once = len(grid) if torch.is_grad_enabled() else max(1, PADDED_AT_ONCE // grid.shape[1])
+        hidden = [
+            decoder(**self._inputs(ids), attention_mask=seen, use_cache=False).last_hidden_state
+            for ids, seen in zip(torch.split(grid, at_once), torch.split(mask, at_once), strict=True)
+        ]
+        return pack, torch.cat(hidden).flatten(0, 1)[pack.scatter]
 
     def _within_positions(self, pack: Pack) -> Pack:
         """The pack. Errors: :class:`MetierError` for one that a learned table of positions is too small for."""
@@ -267,10 +282,35 @@ def vocabulary_logits(causal: Any, hidden: Tensor, tokens: Tensor | None = None)
 def scale_logits(causal: Any, logits: Tensor) -> Tensor:
     """Put on ``logits`` what an architecture puts on them after its last matrix."""
     config = causal.config.get_text_config()
-    if scale := getattr(config, "logit_scale", None):  # Cohere
-        logits = logits * scale
-    if divisor := getattr(config, "logits_scaling", None):  # Granite
-        logits = logits / divisor
-    if cap := getattr(config, "final_logit_softcapping", None):  # Gemma 2
-        logits = cap * torch.tanh(logits / cap)
+    scale, by, multiplier, cap, other_cap = (getattr(config, name, None) for name in PUT_ON_LOGITS)
+    if factor := scale or multiplier:
+        logits = logits * factor
+    if by:
+        logits = logits * by if config.model_type.startswith("hyperclovax") else logits / by
+    if limit := cap or other_cap:
+        logits = limit * torch.tanh(logits / limit)
     return logits
+
+
+@torch.inference_mode()
+def refuse_unknown_logits(causal: Any) -> None:
+    """Compare :func:`vocabulary_logits` with what the model itself gives, on a small input.
+
+    Errors: :class:`MetierError` for an architecture that puts something on its logits that is not known here.
+    """
+    size = int(causal.config.get_text_config().vocab_size)
+    ids = torch.tensor([[(7 * i + 3) % size for i in range(6)]], device=next(causal.parameters()).device)
+    training = causal.training
+    causal.eval()
+    expected = causal(input_ids=ids, use_cache=False).logits.float()
+    hidden = causal.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+    found = vocabulary_logits(causal, hidden).float()
+    causal.train(training)
+    limit = 1e-3 if hidden.dtype == torch.float32 else 0.05
+    gap, size_of = (float(x.abs().nan_to_num().max()) for x in (found - expected, expected))
+    if gap > limit * max(1.0, size_of):
+        raise MetierError(
+            f"a {type(causal).__name__} puts something on its logits that is not known here: scores would be wrong",
+            where="recipe, base",
+            fix="choose another base",
+        )

@@ -21,6 +21,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from metier.errors import MetierError
 from metier.models.batching import TOKEN_BUDGET, sorted_runs
 from metier.models.decoding import write_on
+from metier.models.device import widest
 from metier.models.encode import split_prefix
 from metier.models.forward import Runner
 from metier.models.layers import causal_model
@@ -185,9 +186,9 @@ class _Draw(LogitsProcessor):  # type: ignore[misc]
 
     def choose(self, logits: Tensor) -> Tensor:
         """Logits ``(rows, vocabulary)`` → tokens ``(rows,)``."""
-        reached = torch.softmax(logits.float() / self.temperature, -1).cumsum(-1, dtype=torch.float64)
+        reached = torch.softmax(logits.float() / self.temperature, -1).cumsum(-1, dtype=widest(logits.device))
         drawn = [torch.rand((), generator=generator, dtype=torch.float64) for generator in self.generators]
-        aims = torch.stack(drawn).to(logits.device) * reached[:, -1]
+        aims = torch.stack(drawn).to(logits.device, reached.dtype) * reached[:, -1]
         # the first that exceeds the aim: a token without a chance is never drawn
         return torch.searchsorted(reached, aims[:, None], right=True)[:, 0].clamp(max=logits.shape[1] - 1)
 

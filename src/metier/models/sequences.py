@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from metier.errors import MetierError
 from metier.models.bloom import bloom_hidden, fuse_bloom, runs_fast
+from metier.models.forward import refuse_unknown_logits
 from metier.models.vocabulary_loss import next_token_loss
 
 
@@ -21,7 +22,7 @@ class SequenceModel(nn.Module):
             nothing before it, and positions begin anew there. None: documents of a sequence see those before them,
             as in BloombergGPT.
 
-    Errors: :class:`MetierError` for a base whose attention cannot keep documents apart.
+    Errors: :class:`MetierError` for a base whose attention cannot keep documents apart, or whose logits are unknown.
     """
 
     def __init__(self, causal: Any, *, separator: int | None = None) -> None:
@@ -30,6 +31,8 @@ class SequenceModel(nn.Module):
         self.fast = runs_fast(causal)
         if self.fast:
             fuse_bloom(causal)
+        else:
+            refuse_unknown_logits(causal)
         if separator is not None:
             self._refuse_leaks()
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from metier.models.forward import vocabulary_logits
+from metier.models.device import widest
+from metier.models.forward import PUT_ON_LOGITS, vocabulary_logits
 from metier.models.gradient import call
 
 # Logits held at once, as rows × vocabulary: 8 MB of float32 stay within a processor's cache.
@@ -61,8 +62,8 @@ def _nats(logits: Tensor, targets: Tensor) -> Tensor:
 def _is_plain(causal: Any) -> bool:
     """Whether logits are one matmul: no bias, no scale, no cap."""
     config = causal.config.get_text_config()
-    put_on = ("logit_scale", "logits_scaling", "final_logit_softcapping")
-    return causal.get_output_embeddings().bias is None and not any(getattr(config, name, None) for name in put_on)
+    head = causal.get_output_embeddings()
+    return head.bias is None and not any(getattr(config, name, None) for name in PUT_ON_LOGITS)
 
 
 def _exact_logits(hidden: Tensor, head: Tensor) -> Tensor:
@@ -90,7 +91,7 @@ class _FusedLoss(torch.autograd.Function):
         head, at_once = weight.float(), rows * LOGITS_TO_GRADIENTS
         to_hidden = torch.empty_like(hidden)
         to_head = torch.zeros_like(head) if weight.requires_grad else None
-        total = torch.zeros((), dtype=torch.float64, device=hidden.device)
+        total = torch.zeros((), dtype=widest(hidden.device), device=hidden.device)
         gradients = weight.new_empty(min(at_once, len(hidden)), len(weight))
         for first in range(0, len(hidden), at_once):
             block, wanted = hidden[first : first + at_once], targets[first : first + at_once, None]
@@ -117,7 +118,7 @@ def _nats_and_gradient(hidden: Tensor, head: Tensor, targets: Tensor, result: Te
     aimed, highest = logits.gather(1, targets), logits.amax(1, keepdim=True)
     shares = torch.softmax(logits, 1, out=logits)
     # log of the softmax's denominator, from its largest term: never a logarithm of nothing
-    nats = (highest - shares.amax(1, keepdim=True).log() - aimed).sum(dtype=torch.float64)
+    nats = (highest - shares.amax(1, keepdim=True).log() - aimed).sum(dtype=widest(hidden.device))
     shares.scatter_add_(1, targets, shares.new_full((1, 1), -1.0).expand_as(targets))
     result.copy_(shares)
     return nats

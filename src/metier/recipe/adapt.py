@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
-from metier.recipe.methods import GRIDS, PRESETS, fits, refuse_misplaced, unnamed
+from metier.recipe.methods import GRIDS, OF_INIT, PRESETS, fits, refuse_misplaced, unnamed
 from metier.recipe.part import Part
 
 
@@ -102,6 +102,8 @@ class Adapt(Part):
             kept.pop("epochs", None)
         if "epochs" in given:
             kept.pop("steps", None)
+        if "init" in given:
+            kept = {name: value for name, value in kept.items() if name not in OF_INIT}
         return Adapt.model_validate({**kept, **given})
 
     def updates(self, examples: int) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 PROMPT_ONLY = ("length", "init", "init_text", "init_spread", "preset")
 NOT_FOR_PROMPT = ("rank", "alpha", "dropout", "targets", "lowest_layer")
 
-_OF_INIT = {"init_text": "text", "init_spread": "uniform"}
+OF_INIT = {"init_text": "text", "init_spread": "uniform"}
 
 PRESETS: dict[str, dict[str, Any]] = {
     # Singhal et al. 2023 (Med-PaLM, arXiv 2212.13138), instruction prompt tuning of a 540B model with AdamW from 40
@@ -49,7 +49,7 @@ def refuse_misplaced(method: str, given: set[str], init: str) -> None:
             )
         if not fits(field, method):
             raise ValueError(f"'{field}' is for prompt tuning: write method: prompt, or leave it out")
-    for field, wanted in _OF_INIT.items():
+    for field, wanted in OF_INIT.items():
         if field in given and init != wanted:
             raise ValueError(f"'{field}' is for init: {wanted}, not for init: {init}")
     if {"steps", "epochs"} <= given:
@@ -59,6 +59,6 @@ def refuse_misplaced(method: str, given: set[str], init: str) -> None:
 def unnamed(method: str, init: str, steps: int | None, given: set[str]) -> set[str]:
     """Fields that a resolved recipe does not list: left out by its author, they mean nothing for its method."""
     foreign = {field for field in (*PROMPT_ONLY, *NOT_FOR_PROMPT) if not fits(field, method)}
-    foreign |= {field for field, wanted in _OF_INIT.items() if init != wanted}
+    foreign |= {field for field, wanted in OF_INIT.items() if init != wanted}
     foreign |= {"steps"} if steps is None else {"epochs", "validations_per_epoch"}
     return foreign - given

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class Part(BaseModel):
@@ -16,3 +16,6 @@ class Part(BaseModel):
 
 # YAML reads true and false as truth values, and labels are often such; a table's truth values are these words too
 Word = Annotated[str, BeforeValidator(lambda value: str(value).lower() if isinstance(value, bool) else value)]
+
+# what numpy, scikit-learn and torch all take
+Seed = Annotated[int, Field(ge=0, le=4 * 10**9)]

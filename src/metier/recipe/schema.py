@@ -11,7 +11,7 @@ from metier.errors import MetierError
 from metier.recipe.adapt import Adapt, Search, Trial
 from metier.recipe.corpus import CorpusChoice
 from metier.recipe.measure import Curve, Measure, Retention
-from metier.recipe.part import Part
+from metier.recipe.part import Part, Seed
 from metier.recipe.plan import PlanChoice
 from metier.recipe.pretrain import Pretrain
 from metier.recipe.selective import Selective
@@ -46,8 +46,8 @@ class Recipe(Part):
     strategies: StrategyList | None = Field(default=None, description="further ways of asking, on the test part")
     retention: Retention | None = Retention()
     max_tokens: int = Field(default=1024, ge=32, description="longest prompt; the middle of a longer text is left out")
-    seed: int = Field(default=0, description="of all that is drawn, except the split, which has its own")
-    seeds: list[int] | None = Field(
+    seed: Seed = Field(default=0, description="of all that is drawn, except the split, which has its own")
+    seeds: list[Seed] | None = Field(
         default=None, min_length=2, description="train once with each: mean and spread; the first is the specialist"
     )
     mix: Mix | None = None
@@ -153,10 +153,12 @@ class Recipe(Part):
     def _trials_fit(self) -> Recipe:
         for number, trial in enumerate(self.search.trials if self.search else (), 1):
             try:
-                self.with_settings(trial)
+                method = self.with_settings(trial).adapt.method
             except ValidationError as error:
                 said = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
                 raise ValueError(f"search.trials, number {number}: {said}") from error
+            if method == "none":
+                raise ValueError(f"search.trials, number {number}: with method none nothing is trained: leave it out")
         return self
 
     def with_settings(self, trial: Trial) -> Recipe:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from metier.errors import MetierError, nearest
 from metier.inference.strategies import presets
-from metier.recipe.part import Part
+from metier.recipe.part import Part, Seed
 from metier.recipe.words import told
 
 
@@ -36,7 +36,7 @@ class Strategy(Part):
         default=None, ge=1, description="a seeded sample of the test part, the same for all; the whole part if left out"
     )
     budget: BudgetChoice = BudgetChoice()
-    seed: int | None = Field(default=None, description="the recipe's if left out")
+    seed: Seed | None = Field(default=None, description="the recipe's if left out")
 
     @property
     def called(self) -> str:

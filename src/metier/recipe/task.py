@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_serializer, model_validator
 
-from metier.recipe.part import Part, Word
+from metier.recipe.part import Part, Seed, Word
 
 
 class TaskChoice(Part):
@@ -92,21 +92,25 @@ class TaskChoice(Part):
             raise ValueError("'weight' is a column of your own table: use exemplars with a task of the catalogue")
         if not self.exemplars and self.exemplar_weight != 1:
             raise ValueError("'exemplar_weight' is for the rows of 'exemplars': name that file")
-        if not self.file and self.domain:
-            raise ValueError("'domain' is for your own table: a task of the catalogue has its own")
-        if not self.file and self.language:
-            raise ValueError("'language' is for your own table: a task of the catalogue has its own")
-        if not self.file and self.options is not None:
-            raise ValueError("'options' are columns of your own table: a task of the catalogue has its own")
-        if not self.file and self.label_is:
-            raise ValueError("'label_is' is for your own table: a task of the catalogue has its own")
+        tables = _OF_TABLES if self.exemplars else (*_OF_TABLES, "label_map", "thresholds")
+        if named := [] if self.file else [field for field in tables if getattr(self, field) is not None]:
+            raise ValueError(f"'{named[0]}' is for your own table: a task of the catalogue has its own")
+        if self.file and self.variant:
+            raise ValueError("'variant' is of a task of the catalogue, not of your own table: leave it out")
         return self
+
+
+# what a task of the catalogue says itself
+_OF_TABLES = (
+    "domain", "language", "options", "label_is", "labels", "instruction", "group", "id", "split", "agreement",
+    "encoding", "delimiter", "format", "sheet", "header_row",
+)  # fmt: skip
 
 
 class SplitChoice(Part):
     """Shares of examples; the test share is looked at once, at the end."""
 
-    seed: int = 0
+    seed: Seed = 0
     train: float = Field(default=0.7, gt=0, lt=1)
     validation: float = Field(default=0.1, gt=0, lt=1)
     test: float = Field(default=0.2, gt=0, lt=1)

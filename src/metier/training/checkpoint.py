@@ -82,7 +82,7 @@ def _names(file: Path) -> list[str]:
 
 def newest(folder: Path, key: str) -> Path | None:
     """The newest whole checkpoint of the run identified by ``key``; damaged or foreign ones are passed over."""
-    return next((path for path in sorted(folder.glob("step-*"), reverse=True) if is_whole(path, key)), None)
+    return next((path for path in _newest_first(folder) if is_whole(path, key)), None)
 
 
 def is_whole(path: Path, key: str) -> bool:
@@ -99,7 +99,12 @@ def is_whole(path: Path, key: str) -> bool:
 
 def last(folder: Path) -> str | None:
     """The name of the newest checkpoint, whole or not, of any run."""
-    return max((path.name for path in folder.glob("step-*")), default=None)
+    return next((path.name for path in _newest_first(folder)), None)
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    """Step checkpoints; from a million steps on their names are longer."""
+    return sorted(folder.glob("step-*"), key=lambda path: (len(path.name), path.name), reverse=True)
 
 
 def clear(folder: Path) -> None:
@@ -113,5 +118,5 @@ def clear(folder: Path) -> None:
 def keep_newest(folder: Path, count: int) -> None:
     """Remove all but the newest ``count`` step checkpoints."""
     if distributed.is_first():
-        for path in sorted(folder.glob("step-*"), reverse=True)[count:]:
+        for path in _newest_first(folder)[count:]:
             shutil.rmtree(path, ignore_errors=True)

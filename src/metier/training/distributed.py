@@ -39,6 +39,11 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def processes_here() -> int:
+    """The number of processes on this machine, as ``torchrun`` tells it."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if dist.is_initialized() else 1
+
+
 def is_first() -> bool:
     """Whether this process is the one that writes."""
     return rank() == 0

@@ -11,6 +11,7 @@ from metier.errors import MetierError
 from metier.models.alibi import BLOCK, SCORES_AT_ONCE
 from metier.models.bloom import runs_fast
 from metier.models.vocabulary_loss import LOGITS_IN_CACHE, LOGITS_TO_GRADIENTS
+from metier.training import distributed
 
 # What one layer of a BLOOM needs while it is computed, times this: buffers of other sizes before and behind it leave
 # holes that the allocator keeps. Measured: with it seven shapes take 0.83 to 1.13 of what is reckoned.
@@ -33,10 +34,13 @@ class Footprint:
     sequence_length: int
     micro_batch_tokens: int
     checkpointed: bool
+    processes: int = 1
 
     @classmethod
-    def of(cls, causal: Any, *, sequence_length: int, micro_batch_tokens: int, checkpointed: bool) -> Footprint:
-        """Of a transformers model; one on the meta device will do."""
+    def of(
+        cls, causal: Any, *, sequence_length: int, micro_batch_tokens: int, checkpointed: bool, processes: int = 1
+    ) -> Footprint:
+        """Of a transformers model, in each of the ``processes`` that share it; one on the meta device will do."""
         config, unique = causal.config.get_text_config(), {id(p): p for p in causal.parameters()}.values()
         hidden = int(config.hidden_size)
         return cls(
@@ -51,6 +55,7 @@ class Footprint:
             sequence_length=sequence_length,
             micro_batch_tokens=micro_batch_tokens,
             checkpointed=checkpointed,
+            processes=processes,
         )
 
     @property
@@ -60,9 +65,13 @@ class Footprint:
 
     @property
     def state(self) -> int:
-        """Bytes that stay: weights, float32 masters where the weights are not, two moments, gradients and their sum."""
+        """Bytes that stay: weights, float32 masters where the weights are not, two moments, gradients and their sum.
+
+        Several processes share them, but each begins with all weights.
+        """
         masters = 0 if self.width == 4 else 4
-        return self.parameters * (2 * self.width + masters + 8) + 3 * self.head * 4
+        shared = self.parameters * (2 * self.width + masters + 8) // self.processes
+        return max(shared, self.parameters * self.width) + 3 * self.head * 4
 
     @property
     def activations(self) -> int:
@@ -114,9 +123,9 @@ def _what_fits(found: Footprint, available: int) -> str:
 
 
 def available_bytes(device: str) -> int:
-    """Bytes that are free now on a device."""
+    """Bytes that are free now on a device, for each of the processes that share it."""
     if device == "cuda":
         return int(torch.cuda.mem_get_info()[0])
     import psutil
 
-    return int(psutil.virtual_memory().available)
+    return int(psutil.virtual_memory().available) // distributed.processes_here()

@@ -78,7 +78,7 @@ class TorchEngine:
             items = [Item(tuple(prompts[i][len(prefix) :]), self.answers) for i in members]
             for run in sorted_runs(items, prefix=self.runner.soft_tokens + len(prefix)):
                 values = self._run([items[i] for i in run], prefix, self.stored if prefix else None)
-                result[[members[i] for i in run]] = values.double().cpu().numpy()
+                result[[members[i] for i in run]] = values.cpu().double().numpy()  # MPS has no doubles
         return result
 
     def _run(self, items: Sequence[Item], prefix: Prompt, stored: Stored | None) -> Tensor:
