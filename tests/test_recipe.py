@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from metier.errors import MetierError
-from metier.recipe import Recipe, load_recipe
+from metier.recipe import Adapt, Recipe, load_recipe
+from metier.recipe.adapt import Changes
 from metier.run.data import prepare_data
 
 GOOD = "name: toy\ntask:\n  file: table.csv\n  label: mood\nadapt:\n  epochs: 2\n"
@@ -42,6 +43,13 @@ def fault(tmp_path: Path, text: str) -> str:
             "corpus: {sources: [a.txt]}\npretrain: {method: continue, tokens: 2048}",
             ["2,048 tokens are less than one batch of 16 sequences of 512", "lower 'batch_sequences'"],
         ),
+        ("name: toy", "name: toy\nseed: -1", ["line 2", "'seed'", "expected 0 or more, found -1"]),
+        ("name: toy", "name: toy\nseeds: [0, 20261128123456]", ["line 2", "'seeds.1'", "or less"]),
+        (
+            "name: toy",
+            "name: toy\nsearch: {trials: [{}, {adapt: {method: none}}]}",
+            ["trials, number 2", "leave it out"],
+        ),
         ("adapt:\n  epochs: 2", "adapt: fast", ["line 5", "'adapt'", "expected a mapping of fields, found 'fast'"]),
         ("  epochs: 2", "  epochs: many", ["expected a whole number, found 'many'", "write a whole number, such as 3"]),
         ("  epochs: 2", "  dropout: 1.5", ["expected less than 1, found 1.5"]),
@@ -53,6 +61,9 @@ def fault(tmp_path: Path, text: str) -> str:
         ),
         ("  label: mood", "  text: [a, [b]]", ["'task.text.1'", "expected text, found ['b']"]),
         ("adapt:", "strategies: [{name: few-shot, k: lots}]\nadapt:", ["'strategies.0.k'", "a whole number"]),
+        ("  label: mood", "  variant: dev", ["line 2", "'variant' is of a task of the catalogue", "leave it out"]),
+        ("  file: table.csv", "  name: medqa\n  instruction: Be brief.", ["'instruction' is for your own table"]),
+        ("  file: table.csv", "  name: medqa\n  label_map: {a: b}", ["'label_map' is for your own table"]),
         ("adapt:", "name: other\nadapt:", ["line 5", "the field 'name' stands twice, in line 1 too", "keep one"]),
         ("  label: mood", "  label: mood\n  label: text", ["line 5", "'task.label'", "twice, in line 4 too"]),
         ("adapt:", "mix: {tasks: [{file: a}, {file: b, file: c}]}\nadapt:", ["'mix.tasks.1.file'", "twice"]),
@@ -113,6 +124,14 @@ def test_an_unknown_task_is_told_with_its_field(tmp_path: Path) -> None:
     with pytest.raises(MetierError, match="did you mean 'fiqa-sentiment'") as error:
         prepare_data(recipe, data_root=None, lock=None, offline=True)
     assert error.value.where == "recipe, task.name"
+
+
+def test_a_trial_that_begins_a_prompt_otherwise_leaves_behind_how_it_began() -> None:
+    published = Adapt.model_validate({"preset": "med-palm"})
+    for adapt in (published, Adapt.model_validate({"method": "prompt", "init_text": "Is it good?"})):
+        found = adapt.changed(Changes.model_validate({"init": "vocabulary"}))
+        assert (found.init, found.init_text, found.length) == ("vocabulary", None, adapt.length)
+    assert published.changed(Changes.model_validate({"init_spread": 0.1})).init_spread == 0.1
 
 
 def test_usual_values_depend_on_the_method(tmp_path: Path) -> None:

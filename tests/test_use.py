@@ -127,7 +127,7 @@ def test_predict_texts_and_standard_input(finished: Path, command: Run) -> None:
     assert [line[2] for line in lines] == TEXTS[:3]
     assert all(line[0] in LABELS and 0 < float(line[1]) <= 1 for line in lines)
     assert command("predict", finished, stdin="\n".join(TEXTS[:3]) + "\n")[1] == out
-    assert command("predict", finished, stdin="\r\n".join(TEXTS[:3]) + "\r\n")[1] == out
+    assert command("predict", finished, stdin="\ufeff" + "\r\n".join(TEXTS[:3]) + "\r\n")[1] == out
     assert command("predict", finished, TEXTS[0], "--abstain-below", "1.0")[1].startswith("(abstained)")
     assert command("predict", finished, "profit\trose\nagain")[1].endswith("\tprofit\\trose\\nagain\n")
 

@@ -64,6 +64,17 @@ def test_a_score_curve_shows_no_score_that_cannot_be(values: list[float], level:
     assert all(0 <= tick <= 1 for tick in ends)
 
 
+@given(st.lists(st.integers(-900, -1).map(lambda n: n / 100), min_size=2, max_size=9, unique=True))
+def test_a_curve_of_log_likelihoods_keeps_its_own_scale(values: list[float]) -> None:
+    points = [(float(step), value) for step, value in enumerate(values, 1)]
+    tree = ET.fromstring(str(figures.score_curve(points, points[-1], "Validation log likelihood")))
+    heights = [float(dot.get("cy") or 0) for dot in tree if dot.get("class") == "dot accent"]
+    assert sorted(values, reverse=True) == [value for _, value in sorted(zip(heights, values, strict=True))]
+    assert len({round(height, 1) for height in heights}) > 1
+    ends = [tick.text for tick in tree if tick.get("text-anchor") == "end" and tick.get("class") == "tick"]
+    assert len(ends) >= 2
+
+
 def test_every_figure_is_well_formed_and_says_what_it_shows() -> None:
     train = [(float(i), 2 / (1 + i / 10)) for i in range(500)]
     looks = [(100.0, 0.8), (200.0, 0.6), (400.0, 0.7)]

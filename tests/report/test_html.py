@@ -212,6 +212,21 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
         write_report(path)
 
 
+def test_scores_without_an_interval_are_drawn_without_one(good: Path, tmp_path: Path) -> None:
+    path = tmp_path / good.name
+    shutil.copytree(good, path)
+    score = {"value": 0.5, "low": None, "high": None, "n": 1}
+    runs = [{"seed": seed, **score, "value": 0.4 + seed / 10} for seed in range(2)]
+    spread = {"mean": 0.45, "sd": 0.07, "min": 0.4, "max": 0.5}
+    write_json(path / "evidence" / "seeds.json", {"task": TASK, "metric": "entity_f1", "runs": runs, **spread})
+    points = [{"examples": n, "systems": {"specialist": score}, "against": {}} for n in (4, 8)]
+    found = {"task": TASK, "metric": "entity_f1", "methods": {"specialist": "lora"}, "points": points}
+    write_json(path / "evidence" / "curve.json", {**found, "wins_from": None})
+    text, _ = page(path)
+    assert "With other seeds" in text
+    assert "From fewer examples" in text
+
+
 def test_other_test_sets_have_their_own_table(good: Path, tmp_path: Path) -> None:
     path = tmp_path / good.name
     shutil.copytree(good, path)

@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metier.errors import MetierError
-from metier.evaluation.evidence import read_scores
+from metier.evaluation.evidence import read_scores, write_predictions
 from metier.evaluation.written import not_applicable
 from metier.files import sha256_file, write_json
 from metier.recipe import Mix, Recipe, load_recipe
 from metier.run import curve, run
-from metier.run.again import from_fewer, on_other_bases, sizes_up_to, spread, wins_from
-from metier.run.mixture import shares
+from metier.run.again import from_fewer, on_other_bases, sizes_up_to, spread, wins_from, with_other_seeds
+from metier.run.data import prepare_data
+from metier.run.mixture import alone, mix_tasks, shares
 from metier.run.preflight import preflight
 from metier.tasks import Example, fewer
 from tests.toy import write_recipe, write_table
@@ -56,6 +57,35 @@ def test_on_other_bases_only_the_training_is_repeated(toy_base: Path, tmp_path: 
         assert not own.mix.alone
         assert own.measure.systems == []
         assert own.seeds is own.strategies is own.search is own.retention is own.pretrain is None
+
+
+def test_what_is_carried_out_for_one_score_is_not_measured_otherwise(toy_base: Path, tmp_path: Path) -> None:
+    extra = (
+        "seeds: [3, 4]\nmeasure: {generation: true}\nstrategies: [{name: few-shot}]\n"
+        "mix: {tasks: [{name: finance-starter}]}\ncurve: {rivals: {wide: {rank: 2}}}\n"
+    )
+    recipe = load_recipe(write_recipe(tmp_path, toy_base, extra=extra))
+    carried: list[Recipe] = [alone(recipe, 1)]
+    scored = {"status": "ok", "metrics": {"accuracy": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}}}
+
+    def carry(own: Recipe, folder: Path) -> Path:
+        carried.append(own)
+        write_json(
+            folder / "evidence" / "scores.json",
+            {"table": dict.fromkeys(("tfidf", "base-fewshot", "specialist"), scored)},
+        )
+        write_predictions(folder / RUN / "table.specialist.parquet", [])
+        return folder
+
+    carry(recipe, tmp_path)
+    carried.pop()
+    with_other_seeds(recipe, tmp_path, "table", "accuracy", carry)
+    from_fewer(recipe.model_copy(update={"mix": None}), tmp_path, "table", "accuracy", 40, carry, [20])
+    assert len(carried) == 5  # a task alone, a seed, a size, and two sizes of the rival
+    for own in carried:
+        assert own.seeds is own.strategies is own.retention is None
+        assert not own.measure.generation
+        assert set(own.measure.systems) <= {"tfidf", "base-fewshot"}
 
 
 def test_seeds_give_mean_and_spread(toy_base: Path, tmp_path: Path) -> None:
@@ -161,6 +191,19 @@ def test_tasks_with_other_labels_are_not_mixed(toy_base: Path, tmp_path: Path) -
     with pytest.raises(MetierError, match="bullish") as error:
         run(path, out=tmp_path / "run")
     assert "label_map" in str(error.value)
+
+
+def test_a_task_of_which_nothing_is_left_to_learn_is_told(tmp_path: Path) -> None:
+    recipe = load_recipe(mixed_recipe(tmp_path, Path("none")))
+    main = prepare_data(recipe, data_root=None, lock=None, offline=True)
+    rows = [f'"{e.text}",{e.target},train' for e in main.part("test")]
+    rows += [row.replace(":", " said").replace(",train", ",test") for row in rows]
+    (tmp_path / "other.csv").write_text("sentence,mood,part\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    assert recipe.mix is not None
+    choice = recipe.mix.tasks[0].model_copy(update={"split": "part"})
+    recipe = recipe.model_copy(update={"mix": recipe.mix.model_copy(update={"tasks": [choice]})})
+    with pytest.raises(MetierError, match="nothing of other is left to learn"):
+        mix_tasks(recipe, main, data_root=None, lock=None, offline=True)
 
 
 def test_the_curve_ends_in_the_run_itself(toy_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,6 +29,32 @@ def test_to_learn_from_fewer_rows_changes_no_other_part(tmp_path: Path) -> None:
     assert prepared(tmp_path, "seed: 5\nsplit: {most_train: 20}\n").split == small.split
 
 
+def test_rows_of_a_protocol_are_learnt_from_in_part_too(data_root: Path, tmp_path: Path) -> None:
+    def parts(more: str) -> Data:
+        path = tmp_path / "recipe.yaml"
+        path.write_text(f"name: own\nprotocol: fingpt\ntask: {{name: financial-phrasebank}}\n{more}", encoding="utf-8")
+        return prepare_data(load_recipe(path), data_root=data_root, lock=None, offline=True)
+
+    whole, small = parts(""), parts("split: {most_train: 64}\n")
+    assert len(small.part("train")) == 64
+    assert small.part("test") == whole.part("test")
+    assert small.duplicates == whole.duplicates
+
+
+def test_no_more_examples_are_shown_solved_than_there_are(tmp_path: Path) -> None:
+    data = prepared(tmp_path, "split: {most_train: 3}\n")
+    drawn = few_shots(replace(data, protocol={**data.protocol, "shots": 5}), 6, seed=0)[1]
+    assert {len(shots) for shots in drawn.values()} == {3}
+
+
+def test_a_hidden_table_has_a_name_too(tmp_path: Path) -> None:
+    prepared(tmp_path)
+    (tmp_path / "table.csv").rename(tmp_path / ".moods.csv")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("table.csv", ".moods.csv"), encoding="utf-8")
+    assert prepare_data(load_recipe(recipe), data_root=None, lock=None, offline=True).name == "moods"
+
+
 def test_solved_examples_are_those_of_train(tmp_path: Path) -> None:
     data = prepared(tmp_path)
     shots, own = few_shots(data, 6, seed=0)

@@ -118,6 +118,16 @@ def test_short_questions_count_and_are_told(tmp_path: Path) -> None:
     assert found["found"][0]["overlaps_by"] == list(found["definitions"])  # file and table agree
 
 
+def test_documents_are_counted_once_whatever_the_questions_lengths(tmp_path: Path) -> None:
+    texts = [prose(number, words) for number, words in enumerate((5, 6, 7, 8, 60))]
+    (tmp_path / "corpus").mkdir()
+    for number in range(3):
+        (tmp_path / "corpus" / f"{number}.txt").write_text(f"{number} " + f" and {number} then ".join(texts), "utf-8")
+    entry = search(texts, ["corpus"])
+    assert entry["overlap"]["documents"] == 3
+    assert [row["documents"] for row in entry["found"]] == [3] * len(texts)
+
+
 def test_an_item_of_several_fields_counts_once_and_a_name_beside_a_text_is_no_question(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(f"Acme Corp. {QUESTIONS[3]} {prose(2, 40)} {QUESTIONS[4]}", "utf-8")
     items = [Item("both", (QUESTIONS[3], QUESTIONS[4])), Item("name", ("Acme Corp", QUESTIONS[5])), Item("no", ("",))]

@@ -6,14 +6,19 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from metier import Specialist
 from metier.errors import MetierError
+from metier.report.compare import elsewhere, retention
+from metier.report.read import read_run
 from metier.run import run
+from metier.tasks import Loaded, load_task
 from tests.toy import write_recipe, write_tokenizer
 
 LIMITED = """
@@ -57,6 +62,23 @@ def test_a_base_with_few_learned_positions_gets_shorter_prompts(tmp_path: Path) 
     assert manifest["training"]["truncated"] > 0
 
 
+def test_what_ran_on_another_device_is_not_what_is_recorded(
+    toy_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = write_recipe(tmp_path, toy_base, extra="measure: {systems: [majority]}\n")
+    text = recipe.read_text().replace("epochs: 3", "steps: 1")
+    recipe.write_text(text.replace("label: mood", "label: mood, name: 'moods [new]'"))
+    manifest = run(recipe, out=tmp_path / "run") / "manifest.json"
+    first = json.loads(manifest.read_text())
+    for place, name in (("cpu", "another processor"), ("cuda", first["device"]["cpu"])):
+        device = {**first["device"], "device": place, "cpu": "another processor"}
+        manifest.write_text(json.dumps({**first, "device": device}))
+        run(recipe, out=tmp_path / "run")
+        found = json.loads(manifest.read_text())["device"]
+        assert (found["device"], found["cpu"]) == ("cpu", name)
+    assert "moods [new]" in capsys.readouterr().err  # brackets are no markup
+
+
 def test_a_changed_recipe_never_stands_beside_the_results_of_the_one_before(
     toy_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,3 +104,23 @@ def test_a_changed_recipe_never_stands_beside_the_results_of_the_one_before(
     assert not (path / "report.html").exists()
     assert not (path / "evidence" / "scores.json").exists()
     assert "finished" not in json.loads((path / "manifest.json").read_text())
+
+
+def test_general_questions_out_of_reach_are_told_as_not_measured(
+    toy_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(name: str, **where: Any) -> Loaded:
+        if name == "social-iqa":
+            raise MetierError("it cannot be fetched")
+        found = load_task(name, **where)
+        return replace(found, examples=[replace(e, inputs={"text": e.inputs["text"][:90]}) for e in found.examples])
+
+    monkeypatch.setattr("metier.run.retention.load_task", load)
+    recipe = write_recipe(tmp_path, toy_base, extra="measure: {systems: [majority]}\n")
+    asked = "retention: {tasks: [wikipedia-passages, social-iqa], documents: 2}"
+    recipe.write_text(recipe.read_text().replace("retention: null", asked).replace("epochs: 3", "steps: 2"))
+    found = read_run(run(recipe, out=tmp_path / "run"))
+    assert not elsewhere(found)
+    measured, missing = retention(found)
+    assert [one.task for one in measured] == ["wikipedia-passages"]
+    assert [said for said in missing if "it cannot be fetched" in said]

@@ -12,6 +12,7 @@ import pytest
 
 from metier.errors import MetierError
 from metier.evaluation.evidence import write_predictions
+from metier.evaluation.retention import write_bits
 from metier.evaluation.rubric_axes import Axis, Rubric
 from metier.evaluation.scores import Prediction
 from metier.run.rubric import Workbench
@@ -97,6 +98,13 @@ def test_every_choice_outlives_a_crash(tmp_path: Path) -> None:
     assert bench.said("anna")[second] == {"intent": "directly addresses the intent"}  # also where it was opened before
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert len(lines) == 4  # nothing is overwritten: changes are added
+
+
+def test_a_secret_that_a_crash_left_empty_is_made_again(tmp_path: Path) -> None:
+    bench = new_bench(tmp_path)
+    (bench.folder / ".token").touch()
+    assert len(bench.token()) > 40
+    assert bench.token() == bench.token()
 
 
 def test_damaged_files_are_named(tmp_path: Path) -> None:
@@ -255,6 +263,7 @@ def test_answers_come_from_tables_of_every_shape_and_from_runs(tmp_path: Path) -
     folder = tmp_path / "run" / "evidence" / "predictions"
     folder.mkdir(parents=True)
     write_predictions(folder / "task.specialist.parquet", predictions)
+    write_bits(folder / "wikipedia-passages.base.parquet", ["a", "b"], [3.0, 4.0], [2.0, 2.0])  # no answers at all
     sources = [f"first={tmp_path / 'one.jsonl'}", f"second={tmp_path / 'two.xlsx'}", f"model={tmp_path / 'run'}"]
     found = gather(sources, Columns("q", ("a",)), gold="expert")
     assert [question.answers for question in found[:2]] == [

@@ -117,6 +117,7 @@ def test_what_could_not_be_read_is_asked_again(tmp_path: Path, model: Model, com
     assert "1 items judged now; 48 of 48" in command(*ask[:-1], "better")[1]
     assert command(*ask[:-1], "better")[1].startswith("judge (machine): 0 items judged now")  # nothing is asked twice
     assert len(model.asked) == 24 + 24 + 2 + 1
+    assert command(*ask[:-1], "better", "--name", "Judge")[0] == 0  # letter case does not tell raters apart
     said = Workbench(bench.folder).said("judge").values()
     assert {"intent": "directly addresses the intent", "helpfulness": "not helpful"} in said  # what was read stays
 
@@ -181,6 +182,10 @@ def test_slow_and_down(model: Model) -> None:
             Endpoint(url, "m")
     with pytest.raises(MetierError, match="unprotected"):
         Endpoint("http://example.org/v1", "m", key="secret")
+    for key in ("secret\r", "secret\nmore", "gehéim"):  # a header takes none of these, and http.client would print it
+        with pytest.raises(MetierError, match="another character that no key has") as error:
+            Endpoint("https://example.org/v1", "m", key=key)
+        assert "secret" not in str(error.value)
 
 
 def test_a_head_that_drips_is_not_waited_for() -> None:

@@ -214,6 +214,13 @@ def test_labels_are_written_beside_their_likelihood(toy_base: Path, tmp_path: Pa
     page = (out / "report.html").read_text()
     assert "Chosen or written" in page
     assert "specialist-generated" in page
+    table = tmp_path / "table.csv"  # the base's answers to other rows stay in the folder and are not asked for again
+    lines = table.read_text(encoding="utf-8").splitlines(keepends=True)
+    table.write_text("".join([*lines[:5], *lines[6:]]), encoding="utf-8")
+    recipe.write_text(recipe.read_text().replace("[majority, base]", "[majority]").replace("epochs: 3", "steps: 1"))
+    entries = scores(carry_out(recipe, out=tmp_path / "out"), "table")
+    assert set(entries["specialist-generated"]["against"]) == {"specialist", "base-generated"}
+    assert "base" not in entries["base-generated"].get("against", {})
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -32,7 +32,7 @@ def ask(
     budget_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens a strategy may spend.")] = None,
     budget_seconds: Annotated[float | None, typer.Option(help="Most seconds a strategy may spend.")] = None,
     max_tokens: Annotated[int, typer.Option(min=32, help="Longest prompt of a task's question.")] = 1024,
-    seed: Annotated[int, typer.Option(help="Of the sample and of all drawing.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=4 * 10**9, help="Of the sample and of all drawing.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for the evidence; runs/ask-<target> if left out.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the entries of scores.json.")] = False,
     data_root: DataRoot = None,

@@ -240,7 +240,8 @@ def export(
 def _lines() -> list[str]:
     """Lines of standard input that are not blank."""
     try:
-        lines = [line.rstrip("\r\n") for line in sys.stdin if line.strip()]
+        lines = sys.stdin.read().removeprefix("\ufeff").split("\n")  # some programs begin a stream with a mark
+        lines = [line.rstrip("\r") for line in lines if line.strip()]
         "".join(lines).encode("utf-8")  # some locales let bytes through that are no text
     except UnicodeError as error:
         raise MetierError(

@@ -105,14 +105,9 @@ def _tokens(plan: Plan) -> Iterator[Line]:
     size = f"{schedule.sequences:,} × {schedule.sequence_length:,} = {count(schedule.batch_tokens)} tokens"
     yield Line("tokens", "batch", size, batch, source)
     for phase in schedule.warmup:
-        smaller = count(phase.sequences * schedule.sequence_length)
-        yield Line(
-            "tokens",
-            "batch warm-up",
-            f"{phase.sequences:,} sequences ({smaller}) for {phase.steps:,} step{"s" * (phase.steps != 1)}",
-            "given",
-            "",
-        )
+        smaller, steps = count(phase.sequences * schedule.sequence_length), "step" if phase.steps == 1 else "steps"
+        batch = f"{phase.sequences:,} sequences ({smaller}) for {phase.steps:,} {steps}"
+        yield Line("tokens", "batch warm-up", batch, "given", "")
     yield Line(
         "tokens", "steps", f"{plan.steps:,}", "given" if choice.steps else "the most that the tokens pay for", ""
     )

@@ -22,8 +22,7 @@ def sizes(run: Run) -> View | None:
     rivals = [name for name in names if name in methods and name != "specialist"]
     series = {
         name: [
-            (float(p["examples"]), *(float(p["systems"][name][end]) for end in ("value", "low", "high")))
-            for p in points
+            (float(p["examples"]), *(_end(p["systems"][name], end) for end in ("value", "low", "high"))) for p in points
         ]
         for name in names
     }
@@ -41,12 +40,17 @@ def sizes(run: Run) -> View | None:
     }
 
 
+def _end(score: Json, end: str) -> float:
+    """An end of a score's interval; the value itself where there is none."""
+    return float(score["value"] if score[end] is None else score[end])
+
+
 def seeds(run: Run) -> View | None:
     """One training a seed, on one scale."""
     found = run.seeds
     if not found["runs"] or found["task"] != run.task["name"]:
         return None
-    ends = [score[end] for score in found["runs"] for end in ("value", "low", "high")]
+    ends = [_end(score, end) for score in found["runs"] for end in ("value", "low", "high")]
     axis = figures.Axis.around(ends, ticks=4)
     rows = [
         {

@@ -240,10 +240,11 @@ def by_size(series: Mapping[str, Sequence[Sequence[float]]]) -> Markup:
 
 
 def score_curve(points: Sequence[Point], best: Point | None, title: str) -> Markup:
-    """A validation score from 0 to 1 by step, the step whose weights are kept marked."""
+    """A validation score by step, a share or a log-likelihood, the step whose weights are kept marked."""
     values = [y for _, y in points]
-    scale = Axis.around([*values, max(values) + 0.15 * (max(values) - min(values))])
-    panel = Panel(_steps(points), scale.inside(0.0, 1.0))
+    axis = Axis.around([*values, max(values) + 0.15 * (max(values) - min(values))])
+    share = min(values) >= 0 and max(values) <= 1
+    panel = Panel(_steps(points), axis.inside(0.0, 1.0) if share else axis)
     body = panel.frame("step") + panel.line(points, "line accent")
     body += "".join(panel.dot(x, y, "dot accent", 2.5) for x, y in points)
     if best:

@@ -16,7 +16,7 @@ from metier.evaluation.written import NOT_APPLICABLE
 from metier.files import write_json
 from metier.recipe import Adapt, Recipe
 from metier.run.mixture import alone
-from metier.run.rivals import learn_rivals, rival_differences, rival_recipe
+from metier.run.rivals import learn_rivals, rival_differences, rival_recipe, unmeasured
 from metier.tasks import Example
 
 Carry = Callable[[Recipe, Path], Path]
@@ -31,8 +31,7 @@ def with_other_seeds(recipe: Recipe, path: Path, task: str, metric: str, carry: 
     assert recipe.seeds is not None
     found = [{"seed": recipe.seeds[0], **_score(path, task, "specialist", metric)}]
     for seed in recipe.seeds[1:]:
-        measure = recipe.measure.model_copy(update={"systems": []})
-        changes: dict[str, Any] = {"seed": seed, "seeds": None, "retention": None, "measure": measure}
+        changes: dict[str, Any] = {"seed": seed, "seeds": None, **unmeasured(recipe)}
         if recipe.mix:
             changes["mix"] = recipe.mix.model_copy(update={"alone": False})
         folder = carry(recipe.model_copy(update=changes), path / "seeds" / str(seed))
@@ -59,11 +58,10 @@ def each_alone(recipe: Recipe, path: Path, names: Sequence[str], carry: Carry) -
 
 def on_other_bases(recipe: Recipe, path: Path, task: str, bases: Mapping[str, str], carry: Carry) -> None:
     """Learn the task in the same way on each of ``bases``, in ``beside/<name>``: a system of that name."""
-    left_out = ("pretrain", "corpus", "tokenizer", "retention", "seeds", "search", "curve", "strategies")
-    plain: dict[str, Any] = dict.fromkeys(left_out)
+    plain: dict[str, Any] = dict.fromkeys(("pretrain", "corpus", "tokenizer", "seeds", "search", "curve"))
     if recipe.mix:
         plain["mix"] = recipe.mix.model_copy(update={"alone": False})
-    plain["measure"] = recipe.measure.model_copy(update={"systems": [], "generation": False})
+    plain |= unmeasured(recipe)
     for name, base in bases.items():
         own = recipe.model_copy(update={**plain, "base": base})
         _as_system(carry(own, path / "beside" / name), path, task, name)
@@ -145,11 +143,10 @@ def _smaller(recipe: Recipe, size: int, systems: Sequence[str]) -> Recipe:
         update={
             "split": recipe.split.model_copy(update={"most_train": size}),
             "adapt": recipe.adapt.model_copy(update=changes),
-            "measure": recipe.measure.model_copy(update={"systems": list(systems)}),
-            "retention": None,
             "seeds": None,
             "mix": None,
             "curve": None,
+            **unmeasured(recipe, systems),
         }
     )
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
 from metier.errors import MetierError
 from metier.evaluation.asked import evaluate_asked
 from metier.evaluation.evidence import read_predictions, write_scores
@@ -173,7 +175,8 @@ def _specialist(
     chosen = sampled(data.part("test"), questions, seed)
     bundle = specialist.bundle
     model = Loaded(specialist.runner, specialist.encoder.tokenizer, bundle.max_tokens, bundle.method != "none")
-    console.print(f"[bold]{bundle.task.title}[/]: {len(chosen)} of {len(data.part('test'))} questions, {run}")
+    asked = f"{len(chosen)} of {len(data.part('test'))} questions, {run}"
+    console.print(f"[bold]{escape(bundle.task.title)}[/]: {escape(asked)}")
     key = {"run": str(run.resolve()), "base": bundle.base["sha256"], "method": bundle.method, "dtype": bundle.dtype,
            "data": data.to_json()["hash"], "weights": _hashes(bundle.folder)}  # fmt: skip
     return Subject("specialist", model, bundle.task, chosen, solved_pool(data, chosen), key, data.loaded.label_is)

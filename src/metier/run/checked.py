@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
 from metier.files import sha256_file
 from metier.run.progress import console
 from metier.run.stages import RunDirectory, now
@@ -26,7 +28,7 @@ def is_done(run: RunDirectory, name: str, reads: Any, outputs: Sequence[Path]) -
         run.record()
     changed = [file for file, sha256 in files.items() if found["files"].get(file) != sha256]
     for file in changed:
-        console.print(f"[yellow]again[/] {run.path / file} is not as it was written: its SHA-256 differs")
+        console.print(f"[yellow]again[/] {escape(str(run.path / file))} is not as it was written: its SHA-256 differs")
     return not changed
 
 

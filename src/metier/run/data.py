@@ -84,7 +84,7 @@ def load(
     """The examples a recipe names: of the catalogue, or of a table."""
     if choice.file:
         return from_table(
-            choice.name or Path(choice.file).name.split(".")[0],
+            choice.name or Path(choice.file).name.lstrip(".").split(".")[0],
             choice.file,
             lock=lock,
             offline=offline,
@@ -127,7 +127,7 @@ def prepare_data(recipe: Recipe, *, data_root: Path | None, lock: Lock | None, o
     if loaded.protocol and loaded.protocol.rows == "same":
         _refuse_exemplars(choice, recipe.protocol)
         parts = _calibrated(recipe, split(loaded.examples, seed=recipe.split.seed, fractions=shares, stratify=stratify))
-        return Data(loaded, parts, protocols.untouched(parts.parts), about)
+        return Data(loaded, _at_most(recipe, loaded.task, parts), protocols.untouched(parts.parts), about)
     choices.check(recipe, loaded.task)
     if asked_only := _asked_only(recipe, loaded):
         told = "all rows are there to test on: no majority, TF-IDF or few-shot beside them, and no calibration"
@@ -141,12 +141,19 @@ def prepare_data(recipe: Recipe, *, data_root: Path | None, lock: Lock | None, o
         )
     cut = only_test if asked_only else split
     parts = _calibrated(recipe, cut(prepared.examples, seed=recipe.split.seed, fractions=shares, stratify=stratify))
-    if recipe.split.most_train and recipe.split.most_train < len(parts.parts["train"]):
-        train = fewer(parts.parts["train"], recipe.split.most_train, recipe.split.seed)
-        parts = replace(parts, parts={**parts.parts, "train": train})
+    parts = _at_most(recipe, loaded.task, parts)
     if choice.exemplars:
         parts = replace(parts, parts=with_exemplars(parts.parts, choice, loaded, lock=lock, offline=offline))
     return Data(loaded, parts, prepared.report, about)
+
+
+def _at_most(recipe: Recipe, task: Task, parts: Split) -> Split:
+    """The parts with no more to learn from than the recipe says."""
+    most, train = recipe.split.most_train, parts.parts["train"]
+    if not most or most >= len(train):
+        return parts
+    chosen = fewer(train, most, recipe.split.seed, written=task.written)
+    return replace(parts, parts={**parts.parts, "train": chosen})
 
 
 def _refuse_few_votes(loaded: Loaded) -> None:
@@ -259,8 +266,9 @@ def few_shots(data: Data, count: int, seed: int) -> tuple[Shots, dict[str, Shots
     if not drawn:
         return choose_shots(data, count, seed), {}
     train = asked(data.task, data.part("train"))
+    count = min(drawn, len(train))
     return [], {
-        example.id: [(e.inputs, e.target) for e in random.Random(f"{seed} {example.id}").sample(train, drawn)]
+        example.id: [(e.inputs, e.target) for e in random.Random(f"{seed} {example.id}").sample(train, count)]
         for example in data.part("test")
     }
 

@@ -25,7 +25,8 @@ def describe(
     """What the manifest says about a run before anything is done.
 
     Args:
-        before: the device as an earlier run of the same directory recorded it; kept where the same was asked for.
+        before: the device as an earlier run of the same directory recorded it; kept where the same was asked for and
+            found.
     """
     task, shown = data.task, asked(data.task, data.shown()[:200])
     example = shown[0]
@@ -36,7 +37,8 @@ def describe(
     prefix, _ = split_prefix([encoder.training_item(e.inputs, e.target) for e in shown])
     prompt = encoder.prompt(example.inputs)
     wanted = [recipe.device, recipe.dtype]
-    recorded = before if before.get("asked") == wanted else {**device.to_json(), "asked": wanted}
+    now = {**device.to_json(), "asked": wanted}
+    recorded = before if all(before.get(name) == now[name] for name in ("asked", "device", "dtype")) else now
     return {
         "name": recipe.name,
         "recipe": recipe.model_dump(mode="json"),

@@ -6,11 +6,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from metier.errors import MetierError
 from metier.recipe import Mix, Recipe
 from metier.run.data import Data, prepare_data, thin_labels
+from metier.run.rivals import unmeasured
 from metier.sources import Lock
 from metier.tasks import Example, Task
 from metier.tasks.prepare import key_of
@@ -59,6 +59,14 @@ def mix_tasks(recipe: Recipe, main: Data, *, data_root: Path | None, lock: Lock 
         )
     held_out = {key_of(e) for data in parts for part in data.split.parts if part != "train" for e in data.part(part)}
     free = [[e for e in data.part("train") if key_of(e) not in held_out] for data in parts]
+    for data, pool in zip(parts, free, strict=True):
+        if not pool:
+            raise MetierError(
+                f"nothing of {data.name} is left to learn: all {len(data.part('train'))} texts of its training part "
+                "stand in the validation or test part of another task",
+                where="recipe, mix.tasks",
+                fix="leave it out of the mix, or give texts of its own",
+            )
     counts = shares([len(pool) for pool in free], recipe.mix)
     train, drawn = [], {}
     for number, (data, pool, count) in enumerate(zip(parts, free, counts, strict=True)):
@@ -110,5 +118,4 @@ def alone(recipe: Recipe, number: int) -> Recipe:
     """The recipe of one task of the mixture by itself: 0 is the main one."""
     assert recipe.mix is not None
     choice = [recipe.needed_task(), *recipe.mix.tasks][number]
-    changes: dict[str, Any] = {"task": choice, "mix": None, "seeds": None, "retention": None}
-    return recipe.model_copy(update={**changes, "measure": recipe.measure.model_copy(update={"systems": []})})
+    return recipe.model_copy(update={"task": choice, "mix": None, "seeds": None, **unmeasured(recipe)})

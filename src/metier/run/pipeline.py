@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from rich.markup import escape
 
 from metier.evaluation.evidence import failed, read_predictions, read_scores, write_predictions, write_scores
 from metier.evaluation.groups import in_groups
@@ -36,6 +37,7 @@ from metier.run.search import Trials
 from metier.run.selective import check_demand, write_calibration
 from metier.run.stages import now, open_run
 from metier.sources import Lock
+from metier.tasks import get
 from metier.tasks.near import near_duplicates
 from metier.training import log
 
@@ -154,13 +156,15 @@ class _Run(Measuring):
         if self.mixture:
             splits = {data.name: data.to_json() for data in self.mixture.others}
             write_json(self.path / "data" / "mixture.json", {"drawn": self.mixture.drawn, "splits": splits})
-        retention = {general.task.name: {"title": general.task.title} for general in self.general}
+        asked = [*(general.task for general in self.general), *map(get, self.absent)]
+        retention = {task.name: {"title": task.title} for task in asked}
         before = self.directory.manifest.get("device", {})
         about = describe(self.recipe, self.data, self.base, self.device, self.encoder, before)
         self.directory.record(**about, retention=retention, cut=self.cut)
         counts = " · ".join(f"{part} {len(self.data.part(part))}" for part in self.data.split.parts)
-        console.print(f"[bold]{self.recipe.name}[/]: {self.data.task.title}, {counts}")
-        console.print(f"  base {self.base.name} ({self.base.ref}) on {self.device.device}: {self.device.why}")
+        console.print(f"[bold]{self.recipe.name}[/]: {escape(self.data.task.title)}, {counts}")
+        base = f"  base {self.base.name} ({self.base.ref}) on {self.device.device}: {self.device.why}"
+        console.print(base, markup=False)
         notes = [f"forgetting is not measured on {name}: {reason}" for name, reason in self.absent.items()]
         if told := told_of(self.cut, self.recipe.max_tokens):
             notes.append(told)
@@ -272,7 +276,7 @@ class _Run(Measuring):
         entries = score_systems(answers, task, asked, self.data.part("test"), seed)
         entries |= {name: not_applicable(reason) for name, reason in self.not_asked.items()}
         if self.recipe.measure.generation and not task.written:
-            entries |= score_generated(answers, task, self.data.part("test"), seed)
+            entries |= score_generated(answers, task, asked, self.data.part("test"), seed)
         entries |= self.score_asked()
         if not task.written:
             found = in_groups(read_predictions(self._file("specialist")), self.data.loaded.examples)
@@ -300,7 +304,7 @@ class _Run(Measuring):
         for name, entries in self._mixed.items():
             console.print(f"  {name}:", markup=False)
             show_scores(entries, self.data.task.metric)
-        console.print(f"  report: [bold]{page}[/]")
+        console.print(f"  report: [bold]{escape(str(page))}[/]")
 
 
 def _written_room(room: int | None) -> dict[str, int]:

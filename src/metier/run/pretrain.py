@@ -259,6 +259,7 @@ class _Pretraining:
             sequence_length=self.choice.sequence_length,
             micro_batch_tokens=self.choice.micro_batch_tokens,
             checkpointed=self.choice.checkpoint_activations,
+            processes=distributed.world_size(),
         )
         refuse_if_too_large(footprint, available_bytes(self.device.device))
 

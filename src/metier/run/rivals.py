@@ -19,9 +19,14 @@ Learn = Callable[[Recipe, Path], Path]
 
 def rival_recipe(recipe: Recipe, adapt: Adapt) -> Recipe:
     """``recipe`` adapted in another way, with nothing else to measure."""
-    measure = recipe.measure.model_copy(update={"systems": [], "generation": False})
-    changes = {"adapt": adapt, "measure": measure, "retention": None, "seeds": None, "search": None, "curve": None}
+    changes = {"adapt": adapt, "seeds": None, "search": None, "curve": None, **unmeasured(recipe)}
     return recipe.model_copy(update=changes)
+
+
+def unmeasured(recipe: Recipe, systems: Sequence[str] = ()) -> dict[str, Any]:
+    """What a recipe that is carried out again for one score leaves out: all that is measured besides ``systems``."""
+    measure = recipe.measure.model_copy(update={"systems": list(systems), "generation": False})
+    return {"measure": measure, "retention": None, "strategies": None}
 
 
 def learn_rivals(rivals: Mapping[str, Recipe], size: int, path: Path, learn: Learn) -> dict[str, Path]:

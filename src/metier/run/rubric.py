@@ -185,7 +185,7 @@ class Workbench:
         """The secret of this workbench's forms, made once: pages that are open go on working after a restart."""
         path = self.folder / ".token"
         with explain_os_errors(path), FileLock(self.folder / ".lock"):
-            if not path.exists():
+            if not path.exists() or not path.stat().st_size:  # an empty one is of a crash, and would be no secret
                 path.touch(mode=0o600)
                 path.write_text(secrets.token_urlsafe(32), encoding="utf-8")
             return path.read_text("utf-8")

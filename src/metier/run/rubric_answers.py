@@ -6,6 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from metier.errors import MetierError, nearest
 from metier.evaluation.evidence import read_predictions
 from metier.run.labelled import cell
@@ -151,8 +154,16 @@ def _filled(path: Path, row: Row, column: str) -> str:
     raise MetierError("the cell is empty", where=where, fix="fill it in, or delete the row")
 
 
+def _holds_answers(file: Path) -> bool:
+    """Not the bits of general text, which are kept beside the answers."""
+    try:
+        return "answer" in pq.read_schema(file).names
+    except (OSError, pa.ArrowException):  # who reads it says what is wrong with it
+        return True
+
+
 def _read_run(path: Path, name: str | None, columns: Columns, task: str | None, gold: str | None) -> Iterator[_Answer]:
-    files = sorted((path / "evidence" / "predictions").glob("*.parquet"))
+    files = [file for file in sorted((path / "evidence" / "predictions").glob("*.parquet")) if _holds_answers(file)]
     if not files:
         raise MetierError("no predictions are kept here", where=str(path), fix="name a finished run, or a table")
     by_task = [file for file in files if task is None or file.name.startswith(f"{task}.")]

@@ -143,6 +143,7 @@ def judge(
         "prompt": sha256_json(prompt_for(bench.rubric, blank)),
     }
     rater = bench.add_machine(name, about)
+    name = rater.name  # as it was written first: letter case does not tell raters apart
     waiting = [item for item in rater.items if not bench.complete(name, item)]
     wrote: list[str] = []
     stopped = threading.Event()

@@ -94,16 +94,19 @@ def _score_written(
     return {name: entries[name] for name in systems}
 
 
-def score_generated(predictions: Path, task: Task, test: Sequence[Example], seed: int) -> dict[str, Any]:
+def score_generated(
+    predictions: Path, task: Task, systems: Sequence[str], test: Sequence[Example], seed: int
+) -> dict[str, Any]:
     """``base-generated`` and ``specialist-generated`` of a classification task.
 
-    Each is held against the likelihood scores of the same model; the specialist's also against the base's.
+    Each is held against the likelihood scores of the same model, if that is among ``systems``; the specialist's also
+    against the base's.
     """
     rivals: Mapping[str, list[str]] = {
         "base-generated": ["base"],
         "specialist-generated": ["specialist", "base-generated"],
     }
-    known = [name for name in ("base", "specialist", *rivals) if _file(predictions, task.name, name).exists()]
+    known = [*(name for name in ("base", "specialist") if name in systems), *rivals]
     found = {name: _tested(predictions, task.name, name, test) for name in known}
     return {
         name: evaluate_classification(

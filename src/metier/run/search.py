@@ -107,7 +107,7 @@ def _smaller(data: Data, mixture: Mixture | None, count: int | None, seed: int) 
     train = mixture.train if mixture else data.part("train")
     if count is None or count >= len(train):
         return data, mixture
-    chosen = fewer(train, count, seed)
+    chosen = fewer(train, count, seed, written=data.task.written)
     if mixture:
         return data, replace(mixture, train=chosen)
     return replace(data, split=replace(data.split, parts={**data.split.parts, "train": chosen})), None

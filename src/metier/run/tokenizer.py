@@ -17,6 +17,7 @@ from metier.recipe.tokenizer import TokenizerChoice
 from metier.report.tokenizers import plot_comparison, plot_sizes
 from metier.run.progress import Tick
 from metier.run.texts import find_sources, tell_skipped
+from metier.sources.refs import local_path
 from metier.tokenization import (
     Size,
     count_tokens,
@@ -153,7 +154,7 @@ def resolve_tokenizer(name: str, *, offline: bool = False) -> tuple[str, Any]:
     Raises:
         MetierError: nothing has that name, or what is there is damaged.
     """
-    path = Path(name).expanduser()
+    path = local_path(name)
     if path.exists():
         return path.parent.name if path.name == "tokenizer.json" else path.name, load_tokenizer_file(path)
     from metier.models.bases import resolve

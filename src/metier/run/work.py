@@ -45,7 +45,7 @@ class Work:
 
     def _stage(self, name: str, reads: Any, outputs: list[Path], work: Callable[[], Any]) -> None:
         if not self.directory.stage(name, reads, outputs, work):
-            console.print(f"  [dim]{name}: done before[/]")
+            console.print(f"  {name}: done before", style="dim", markup=False)
 
     def _file(self, system: str) -> Path:
         return self.predictions / f"{self.data.task.name}.{system}.parquet"
