@@ -5,8 +5,11 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from metier.run.keys import data_key
-from metier.tasks import Task
+from metier.tasks import Example, Task
+from metier.tasks.records import content_id
 from metier.tasks.task import Reading
 
 
@@ -22,5 +25,16 @@ def test_what_changes_no_example_starts_no_run_anew() -> None:
     assert "reading" not in keys[0][1]
 
 
-def _data(task: Task) -> Any:
-    return SimpleNamespace(task=task, to_json=lambda: {"hash": "0"})
+@pytest.mark.parametrize(("own", "parts"), [(True, 3), (False, 2)])
+def test_a_change_of_case_alone_is_seen_where_rows_name_themselves(own: bool, parts: int) -> None:
+    task = Task(name="own", version=1, kind="generation", title="Own")
+    keys = []
+    for text in ("Sales rose.", "SALES rose."):
+        row = Example(id="a" if own else content_id({"text": text}), inputs={"text": text}, target="up")
+        keys.append(data_key(_data(task, row)))
+    assert [len(key) for key in keys] == [parts, parts]
+    assert (keys[0] != keys[1]) is own  # an id made from the content is in the hash, which stands still here
+
+
+def _data(task: Task, *rows: Example) -> Any:
+    return SimpleNamespace(task=task, to_json=lambda: {"hash": "0"}, split=SimpleNamespace(parts={"train": rows}))

@@ -185,7 +185,7 @@ def test_evaluate_prints_the_scores_of_written_answers(
     code, out, _ = command("evaluate", finished["extraction"], "--in", tmp_path / "b.csv")
     assert code == 0
     assert "entity f1" in out
-    assert "specialist - majority" in out
+    assert "specialist - majority, entity f1: " in out
 
 
 def test_a_specialist_learns_to_write(toy_base: Path, tmp_path: Path) -> None:

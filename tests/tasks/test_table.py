@@ -81,6 +81,16 @@ def test_several_columns(tmp_path: Path) -> None:
     assert "2 rows share their 'body'" in loaded.warnings[0]
 
 
+def test_a_column_that_the_prompt_does_not_show_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.jsonl", [{"title": f"T{n}", "body": f"B{n}", "label": "ab"[n % 2]} for n in range(9)])
+    told = from_table("own", path, text=["title", "body"], instruction="About {title}:").warnings
+    assert told == [
+        "the prompt does not show column 'body', which is named under text: write {body} in the instruction"
+    ]
+    for shown in (None, "Which?", "About {title}: {body}"):
+        assert from_table("own", path, text=["title", "body"], instruction=shown).warnings == []
+
+
 def test_the_prompt_names_the_labels(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", GOOD)
     assert messages(from_table("own", path).task, {"text": "x"})[0]["content"].endswith("one word: down or up.")

@@ -145,8 +145,9 @@ def evaluate(
         typer.echo(in_words(demanded))
     for other, pair in entries["specialist"].get("against", {}).items():
         d = pair["difference"]
+        ends = "(no interval)" if d["low"] is None else f"[{d['low']:+.3f}, {d['high']:+.3f}]"
         typer.echo(
-            f"specialist - {other}: {d['value']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}], "
+            f"specialist - {other}, {pair['metric'].replace('_', ' ')}: {d['value']:+.3f} {ends}, "
             f"{pair.get('test', 'McNemar')} p = {pair['p']:.2g}"
         )
 

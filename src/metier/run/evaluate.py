@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from metier.errors import MetierError, nearest
-from metier.evaluation.averaged import Slices
+from metier.evaluation.averaged import AVERAGE, Slices
 from metier.evaluation.calibration import Temperature
 from metier.evaluation.choices import answer_choices
 from metier.evaluation.evidence import (
@@ -166,8 +166,9 @@ def _entries(
             entries[system] = evaluate_choices(found, seed=seed, others=others, temperature=warmth)
         else:
             entries[system] = evaluate_classification(
-                labels, found, seed=seed, others=others, slices=slices, temperature=temperature if mine else None
-            )
+                labels, found, seed=seed, others=others, slices=slices, temperature=temperature if mine else None,
+                metric=task.metric if slices or task.metric != AVERAGE else "weighted_f1",
+            )  # fmt: skip
         if mine and not task.written:
             about = specialist.bundle
             entries[system] |= measure_shipped(about.conformal, about.promise, found, labels, about.temperature, seed)

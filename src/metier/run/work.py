@@ -40,6 +40,7 @@ class Work:
         self.encoder: Encoder
         self.general: list[Loaded] = []
         self.mixture: Mixture | None = None
+        self._known_key: list[Any] | None = None
         self._runner: Runner | None = None
         self._loaded_back = False
 
@@ -51,7 +52,9 @@ class Work:
         return self.predictions / f"{self.data.task.name}.{system}.parquet"
 
     def _data_key(self) -> list[Any]:
-        return data_key(self.data)
+        if self._known_key is None:
+            self._known_key = data_key(self.data)
+        return self._known_key
 
     def _weights(self) -> list[str]:
         return [sha256_file(file) for file in sorted(self.specialist.glob("*.safetensors"))]

@@ -107,7 +107,7 @@ def joined(label: str, labels: Collection[str]) -> bool:
 def _is_list(label: str) -> bool:
     try:
         return label.startswith("[") and isinstance(json.loads(label), list)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 

@@ -117,6 +117,7 @@ def from_table(
     if template is None:
         made = default_instruction(found, domain, question or own_question(inputs))
         template = Template(instruction=made, input=default_input(tuple(inputs)))
+    warnings += _left_out(template, inputs)
     warnings += told + (_without_group(examples, group) if group else _shared_texts(examples))
     task = Task(
         name=name, version=1, kind=kind, title=title or name, description=f"Examples from {Path(str(path)).name}",
@@ -360,6 +361,15 @@ def input_columns(text: str | Sequence[str]) -> dict[str, str]:
 def _field(column: str, place: int) -> str:
     name = re.sub(r"\W+", "_", column).strip("_")
     return name if name.isidentifier() else f"column_{place}_{name}".rstrip("_")
+
+
+def _left_out(template: Template, inputs: Mapping[str, str]) -> list[str]:
+    """A warning for each text column that the wording of the prompt does not show."""
+    return [
+        f"the prompt does not show column {column!r}, which is named under text: write {{{field}}} in the instruction"
+        for field, column in inputs.items()
+        if field not in template.fields()
+    ]
 
 
 def _without_group(examples: Sequence[Example], column: str) -> list[str]:
