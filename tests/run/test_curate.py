@@ -157,6 +157,25 @@ def test_posts_that_are_added_are_read_offline_too(tmp_path: Path) -> None:
         assert found["total"]["read"]["documents"] == number + 1
 
 
+def test_items_of_a_filing_are_held_out_together(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The documents of ``edgar:`` are items of filings, which name the filing as their source."""
+
+    def collected(path: str, target: Path, **_: Any) -> None:
+        rows = [
+            {"id": f"{n}:{item}", "text": prose(10 * n + item, 120), "source": f"https://example.com/{n}", "date": None}
+            for n in range(12)
+            for item in range(4)
+        ]
+        target.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+
+    monkeypatch.setattr("metier.run.curate.collect", collected)
+    sources = '[{name: filings, path: "edgar:AAPL/10-K"}]'
+    found = run(recipe(tmp_path / "r.yaml", "  hold_out: {share: 0.5}\n", sources))
+    held_out = found["sources"]["filings"]["splits"]["held_out"]["documents"]
+    assert 0 < held_out < 48
+    assert held_out % 4 == 0
+
+
 def test_of_many_changes_a_few_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     speeches(tmp_path / "speeches", 13)
     run(recipe(tmp_path / "r.yaml"))

@@ -264,6 +264,9 @@ def _source(name: str, files: tuple[Path, ...], choice: CorpusSource, corpus: Co
         return getattr(corpus, field) if own is None else own
 
     language = chosen("language")
+    filings = all(
+        path.startswith("edgar:") for path in ([choice.path] if isinstance(choice.path, str) else choice.path)
+    )
     return Source(
         name=name,
         files=files,
@@ -276,10 +279,9 @@ def _source(name: str, files: tuple[Path, ...], choice: CorpusSource, corpus: Co
         names=corpus.names,
         **{
             field: getattr(choice, field)
-            for field in (
-                *("licence", "redistributable", "format", "encoding", "split_on", "records", "date", "id", "group"),
-            )
+            for field in (*("licence", "redistributable", "format", "encoding", "split_on", "records", "date", "id"),)
         },
+        group=choice.group or ("source" if filings else None),  # the items of one filing are held out together
     )
 
 
