@@ -157,6 +157,13 @@ def test_posts_that_are_added_are_read_offline_too(tmp_path: Path) -> None:
         assert found["total"]["read"]["documents"] == number + 1
 
 
+def test_a_folder_of_posts_is_looked_for_beside_the_recipe(tmp_path: Path) -> None:
+    (tmp_path / "there" / "exports").mkdir(parents=True)
+    (tmp_path / "there" / "exports" / "a.csv").write_text(f"body\n{prose(1, 120)}\n", "utf-8")
+    found = run(recipe(tmp_path / "there" / "r.yaml", sources='["posts:exports?text=body"]'))
+    assert found["total"]["read"]["documents"] == 1
+
+
 def test_items_of_a_filing_are_held_out_together(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The documents of ``edgar:`` are items of filings, which name the filing as their source."""
 

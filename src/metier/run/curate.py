@@ -299,11 +299,19 @@ def source_files(path: str, roots: list[Path], fetched: Path, choice: CorpusSour
         target = fetched / f"{sha256_json(path)[:12]}.jsonl"
         if scheme == "posts" or not (offline and target.exists()):  # a folder is always in reach
             target.parent.mkdir(parents=True, exist_ok=True)
-            collect(path, target, limit=choice.limit, offline=offline)
+            collect(_beside(path, roots), target, limit=choice.limit, offline=offline)
         return [target.resolve()]
     if scheme in ("pypi", "hf"):
         return [fetch_file(path, offline=offline).path]
     return expand(path, roots)
+
+
+def _beside(source: str, roots: list[Path]) -> str:
+    """The source; of ``posts:FOLDER`` with a folder that is not here but below a root, that one."""
+    scheme, _, body = source.partition(":")
+    folder, mark, given = body.partition("?")
+    found = [root / folder for root in (Path(), *roots) if folder and (root / folder).is_dir()]
+    return f"{scheme}:{found[0]}{mark}{given}" if scheme == "posts" and found else source
 
 
 def _inputs(sources: list[Source]) -> dict[str, Any]:
