@@ -175,7 +175,7 @@ def test_items_of_a_filing_are_held_out_together(monkeypatch: pytest.MonkeyPatch
         ]
         target.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
 
-    monkeypatch.setattr("metier.run.curate.collect", collected)
+    monkeypatch.setattr("metier.run.corpus_sources.collect", collected)
     sources = '[{name: filings, path: "edgar:AAPL/10-K"}]'
     found = run(recipe(tmp_path / "r.yaml", "  hold_out: {share: 0.5}\n", sources))
     held_out = found["sources"]["filings"]["splits"]["held_out"]["documents"]

