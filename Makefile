@@ -37,5 +37,5 @@ notebooks: setup
 	@$(BIN)/jupytext --to ipynb --execute notebooks/*.py
 	@echo "Open notebooks/finance_sentiment.ipynb and notebooks/medical_qa.ipynb"
 
-clean:
-	rm -rf .venv runs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+clean: # runs stay: they may have taken hours
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -29,7 +29,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-from machine import facts, in_turn, median, parser_for
+from machine import facts, in_turn, median, parser_for, peak_rss_mb
 
 SYSTEMS = ["metier", "datatrove", "metier-double"]
 WORKERS = os.cpu_count() or 1
@@ -184,9 +184,8 @@ def alone(options: argparse.Namespace) -> None:
         seconds = time.perf_counter() - begin
         kept = (datatrove_kept if peer else metier_kept)(folder)
     size = sum(len(row["text"].encode()) for row in rows)
-    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     found = {"mb_per_s": size / 1e6 / seconds, "seconds": seconds, "mb": size / 1e6, "kept": len(kept)}
-    found["peak_rss_mb"] = round(peak * 1024 / 1e6, 1)
+    found["peak_rss_mb"] = max(peak_rss_mb(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     if "double" not in options.system:
         found |= judge(rows, kept)
     print(json.dumps(found))

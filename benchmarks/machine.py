@@ -41,9 +41,10 @@ def facts() -> dict[str, Any]:
     return {"machine": choose_device().to_json(), "versions": versions, "date": datetime.date.today().isoformat()}
 
 
-def peak_rss_mb() -> float:
-    """Largest resident memory of this process so far, in MB (10^6 bytes)."""
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6, 1)
+def peak_rss_mb(who: int = resource.RUSAGE_SELF) -> float:
+    """Largest resident memory of this process, or of its children that ended, so far, in MB (10^6 bytes)."""
+    unit = 1 if sys.platform == "darwin" else 1024  # of getrusage
+    return round(resource.getrusage(who).ru_maxrss * unit / 1e6, 1)
 
 
 def matmul_share(weights: int, tokens: float, passes: float, seconds: float, device: Device) -> float:

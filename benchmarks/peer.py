@@ -13,6 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from machine import peak_rss_mb
+
 NOT_RUN = "not run: no --peer-python and no METIER_PEER_PYTHON (benchmarks/peers.sh makes that environment)"
 PACKAGES = ("llamafactory", "torch", "transformers", "peft", "trl", "accelerate", "datasets")
 
@@ -54,7 +56,7 @@ def train_there(
     return {
         "seconds": result["train_runtime"],
         "losses": [entry["loss"] for entry in history if "loss" in entry],
-        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6, 1),
+        "peak_rss_mb": peak_rss_mb(resource.RUSAGE_CHILDREN),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -158,6 +159,21 @@ def test_a_long_answer_from_documents(toy_base: Path, tmp_path: Path) -> None:
     assert "exact_match" in entry["metrics"]
     stages = {s.stage for s in read_samples(out / "evidence" / "samples" / "essays.base-chain-of-retrieval.parquet")}
     assert {"draft", "claims", "answer"} <= stages
+
+
+def test_what_was_not_trained_is_asked_anew_behind_another_prompt(toy_base: Path, command: Run, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, toy_base, extra="measure: {systems: []}\n")
+    text = re.sub(r"(?m)^adapt: .*", "adapt: {method: none}", recipe.read_text())
+    found = []
+    for wording in ("How is the mood?", "What is the mood of this sentence?"):
+        recipe.write_text(text.replace("label: mood}", f"label: mood, instruction: '{wording}'}}"))
+        carry_out(recipe, out=tmp_path / "run")
+        code, printed, err = command(
+            "ask", tmp_path / "run", "--strategy", "zero-shot", "--questions", 4, "--out", tmp_path / "asked", "--json"
+        )
+        assert code == 0, err
+        found.append(json.loads(printed)["specialist-zero-shot"]["strategy"]["tokens"])
+    assert found[0] < found[1]
 
 
 @pytest.mark.parametrize(

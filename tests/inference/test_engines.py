@@ -66,6 +66,13 @@ def _reference(run: Path) -> tuple[TorchEngine, np.ndarray, list[tuple[int, ...]
     return specialist.engine, np.stack(found), [encoder.prompt({"text": text}) for text in texts]
 
 
+def test_the_record_has_the_answers_as_they_are_scored(several: Path) -> None:
+    """One label begins another: the model card's code needs the end token, too."""
+    specialist = Specialist.load(several, engine="torch")
+    ids = json.loads((several / "manifest.json").read_text())["prompt"]["answer_ids"]
+    assert ids == dict(zip(specialist.labels, map(list, specialist.encoder.choices(specialist.labels)), strict=True))
+
+
 @pytest.mark.parametrize("run", ["finished", "several"])
 def test_merged_weights_and_a_stored_prefix_change_nothing(run: str, request: pytest.FixtureRequest) -> None:
     engine, expected, prompts = _reference(request.getfixturevalue(run))

@@ -57,6 +57,15 @@ def test_several_fields_are_read_as_they_were_learnt(rows: list[tuple[Any, Any, 
     assert counts.empty == len(rows) - len(asked)
 
 
+def test_columns_called_as_those_that_were_learnt_are_known_in_any_order(tmp_path: Path) -> None:
+    write_table(tmp_path / "in.csv", [{"head": "h", "the body": "b", "label": "x"}], ["head", "the body", "label"])
+    learnt = from_table("own", tmp_path / "in.csv", text=["head", "the body"], kind="generation", instruction="Go on.")
+    asked, _ = ask(learnt.task, tmp_path / "in.csv", ["the body", "head"])
+    assert asked == [{"head": "h", "the_body": "b"}]
+    asked, _ = ask(learnt.task, tmp_path / "in.csv", ["label", "head"])  # other names: in the order of the fields
+    assert asked == [{"head": "x", "the_body": "h"}]
+
+
 DIALOGUE = [
     {"role": "user", "content": "I cough."},
     {"role": "assistant", "content": "Since when?"},

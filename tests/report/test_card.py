@@ -13,10 +13,10 @@ from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from metier.files import write_json
-from metier.report import write_card
+from metier.report import write_card, write_report
 from metier.report.prompt import prompt_view, template_of
 from metier.report.read import read_run
-from tests.report.rundir import HOSTILE, Case, build, manifest
+from tests.report.rundir import HOSTILE, TASK, Case, build, manifest
 
 
 def card(path: Path) -> ModelCard:
@@ -139,6 +139,48 @@ def test_the_code_is_valid_and_carries_the_exact_prompt(tmp_path: Path, method: 
     assert values["PROMPT"].replace("{text}", prompt["inputs"]["text"]) == prompt["rendered"]
     assert values["ANSWERS"] == prompt["answer_ids"]
     assert values["TEMPERATURE"] == pytest.approx(read_run(tmp_path / "finance-sentiment").temperature, abs=1e-4)
+
+
+def test_what_was_not_trained_has_no_weights_of_its_own(tmp_path: Path) -> None:
+    made = card(build(tmp_path, Case(method="none")))
+    assert "from_pretrained(BASE, dtype" in code(made.text)
+    assert "AutoModelForCausalLM.from_pretrained(SPECIALIST" not in made.text
+    assert "base_model_relation" not in made.data.to_dict()
+    assert "Weights of its own: none." in made.text
+    ast.parse(code(made.text))
+
+
+def test_fields_that_python_or_the_code_itself_needs_get_other_names(tmp_path: Path) -> None:
+    inputs = {"class": "a sedan", "model": "Volvo 240", "range": "400 km"}
+    rendered = "Class: a sedan\nModel: Volvo 240\nRange: 400 km\n"
+    source = code(card(change(build(tmp_path), prompt={"inputs": inputs, "rendered": rendered})).text)
+    [function] = [
+        node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef) if node.name == "classify"
+    ]
+    assert [one.arg for one in function.args.args] == ["class_", "model_", "range_"]
+    assert '.replace("{model}", plain(model_))' in source
+
+
+def test_test_rows_that_were_learnt_are_said(tmp_path: Path) -> None:
+    path = build(tmp_path)
+    assert "nor any choice has seen. Intervals" in card(path).text
+    splits = json.loads((path / "data" / "splits.json").read_text("utf-8"))
+    splits["duplicates"]["test_rows_also_in_train"] = 3
+    write_json(path / "data" / "splits.json", splits)
+    assert "has seen, but for 3 rows that stand in train too" in card(path).text
+
+
+def test_one_test_is_named(tmp_path: Path) -> None:
+    path = build(tmp_path, Case(retention=False))
+    scores = json.loads((path / "evidence" / "scores.json").read_text("utf-8"))
+    assert "McNemar" in card(path).text
+    scores[TASK]["specialist"]["groups"] = 40
+    for pair in scores[TASK]["specialist"]["against"].values():
+        pair["test"] = "exact sign-flip test over groups"
+    write_json(path / "evidence" / "scores.json", scores)
+    for text in (card(path).text, write_report(path).read_text("utf-8")):
+        assert "sign-flip test over groups" in text
+        assert "McNemar" not in text
 
 
 def test_without_recorded_inputs_the_code_shows_the_example(tmp_path: Path) -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from metier.errors import MetierError
 from metier.recipe import load_recipe
 from metier.run.data import Data, few_shots, prepare_data, solved_pool, thin_labels
+from metier.sources import write_table as write_rows
 from tests.toy import write_table
 
 
@@ -89,3 +93,14 @@ def test_a_label_that_is_not_learnt_not_tested_or_hardly_tested_is_told(tmp_path
         "no row of test is labelled 'early': nothing of it is measured",
         "fewer than 5 rows of test are labelled 'rare': how well it is found is largely chance there",
     ]
+
+
+@pytest.mark.parametrize("kind", ["generation, instruction: Say it", "multiple_choice, options: [A, B]"])
+def test_soft_labels_are_of_classes(tmp_path: Path, kind: str) -> None:
+    rows = [{"text": f"t{n}", "A": f"up {n}", "B": f"down {n}", "label": "AB"[n % 2], "share": 0.75} for n in range(40)]
+    write_rows(tmp_path / "own.csv", rows, ["text", "A", "B", "label", "share"])
+    path = tmp_path / "recipe.yaml"
+    task = f"task: {{file: own.csv, agreement: share, kind: {kind}}}"
+    path.write_text(f"name: own\nbase: none\n{task}\nadapt: {{soft_labels: true}}\n", encoding="utf-8")
+    with pytest.raises(MetierError, match=r"'adapt.soft_labels' is for classes, not for (generation|multiple choice)"):
+        prepare_data(load_recipe(path), data_root=None, lock=None, offline=True)

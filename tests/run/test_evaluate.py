@@ -15,7 +15,7 @@ from metier.evaluation.evidence import read_scores, write_scores
 from metier.recipe import Recipe, TaskChoice
 from metier.run import run
 from metier.run.data import load
-from metier.run.evaluate import _like_the_run, evaluate
+from metier.run.evaluate import _check_kind, _in_order, _like_the_run, _load, evaluate
 from metier.run.record import run_record, training_data
 from metier.sources import write_table as write_csv
 from tests.toy import sentences, write_recipe, write_table
@@ -125,3 +125,41 @@ def test_the_recipes_own_sheet_and_groups_are_known(tmp_path: Path) -> None:
     write_csv(tmp_path / "b.csv", [{"sentence": "x", "mood": "a"}], ["sentence", "mood"])
     other = _like_the_run(choice(tmp_path / "b.csv"), recipe, learnt, {}, True)
     assert (other.sheet, other.header_row, other.group) == (None, None, None)
+
+
+@pytest.mark.parametrize("instruction", [None, "Firm {firm}\nsays {sentence}", "How is the mood?"])
+def test_columns_of_other_names_are_taken_in_order(tmp_path: Path, instruction: str | None) -> None:
+    write_table(tmp_path / "own.csv", 20)
+    own = {"file": str(tmp_path / "own.csv"), "text": ["firm", "sentence"], "label": "mood", "instruction": instruction}
+    recipe = Recipe.model_validate({"name": "own", "task": own})
+    learnt = load(recipe.needed_task(), data_root=None, lock=None, offline=True)
+
+    def read(*columns: str) -> list[dict[str, str]]:
+        table = {"file": str(tmp_path / "b.csv"), "text": list(columns), "label": "mood"}
+        given = TaskChoice.model_validate(table)
+        fields = _in_order(given, learnt)
+        same = _like_the_run(given, recipe, learnt, {}, True)
+        loaded = _load(same, learnt.task, {}, None, True, fields)
+        _check_kind(loaded.task, learnt.task)
+        return [example.inputs for example in loaded.examples]
+
+    rows = [{"who": f"f{n}", "what": f"s{n}", "mood": ("negative", "positive")[n % 2]} for n in range(4)]
+    write_csv(tmp_path / "b.csv", rows, ["who", "what", "mood"])
+    assert read("who", "what")[0] == {"firm": "f0", "sentence": "s0"}
+    with pytest.raises(MetierError, match="reads firm, sentence; found text"):
+        read("what")
+    rows = [{"firm": row["who"], "sentence": row["what"], "mood": row["mood"]} for row in rows]
+    write_csv(tmp_path / "b.csv", rows, ["firm", "sentence", "mood"])
+    assert read("sentence", "firm")[0] == {"firm": "f0", "sentence": "s0"}
+
+
+def test_options_stand_where_they_stood(tmp_path: Path) -> None:
+    rows = [{"text": f"t{n}", "A": f"up {n}", "B": f"down {n}", "label": "AB"[n % 2]} for n in range(6)]
+    write_csv(tmp_path / "exam.csv", rows, ["text", "A", "B", "label"])
+    own = {"file": str(tmp_path / "exam.csv"), "kind": "multiple_choice", "options": ["A", "B"]}
+    recipe = Recipe.model_validate({"name": "own", "task": own})
+    learnt = load(recipe.needed_task(), data_root=None, lock=None, offline=True)
+    given = TaskChoice.model_validate({"file": str(tmp_path / "exam.csv")})
+    assert _like_the_run(given, recipe, learnt, {}, True).options == ["A", "B"]
+    given = given.model_copy(update={"options": "B"})
+    assert _like_the_run(given, recipe, learnt, {}, True).options == "B"

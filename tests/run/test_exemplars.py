@@ -25,9 +25,9 @@ def row(question: str, right: object, options: Sequence[str] = OPTIONS) -> dict[
     return {"q": question, "opts": list(options), "right": right}
 
 
-def prepared(folder: Path, task: str, root: Path | None = None) -> Data:
+def prepared(folder: Path, task: str, root: Path | None = None, more: str = "") -> Data:
     path = folder / "recipe.yaml"
-    path.write_text(f"name: own\nbase: none\nretention: null\ntask: {{{task}}}\n")
+    path.write_text(f"name: own\nbase: none\nretention: null\ntask: {{{task}}}\n{more}")
     return prepare_data(load_recipe(path), data_root=root, lock=None, offline=True)
 
 
@@ -46,6 +46,15 @@ def test_numbers_count_as_in_the_table(tmp_path: Path) -> None:
         "Another?": (tuple(OPTIONS), "statins"),
     }
     assert [e.id for e in data.part("test")] == [e.id for e in plain.part("test")]
+
+
+def test_what_is_set_aside_for_a_demand_is_not_learnt(tmp_path: Path) -> None:
+    write(tmp_path / "t.jsonl", [row(f"What helps in case {n}?", OPTIONS[n % 4]) for n in range(60)])
+    demand = "selective: {accuracy: 0.9}\n"
+    held = prepared(tmp_path, TASK, more=demand).part("calibration")
+    write(tmp_path / "ex.jsonl", [row("Another?", "iron"), *(row(e.text, e.target) for e in held)])
+    data = prepared(tmp_path, TASK + ", exemplars: ex.jsonl, exemplar_weight: 2", more=demand)
+    assert [e.text for e in data.part("train") if e.weight] == ["Another?"]
 
 
 def test_a_recipe_says_how_numbers_count(tmp_path: Path) -> None:

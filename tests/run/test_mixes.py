@@ -142,8 +142,8 @@ def test_further_seeds_have_a_table_of_their_own(done: Path, tmp_path: Path) -> 
     page = write_report(copy).read_text("utf-8")
     assert "Bits per byte with seeds 0, 1" in page
     assert "7.125, 7.250" in page
-    assert '<th class="r">mixed</th>' in page
-    assert '<th class="r">mixed-seed1</th>' not in page  # the first seed stands for all, but for what they cost
+    assert '<th scope="col" class="r">mixed</th>' in page
+    assert '<th scope="col" class="r">mixed-seed1</th>' not in page  # the first seed stands for all but cost
     assert "Bits per byte with seeds" not in (done / "report.html").read_text("utf-8")
 
 

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from metier import Specialist, cli
 from metier.errors import MetierError
-from metier.evaluation.evidence import read_predictions, read_scores
+from metier.evaluation.averaged import AVERAGE
+from metier.evaluation.evidence import read_predictions, read_scores, write_predictions
 from metier.evaluation.extraction import normalised_answer
+from metier.evaluation.scores import Prediction
+from metier.inference.answers import TextAnswer
+from metier.inference.strategies.writing import write_answer
+from metier.models.generate import Written
 from metier.recipe import TaskChoice
 from metier.report import write_card, write_report
 from metier.report.read import read_run
@@ -22,9 +29,10 @@ from metier.report.verdict import key_figures, verdict
 from metier.run import run as carry_out
 from metier.run.evaluate import evaluate
 from metier.run.preflight import preflight
+from metier.run.scoring import score_generated, score_labels
 from metier.sources import read_table, write_table
-from metier.tasks import parse_entities
-from tests.toy import sentences, write_recipe
+from metier.tasks import Example, Task, Template, parse_entities
+from tests.toy import make_base, sentences, write_recipe
 
 KINDS = {
     "extraction": ("entity_f1", "List the firms as ORG: name, or none.", lambda text: f"ORG: {text.split(':')[0]}"),
@@ -249,3 +257,67 @@ def test_what_is_wrong_with_such_a_recipe_is_told(
     path.write_text(text.replace(*change))
     with pytest.raises(MetierError, match=message):
         preflight(path, data_root=None, offline=True)
+
+
+def test_a_base_that_was_not_trained_is_no_other_specialist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on behind a blank line, whoever asks it; what it says there is not its answer."""
+
+    def goes_on(runner: Any, tokenizer: Any, prompts: Any, **_: Any) -> list[Written]:
+        return [Written((1, 2), "1999\n\nIn which year", False) for _ in prompts]
+
+    for module in ("metier.run.generative", "metier.inference.specialist"):
+        monkeypatch.setattr(f"{module}.generate", goes_on)
+    path = recipe_for(tmp_path, make_base(tmp_path / "plain", chat=False), "generation")
+    path.write_text(re.sub(r"(?m)^adapt: .*", "adapt: {method: none}", path.read_text()))
+    out = carry_out(path, out=tmp_path / "out")
+    for system in ("base", "specialist"):
+        found = read_predictions(out / "evidence" / "predictions" / f"generation.{system}.parquet")
+        assert {p.answer for p in found} == {"1999"}
+    assert Specialist.load(out).predict(["x"]) == [TextAnswer("1999", True)]
+    rows = [{"text": text, "label": "1999"} for text, _ in sentences(6, seed=9)]
+    write_table(tmp_path / "more.csv", rows, ["text", "label"])
+    entries = evaluate(out, TaskChoice(file=str(tmp_path / "more.csv")), offline=True)[1]
+    assert entries["specialist"]["metrics"]["exact_match"]["value"] == 1
+
+
+def test_an_average_over_questions_is_scored_wherever_labels_are(tmp_path: Path) -> None:
+    """Of labels that are written, and of another task that is mixed in."""
+    task = Task(
+        name="own", version=1, kind="classification", title="Own", labels=["no", "yes"], metric=AVERAGE,
+        average_over="question", template=Template(input="{text} {question}"),
+    )  # fmt: skip
+    test = [Example(f"{n}", {"text": f"t{n}", "question": f"q{n % 2}"}, ("no", "yes")[n // 2 % 2]) for n in range(8)]
+    rights = {
+        "own.base": 4, "own.base-generated": 6, "own.specialist": 8, "own.specialist-generated": 8,
+        "other.specialist": 8, "other.tfidf": 2,
+    }  # fmt: skip
+    for name, right in rights.items():
+        answers = [e.target if n < right else "no" for n, e in enumerate(test)]
+        found = [
+            Prediction(example_id=e.id, split="test", text=e.text, gold=e.target, answer=answer, probabilities={},
+                       parsed=True, tokens=1, seconds=0.0)
+            for e, answer in zip(test, answers, strict=True)
+        ]  # fmt: skip
+        write_predictions(tmp_path / f"{name}.parquet", found)
+    written = score_generated(tmp_path, task, ["base", "specialist"], test, 0)
+    assert written["specialist-generated"]["against"]["base-generated"]["metric"] == AVERAGE
+    mixed = score_labels(tmp_path, task, ["tfidf", "specialist"], test, 0, on="other")
+    assert mixed["specialist"]["against"]["tfidf"]["metric"] == AVERAGE
+    assert mixed["specialist"]["metrics"][AVERAGE]["value"] == 1
+
+
+def test_what_is_no_list_of_entities_is_not_read_by_a_strategy_either() -> None:
+    said = iter(["ORG: Alma", "I see none here"])
+
+    class Writes:
+        def encoder(self, task: Task, **_: Any) -> Any:
+            return SimpleNamespace(prompt=lambda inputs: (1,))
+
+        def write(self, encoder: Any, prompts: Any, **_: Any) -> list[Written]:
+            return [Written((1,), next(said), True) for _ in prompts]
+
+    task = Task(name="own", version=1, kind="extraction", title="Own", labels=["ORG"])
+    examples = [Example(f"{n}", {"text": "x"}, "ORG: Alma") for n in range(2)]
+    model: Any = Writes()
+    found = [one.prediction for one in write_answer(model, task, examples).answered]
+    assert [(p.answer, p.parsed) for p in found] == [("ORG: Alma", True), (None, False)]

@@ -166,6 +166,16 @@ def test_nonsense_is_refused(bench: Workbench, browser: Browser) -> None:
         rubric_server(bench, bench.token(), browser.port)
 
 
+def test_browsers_leave_port_80_out(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pretended:
+        def __init__(self, address: tuple[str, int], handler: type) -> None:
+            self.server_port, self.handler = address[1], handler
+
+    monkeypatch.setattr("metier.serving.rubric_server._Server", Pretended)
+    allowed = rubric_server(bench, bench.token(), 80).handler.origins  # type: ignore[attr-defined]
+    assert {"http://localhost", "http://127.0.0.1", "http://localhost:80"} <= allowed
+
+
 def test_a_room_of_raters_may_come_at_once(bench: Workbench) -> None:
     server = rubric_server(bench, bench.token())  # nobody takes the connections yet
     try:

@@ -248,6 +248,7 @@ def test_one_blank_field_beside_a_filled_one_is_answered_as_by_predict(specialis
         assert found["answers"] == [as_sent(answer) for answer in specialists["fields"].predict(inputs)]
         status, found = post(client, {"inputs": [*inputs, {"question": "", "passage": " "}]})
         assert (status, found["error"]["what"], found["error"]["where"]) == (422, "the text is empty", "inputs[2]")
+        assert "required" not in client.get("/").text
 
 
 @pytest.mark.parametrize(
@@ -417,6 +418,7 @@ def test_the_page_is_whole_and_asks_no_other_server(client: httpx.Client) -> Non
     assert f"script-src 'nonce-{nonce[1]}'" in policy
     assert nonce[1] not in client.get("/").text
     assert "connect-src 'self'" in policy
+    assert re.search(r"<textarea[^>]* required>", page)
     assert "not medical advice" in page
     assert "no medical" in page
     assert f"curl {client.base_url}predict" in page

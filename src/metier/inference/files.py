@@ -19,6 +19,7 @@ from metier.tasks import Task
 from metier.tasks.cells import cleaned, plain
 from metier.tasks.choices import PLACE, check_count, read_options
 from metier.tasks.dialogues import as_text, before_answer
+from metier.tasks.table import field_name
 from metier.tasks.task import Reading
 
 CHUNK = 256
@@ -117,6 +118,8 @@ def check_columns(
 ) -> tuple[list[str], list[str]]:
     """The fields of a specialist's template that ``columns`` of ``source`` are for, and all columns that it has.
 
+    Several columns that are called as those that were learnt are known by their names, others by their order.
+
     Errors: :class:`MetierError` for a table that cannot be opened, and columns that are missing or too many.
     """
     chooses = task.kind == "multiple_choice"
@@ -124,6 +127,9 @@ def check_columns(
     fields = [name for name in task.template.fields() if not (chooses and name == PLACE)]
     if len(columns) != len(fields):
         raise MetierError(f"this specialist reads {len(fields)} column(s): {', '.join(fields)}", fix="repeat --column")
+    named = [field_name(column, place) for place, column in enumerate(columns, 1)]
+    if sorted(named) == sorted(fields):
+        fields = named
     known = table_columns(source, **options)
     wanted = [*columns, *(choices or [])]
     # JSON and xlsx are read whole: what lies inside their objects is looked for where a name is no column

@@ -24,7 +24,7 @@ from metier.inference.guardrails import Flag, guard
 from metier.models.device import choose_device, prepare_process
 from metier.models.encode import Encoder
 from metier.models.forward import Runner
-from metier.models.generate import generate
+from metier.models.generate import first_paragraph, generate
 from metier.models.load import load_tokenizer
 from metier.tasks import Example
 
@@ -173,10 +173,11 @@ class Specialist:
         prompts = [self.encoder.prompt(i) for i in inputs]
         room = self.bundle.answer_tokens or 0
         found = generate(self.runner, tokenizer, prompts, ends=ends, max_new_tokens=room)
-        return [
-            self._text_answer(written.text.strip(), written.ended, flag)
-            for written, flag in zip(found, flags, strict=True)
-        ]
+        goes_on = self.bundle.method == "none" and not tokenizer.chat_template  # it never learnt to end
+        answers = [first_paragraph(written.text) if goes_on else written.text.strip() for written in found]
+        ended = [written.ended or (goes_on and answer != written.text.strip())
+                 for written, answer in zip(found, answers, strict=True)]  # fmt: skip
+        return [self._text_answer(*one) for one in zip(answers, ended, flags, strict=True)]
 
     def _text_answer(self, text: str, ended: bool, flag: Flag | None) -> TextAnswer:
         if flag is None:

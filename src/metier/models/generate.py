@@ -48,6 +48,13 @@ class Written:
     ended: bool
 
 
+def first_paragraph(text: str) -> str:
+    """The answer of a base that was never taught to end one: what follows a blank line, which parts the examples of a
+    plain prompt, is none of it.
+    """
+    return text.strip().split("\n\n")[0]
+
+
 @torch.inference_mode()
 def generate(
     runner: Runner,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import keyword
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,8 @@ _HUB_LICENCES = frozenset(
 )
 _ADVICE_ELSEWHERE = "It does not replace the judgement of a person who answers for it."
 _HUB = "https://huggingface.co/"
+# names that the card's code needs for itself
+_TAKEN = {"torch", "tokenizer", "model", "plain", "answers", "shown", "PROMPT", "ANSWERS", "TEMPERATURE"}
 
 
 def licence_key(text: str | None) -> str | None:
@@ -107,6 +111,11 @@ def _is_adapter(run: Run) -> bool:
     return run.part("training")["method"] in ("lora", "prompt")
 
 
+def _has_weights(run: Run) -> bool:
+    """Whether weights lie in the specialist's folder; what was not trained is answered by the base's own."""
+    return bool(run.part("training")["method"] != "none")
+
+
 def metadata(run: Run) -> ModelCardData:
     """The card's metadata block."""
     from huggingface_hub import ModelCardData
@@ -116,7 +125,7 @@ def metadata(run: Run) -> ModelCardData:
     tags = ["metier", _task_type(run), run.task["domain"], run.part("training")["method"]]
     found = results(run)
     more: dict[str, Any] = dict(licence(run))
-    if base_on_hub(run):
+    if base_on_hub(run) and _has_weights(run):
         more["base_model_relation"] = "adapter" if adapter else "finetune"
     return ModelCardData(
         language=run.task["language"],
@@ -139,6 +148,12 @@ def _literal(text: str) -> str:
     return repr(text) if len(lines) == 1 else "(\n" + "".join(f"    {line!r}\n" for line in lines) + ")"
 
 
+def argument(field: str) -> str:
+    """The name of an input in the card's code: its own, unless Python or that code needs it."""
+    taken = keyword.iskeyword(field) or hasattr(builtins, field) or field in _TAKEN
+    return f"{field}_" if taken else field
+
+
 def _usage(run: Run) -> dict[str, Any]:
     prompt = run.part("prompt")
     template = template_of(prompt)
@@ -158,6 +173,7 @@ def _usage(run: Run) -> dict[str, Any]:
         "base": base_on_hub(run) or "path/to/the/base",
         "dtype": run.part("device")["dtype"] or "float32",
         "adapter": _is_adapter(run),
+        "weights": _has_weights(run),
         "written": is_written(run),
         "end": prompt["end"],
         "room": run.part("training")["max_new_tokens"] or 512,
@@ -173,7 +189,7 @@ def fence(text: str) -> str:
 def render_card(run: Run) -> str:
     """The whole card: metadata block and body."""
     env = environment(escape=False)
-    env.filters |= {"literal": repr}
+    env.filters |= {"literal": repr, "argument": argument}
     usage = _usage(run)
     body = env.get_template("card.md.jinja").render(
         run=run,
@@ -191,6 +207,7 @@ def render_card(run: Run) -> str:
         calibration=(run.ok("specialist") or {}).get("calibration"),
         abstaining=sections.abstaining(run).get("eighty") if run.ok("specialist") else None,
         commercial=sections.commercial(run.task),
+        seen_rows=(run.splits.get("duplicates") or {}).get("test_rows_also_in_train"),
         classes=sections.confusion(run)["classes"],
         pairs_wrong=sections.confusion(run)["pairs"],
         safety=selective.safety(run),

@@ -80,7 +80,7 @@ def write_corpus_cards(run_dir: Path) -> Path:
     cards: dict[str, Path] = {}
     for one in view["learnt"]:
         cards[one.name] = one.path / "specialist" / "README.md"
-        write_text(cards[one.name], template.render(one=one, kept=_chosen(one), **view))
+        write_text(cards[one.name], template.render(one=one, kept=" ".join(notes(one)), **view))
     return cards.get("mixed") or next(iter(cards.values()))
 
 
@@ -116,7 +116,7 @@ def _view(run_dir: Path) -> dict[str, Any]:
         "mixes": mixes,
         "answer": mixes["answer"] if mixes else _alone(learnt[0]),
         "curves": [(one.name, _loss(one), _curves(one)) for one in shown],
-        "chosen": [note for one in learnt if (note := _chosen(one))],
+        "notes": [note for one in learnt for note in notes(one)],
         "samples": _read_json(run_dir / "evidence" / "samples.json"),
         "seconds": sum(one.manifest["training"]["seconds"] for one in learnt),
         "recipe": recipe.read_text("utf-8") if recipe.is_file() else "",
@@ -172,6 +172,23 @@ def _alone(one: Learnt) -> str:
         parts.append(f"{found['value']:.3f}{ends}{was} on {name}{few}")
     tokens = one.manifest["training"]["tokens"]
     return f"Bits per byte after {tokens:,} tokens: {', '.join(parts) or 'nothing was held out'}."
+
+
+def notes(one: Learnt) -> list[str]:
+    """What a reader must know of how it was trained: steps that were not taken, weights that are not the last."""
+    return [note for note in (_unsteady(one), _chosen(one)) if note]
+
+
+def _unsteady(one: Learnt) -> str | None:
+    """That steps were left out as spikes, and whether these ended the training."""
+    training = one.manifest["training"]
+    if not training["skipped_steps"]:
+        return None
+    told = (
+        f"{one.name}: of {plural(training['steps'], 'step')} {training['skipped_steps']:,} had a loss or gradient far "
+        "above the median and left the weights as they were"
+    )
+    return told + ("; they ended the training before its time." if training["stopped"] == "spike" else ".")
 
 
 def _chosen(one: Learnt) -> str | None:

@@ -178,7 +178,8 @@ def _specialist(
     asked = f"{len(chosen)} of {len(data.part('test'))} questions, {run}"
     console.print(f"[bold]{escape(bundle.task.title)}[/]: {escape(asked)}")
     key = {"run": str(run.resolve()), "base": bundle.base["sha256"], "method": bundle.method, "dtype": bundle.dtype,
-           "data": data.to_json()["hash"], "weights": _hashes(bundle.folder)}  # fmt: skip
+           "data": data.to_json()["hash"], "weights": _hashes(bundle.folder), "max_tokens": bundle.max_tokens,
+           "task": bundle.task.model_dump(mode="json", exclude={"sources", "variants"})}  # fmt: skip
     return Subject("specialist", model, bundle.task, chosen, solved_pool(data, chosen), key, data.loaded.label_is)
 
 

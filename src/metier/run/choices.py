@@ -37,7 +37,6 @@ def check(recipe: Recipe, task: Task) -> None:
         return
     asked_for = {
         "mix": recipe.mix is not None,
-        "adapt.soft_labels": recipe.adapt.soft_labels,
         "measure.generation": recipe.measure.generation,
     }
     for field, given in asked_for.items():

@@ -157,7 +157,15 @@ def _at_most(recipe: Recipe, task: Task, parts: Split) -> Split:
 
 
 def _refuse_few_votes(loaded: Loaded) -> None:
-    """Errors: :class:`MetierError` where another label must have had more votes than the one that stands there."""
+    """Errors: :class:`MetierError` for answers that are no classes, and where another label must have had more votes
+    than the one that stands there.
+    """
+    if loaded.task.kind != "classification":
+        raise MetierError(
+            f"'adapt.soft_labels' is for classes, not for {loaded.task.kind.replace('_', ' ')}",
+            where="recipe, adapt.soft_labels",
+            fix="leave it out",
+        )
     least = 1 / len(loaded.task.labels)
     few = [e.source_row for e in loaded.examples if e.agreement is not None and e.agreement < least - 1e-9]
     if few:

@@ -33,7 +33,8 @@ def describe(
     if task.kind == "multiple_choice":
         ids = answer_tokens(encoder, shown)
     else:
-        ids = {answer: encoder.answer(answer) for answer in ([example.target] if task.written else task.labels)}
+        answers = [example.target] if task.written else task.labels
+        ids = dict(zip(answers, encoder.choices(answers), strict=True))  # as they are scored
     prefix, _ = split_prefix([encoder.training_item(e.inputs, e.target) for e in shown])
     prompt = encoder.prompt(example.inputs)
     wanted = [recipe.device, recipe.dtype]

@@ -36,8 +36,10 @@ from metier.run.selective import measure_shipped
 from metier.sources import fetch_file, read_table, table_columns
 from metier.tasks import Example, Loaded, Task, prepare
 from metier.tasks.cells import cleaned
+from metier.tasks.choices import PLACE
 from metier.tasks.prepare import key_of
 from metier.tasks.records import UnknownLabelError
+from metier.tasks.table import input_columns
 
 
 def evaluate(
@@ -72,8 +74,9 @@ def evaluate(
     names = dict(names or {})
     _check_names(names, trained)
     data = training_data(run, recipe, split_hash, data_root, offline)
+    fields = _in_order(choice, data.loaded) if choice.file else {}
     choice = _like_the_run(choice, recipe, data.loaded, names, offline)
-    loaded = _load(choice, trained, names, data_root, offline)
+    loaded = _load(choice, trained, names, data_root, offline, fields)
     for warning in loaded.warnings:
         console.print(f"  note: {warning}", markup=False)
     prepared = prepare(loaded.examples)
@@ -147,7 +150,8 @@ def _answers(specialist: Specialist, examples: list[Example]) -> list[Prediction
         if encoder.task.kind == "multiple_choice":
             return answer_choices(runner, encoder, examples, tick)
         room = specialist.bundle.answer_tokens or MOST_TOKENS
-        return answer_in_words(runner, encoder, examples, "test", room=room, trained=True, tick=tick)
+        trained = specialist.bundle.method != "none"
+        return answer_in_words(runner, encoder, examples, "test", room=room, trained=trained, tick=tick)
 
 
 def _entries(
@@ -175,32 +179,44 @@ def _entries(
     return entries
 
 
+def _in_order(choice: TaskChoice, learnt: Loaded) -> dict[str, str]:
+    """From the fields of a table's text columns to those that were learnt, where columns of other names are given: one
+    for each field, in their order.
+    """
+    made, fields = list(input_columns(choice.text)), learnt.task.template.fields()
+    wanted = [name for name in fields if not (learnt.task.kind == "multiple_choice" and name == PLACE)]
+    same = set(made) == set(wanted) or len(made) != len(wanted) or set(wanted) != set(learnt.examples[0].inputs)
+    return {} if same else dict(zip(made, wanted, strict=True))
+
+
 def _like_the_run(
     choice: TaskChoice, recipe: Recipe, learnt: Loaded, names: dict[str, str], offline: bool
 ) -> TaskChoice:
     """A table of one's own is read as that of the recipe was: the same kind, labels written the same way, rows in
     groups by the column of that name; and the recipe's own table from the same sheet and header.
 
-    Where one of multiple choice says by number which option is right, these count from where they counted there.
+    Where one of multiple choice says by number which option is right, these count from where they counted there; its
+    options stand in columns of the same names, unless others are given.
     """
     if not choice.file:
         return choice
     own, trained = recipe.needed_task(), learnt.task
     choice = _in_groups(_laid_out(choice, own), own, offline)
-    classes = trained.kind == "classification"
+    classes, same = trained.kind == "classification", {*input_columns(choice.text)} == {*learnt.examples[0].inputs}
     scored = own.thresholds and not names and _holds_scores(choice, offline)
     if scored:
         console.print(f"  note: column {choice.label!r} is read as scores, by the recipe's thresholds", markup=False)
     return choice.model_copy(
         update={
             "kind": trained.kind,
+            "options": choice.options or own.options,
             "answers": own.answers,
             "label_is": learnt.label_is,
             "labels": trained.labels if classes else own.labels,
             "label_map": {**(own.label_map or {}), **names} or None,
             "thresholds": own.thresholds if scored else None,
-            # the specialist has its prompt; a table of written answers is not read without an instruction
-            "instruction": own.instruction or (None if classes else "as the specialist was told"),
+            # the specialist has its prompt, which names its own fields; a table of written answers is not read without
+            "instruction": (own.instruction if same else None) or (None if classes else "as the specialist was told"),
         }
     )
 
@@ -252,16 +268,27 @@ def _check_names(names: Mapping[str, str], trained: Task) -> None:
             raise MetierError(what, where="--map", fix=nearest(known, trained.labels))
 
 
-def _load(choice: TaskChoice, trained: Task, names: Mapping[str, str], data_root: Path | None, offline: bool) -> Loaded:
-    """The data, its labels under the specialist's names."""
+def _load(
+    choice: TaskChoice,
+    trained: Task,
+    names: Mapping[str, str],
+    data_root: Path | None,
+    offline: bool,
+    fields: Mapping[str, str],
+) -> Loaded:
+    """The data, its labels and ``fields`` under the specialist's names."""
     try:
         loaded = load(choice, data_root=data_root, lock=None, offline=offline)
     except UnknownLabelError as error:
         raise MetierError(error.what, where=error.where, fix=_map_onto(trained.labels)) from error
     if choice.file:  # a table's labels are mapped as it is read; its texts are cleaned as those that were learnt
         steps = trained.reading.clean
-        read = [replace(e, inputs={k: cleaned(v, steps) for k, v in e.inputs.items()}) for e in loaded.examples]
-        return replace(loaded, examples=read)
+        read = [
+            replace(e, inputs={fields.get(name, name): cleaned(text, steps) for name, text in e.inputs.items()})
+            for e in loaded.examples
+        ]
+        task = loaded.task.model_copy(update={"template": trained.template}) if fields else loaded.task
+        return replace(loaded, task=task, examples=read)
     return replace(loaded, examples=[replace(e, target=names.get(e.target, e.target)) for e in loaded.examples])
 
 

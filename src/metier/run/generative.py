@@ -13,7 +13,7 @@ from metier.evaluation.scores import Prediction
 from metier.evaluation.scoring import score
 from metier.models.encode import Encoder
 from metier.models.forward import Runner
-from metier.models.generate import generate
+from metier.models.generate import first_paragraph, generate
 from metier.models.trunk import Trunk
 from metier.run.progress import Tick
 from metier.tasks import Example, Task, parse_entities
@@ -63,8 +63,8 @@ def answer_in_words(
 
     Args:
         room: most tokens of an answer.
-        trained: whether it was trained to end its answers. A base without a chat template was not: what follows a blank
-            line, which parts the examples of its prompt, is not its answer.
+        trained: whether it was trained to end its answers. A base without a chat template was not: its answer is the
+            first paragraph.
     """
     prompts = [encoder.prompt(example.inputs) for example in examples]
     ends = list(dict.fromkeys([encoder.end, int(encoder.tokenizer.eos_token_id)]))
@@ -74,7 +74,7 @@ def answer_in_words(
     goes_on = not trained and not encoder.tokenizer.chat_template
     predictions = []
     for example, prompt, written in zip(examples, prompts, found, strict=True):
-        text = written.text.strip().split("\n\n")[0] if goes_on else written.text
+        text = first_paragraph(written.text) if goes_on else written.text
         answer = read_answer(encoder.task, text)
         predictions.append(
             Prediction(example_id=example.id, split=part, text=example.text, gold=example.target, answer=answer,

@@ -9,7 +9,7 @@ from typing import Any
 from metier.errors import MetierError
 from metier.models.encode import Encoder
 from metier.run.data import Data, Shots
-from metier.tasks import PARTS, Example
+from metier.tasks import Example
 from metier.tasks.choices import PLACE, asked
 
 KEPT_SAMPLES = 10
@@ -27,8 +27,8 @@ def cut_texts(encoder: Encoder, data: Data) -> dict[str, Any]:
     """
     probe = replace(encoder, truncated=0, _answers={})
     around = len(probe.render(dict.fromkeys(encoder.task.template.fields(), "")).encode("utf-8"))
-    counts, samples = dict.fromkeys(PARTS, 0), list[dict[str, Any]]()
-    for part in PARTS:
+    counts, samples = dict.fromkeys(data.split.parts, 0), list[dict[str, Any]]()
+    for part in data.split.parts:
         for example in _long(asked(data.task, data.part(part)), encoder.max_tokens - around):
             before = probe.truncated
             try:

@@ -73,8 +73,8 @@ class Measuring(Asking):
         with bar("measure specialist", sum(len(self.data.part(name)) for name in names)) as tick:
             for name in names:
                 found += answer(
-                    self._adapted(), self.encoder, self.data.part(name), name, room=self._room(), trained=True,
-                    tick=tick,
+                    self._adapted(), self.encoder, self.data.part(name), name, room=self._room(),
+                    trained=self._learnt(), tick=tick,
                 )  # fmt: skip
         write_predictions(self._file("specialist"), found)
 
@@ -88,7 +88,7 @@ class Measuring(Asking):
             return
 
         def work() -> None:
-            test, trained = self.data.part("test"), name.startswith("specialist")
+            test, trained = self.data.part("test"), name.startswith("specialist") and self._learnt()
             with bar(f"measure {name}", len(test)) as tick:
                 room = answer_room(self.encoder, self.data.part("train"))
                 found = answer_in_words(runner(), self.encoder, test, "test", room=room, trained=trained, tick=tick)

@@ -32,7 +32,7 @@ def score_systems(
         return _score_written(predictions, task, systems, test, seed)
     if task.kind == "multiple_choice":
         return _score_choices(predictions, task, systems, test, seed)
-    return score_labels(predictions, task, systems, test, seed, slices=Slices.of(task, test))
+    return score_labels(predictions, task, systems, test, seed)
 
 
 def score_labels(
@@ -43,14 +43,12 @@ def score_labels(
     seed: int,
     *,
     on: str | None = None,
-    slices: Slices | None = None,
 ) -> dict[str, Any]:
     """Systems that choose among labels.
 
     Args:
         on: another task with the same labels, whose answers are scored instead. The specialist's temperature is fitted
             on its validation answers to ``task`` nevertheless.
-        slices: where the task's metric is an average over parts of the data.
     """
     found = {name: _tested(predictions, on or task.name, name, test) for name in systems}
     entries: dict[str, Any] = {}
@@ -63,7 +61,7 @@ def score_labels(
             others = {other: p for other, p in found.items() if other != name}
         entries[name] = evaluate_classification(
             task.labels, found[name], seed=seed, others=others, metric=task.metric, temperature=temperature,
-            slices=slices,
+            slices=Slices.of(task, test),
         )  # fmt: skip
     return entries
 
@@ -115,6 +113,7 @@ def score_generated(
             seed=seed,
             metric=task.metric,
             others={other: found[other] for other in others if other in found},
+            slices=Slices.of(task, test),
         )
         for name, others in rivals.items()
     }

@@ -272,7 +272,7 @@ class Asking(Work):
 
     def _asked(self, who: str, choice: Strategy) -> dict[str, Any]:
         runner = self.runner() if who == "base" else self._adapted()
-        trained = who == "specialist" and self.recipe.adapt.method != "none"
+        trained = who == "specialist" and self._learnt()
         model = Loaded(runner, self.encoder.tokenizer, self.encoder.max_tokens, trained)
         examples = sampled(self.data.part("test"), choice.questions, self.recipe.seed)
         system = f"{who}-{choice.called}"

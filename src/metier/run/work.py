@@ -92,6 +92,10 @@ class Work:
             self._loaded_back = True
         return self.runner()
 
+    def _learnt(self) -> bool:
+        """Whether the specialist learnt to end its answers: without any training it is the base, and goes on alike."""
+        return self.recipe.adapt.method != "none"
+
     def _release(self) -> None:
         """Let go of the model: another run needs the memory."""
         self._runner, self._loaded_back = None, False

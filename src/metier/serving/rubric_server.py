@@ -64,7 +64,8 @@ def rubric_server(desk: Desk, token: str, port: int = 0) -> ThreadingHTTPServer:
         taken = getattr(error, "errno", None) == errno.EADDRINUSE
         what = f"port {port} is taken" if taken else f"port {port} cannot be used: {error}"
         raise MetierError(what, where="--port", fix="name another, or 0 for a free one") from error
-    Handler.origins = {f"http://{name}:{server.server_port}" for name in ("127.0.0.1", "localhost")}
+    places = ("", ":80") if server.server_port == 80 else (f":{server.server_port}",)  # browsers leave 80 out
+    Handler.origins = {f"http://{name}{place}" for name in ("127.0.0.1", "localhost") for place in places}
     return server
 
 

@@ -327,12 +327,13 @@ def input_columns(text: str | Sequence[str]) -> dict[str, str]:
         raise MetierError("no text column is named", fix="name at least one column under text")
     if len(names) == 1:
         return {"text": names[0]}
-    fields = {_field(column, place): column for place, column in enumerate(names, 1)}
+    fields = {field_name(column, place): column for place, column in enumerate(names, 1)}
     if len(fields) < len(names):
         raise MetierError(f"two of the text columns give the same field name: {', '.join(names)}", fix="rename one")
     return fields
 
 
-def _field(column: str, place: int) -> str:
+def field_name(column: str, place: int) -> str:
+    """What the ``place``-th of several text columns is called in the template."""
     name = re.sub(r"\W+", "_", column).strip("_")
     return name if name.isidentifier() else f"column_{place}_{name}".rstrip("_")

@@ -12,7 +12,7 @@ from metier.evaluation.scoring import Scored, score
 from metier.inference.engines.fastest import LeanAtTimes
 from metier.models.encode import Encoder, Shot
 from metier.models.forward import Runner
-from metier.models.generate import Written, generate
+from metier.models.generate import Written, first_paragraph, generate
 from metier.models.layers import causal_model
 from metier.models.load import learned_positions
 from metier.models.packed import Item
@@ -114,7 +114,7 @@ class Loaded:
         return LeanAtTimes(self.runner)
 
     def _first_paragraph(self, written: Written) -> Written:
-        text = written.text.strip().split("\n\n")[0]
+        text = first_paragraph(written.text)
         if text == written.text:
             return written
         # half characters, which text shows as a mark of its own, may take more tokens than were written

@@ -10,7 +10,7 @@ from metier.inference.strategies.budget import UNLIMITED, Budget, Say, Spent, wi
 from metier.inference.strategies.model import Model
 from metier.inference.strategies.samples import Answered, Sample, seed_of
 from metier.inference.strategies.thought import Tick
-from metier.tasks import Example, Task
+from metier.tasks import Example, Task, parse_entities
 
 
 def write_answer(
@@ -42,6 +42,8 @@ def write_answer(
         found = []
         for example, text in zip(batch, written, strict=True):
             answer = text.text.strip() or None
+            if task.kind == "extraction" and answer and parse_entities(answer, task.labels) is None:
+                answer = None  # no list of entities: it cannot be read
             cost = len(prompts[example.id]) + len(text.ids)
             sample = Sample(example.id, "answer", 0, text.text, text.ended, tokens=cost, seconds=seconds)
             prediction = Prediction(
