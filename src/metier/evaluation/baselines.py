@@ -124,8 +124,10 @@ def tfidf(
     features = _features(fewest)
     try:
         train = features.fit_transform(list(train_texts))
-    except ValueError:  # no word stands in two rows, such as where each row is a name
-        fewest = 1
+    except ValueError:
+        if fewest == 1:
+            raise
+        fewest = 1  # no word stands in two rows, such as where each row is a name
         features = _features(fewest)
         train = features.fit_transform(list(train_texts))
     validation = features.transform(list(validation_texts))

