@@ -1,4 +1,4 @@
-"""The process's memory."""
+"""The process's memory, and the number format of a device."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import psutil
 import pytest
 import torch
 
+from metier.models import device
 from metier.models.device import _cpu_name, give_back_memory, prepare_process, widest
 
 
@@ -56,3 +57,21 @@ def test_an_older_allocator_gets_the_largest_threshold_that_it_takes(monkeypatch
 def test_sums_are_taken_in_the_widest_format_that_a_device_has() -> None:
     assert widest(torch.device("cpu")) == widest(torch.device("cuda")) == torch.float64
     assert widest(torch.device("mps")) == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("instructions", "rates", "chosen"),
+    [
+        ({"avx512_bf16": True}, (82.0, 9.0), "bfloat16"),  # another program was running
+        ({"amx_bf16": True}, (300.0, 310.0), "bfloat16"),
+        ({"avx2": True}, (82.0, 9.0), "float32"),
+        ({}, (82.0, 200.0), "bfloat16"),
+    ],
+)
+def test_a_busy_moment_changes_no_number_format(
+    monkeypatch: pytest.MonkeyPatch, instructions: dict[str, bool], rates: tuple[float, float], chosen: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions)
+    monkeypatch.setattr(device, "_rates", lambda: rates)
+    assert device.choose_device("cpu").dtype == chosen
+    assert device.choose_device("cpu", "float32").dtype == "float32"

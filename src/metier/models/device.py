@@ -79,7 +79,10 @@ def give_back_memory(share: float = 0.25) -> bool:
 
 
 def choose_device(device: str = "auto", dtype: str = "auto") -> Device:
-    """Find the device and measure whether bfloat16 pays on it.
+    """Find the device, and whether bfloat16 pays on it: by its instructions, or else as measured.
+
+    A processor with such instructions takes it whatever else runs beside the measurement, so that the same recipe gives
+    the same bytes there.
 
     Errors: :class:`MetierError` for a device that is not there or an unknown number format.
     """
@@ -94,7 +97,7 @@ def choose_device(device: str = "auto", dtype: str = "auto") -> Device:
     slow, fast = _rates()
     if dtype != "auto":
         chosen, why = dtype, f"asked for (measured: float32 {slow:.0f}, bfloat16 {fast:.0f} GFLOP/s)"
-    elif fast > 1.3 * slow:
+    elif _multiplies_bfloat16() or fast > 1.3 * slow:
         chosen, why = "bfloat16", f"bfloat16 matmuls run at {fast:.0f} GFLOP/s here, float32 at {slow:.0f}"
     else:
         chosen, why = (
@@ -117,11 +120,20 @@ def _available(device: str) -> str:
     return device
 
 
+def _multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for it: AVX-512 BF16 or AMX."""
+    # an older torch does not say: it is measured then
+    found: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+
+
 @functools.cache
 def _rates() -> tuple[float, float]:
     """GFLOP/s of float32 and of bfloat16 matmuls; without bfloat16 instructions a small one already tells."""
-    if _gflops(torch.bfloat16, rows=32, repeats=2) < 0.5 * _gflops(torch.float32, rows=32, repeats=2):
-        return _gflops(torch.float32), _gflops(torch.bfloat16, rows=32, repeats=2)
+    if not _multiplies_bfloat16():
+        few = _gflops(torch.bfloat16, rows=32, repeats=2)
+        if few < 0.5 * _gflops(torch.float32, rows=32, repeats=2):
+            return _gflops(torch.float32), few
     return _gflops(torch.float32), _gflops(torch.bfloat16)
 
 

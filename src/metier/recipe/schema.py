@@ -56,7 +56,8 @@ class Recipe(Part):
     selective: Selective | None = Field(default=None, description="abstain unless what is answered is accurate enough")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", description="auto takes a GPU where one is")
     dtype: Literal["auto", "bfloat16", "float32", "float16"] = Field(
-        default="auto", description="number format of the base; auto takes bfloat16 where a probe finds that it pays"
+        default="auto",
+        description="number format of the base; auto takes bfloat16 where the processor has it or a probe says it pays",
     )
 
     _folder: Path | None = PrivateAttr(default=None)
